@@ -1,0 +1,29 @@
+"""Federated learning for fleets that are slow, uneven and only sometimes there.
+
+Describe the devices (:class:`Fleet`) and what they train (:class:`Task`), choose a method
+(:mod:`hocket.strategies`), and :func:`simulate` it under a virtual clock; the same server, clients and policies
+run over a network. :class:`Core` is the same without a driver, for those who have a loop of their own.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from hocket import codec, errors, fleet, guard, matching, merge, optimizer, pacing, strategies
+from hocket.core import Core
+from hocket.errors import HocketError, InvalidInput
+from hocket.fleet import Fleet
+from hocket.learning import LocalSGD, Task, partition, reference_tasks
+from hocket.schema import Schema, Segment
+from hocket.simulation.run import Run, simulate
+from hocket.strategy import Strategy, TaskPart, compose, tasks
+from hocket.until import Evaluation, Until
+
+try:
+    __version__ = version("hocket")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "Core", "Evaluation", "Fleet", "HocketError", "InvalidInput", "LocalSGD", "Run", "Schema", "Segment",
+    "Strategy", "Task", "TaskPart", "Until", "codec", "compose", "errors", "fleet", "guard", "matching", "merge",
+    "optimizer", "pacing", "partition", "reference_tasks", "simulate", "strategies", "tasks",
+]  # fmt: skip

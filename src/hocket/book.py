@@ -1,0 +1,229 @@
+"""The data plane: models, merges, optimizers and codecs, in the order of the server's actions.
+
+For each task the book keeps the model ``x``, the nodes that open leases start from (counted, dropped with the
+last lease), the accepted updates that wait for the next step, and the memories of the data-plane policies.
+The deltas themselves come from a :class:`Source`: the simulator trains them when they are first needed, the
+service decodes what was sent. A book without arrays (``x`` None) keeps versions, edges and sizes only: the
+same core without learning.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from msgspec import Struct
+
+from hocket.errors import Diverged, InvalidInput
+from hocket.events import Kept, Restored, Stepped
+from hocket.keyed import key, mix
+from hocket.lease import Cover, Edge, Lease, Node
+from hocket.learning.learner import Trained
+from hocket.policies import Contribution
+from hocket.schema import Schema, Vector
+from hocket.snapshot import pack, unpack
+from hocket.strategy import FullTask
+
+
+class Source(Protocol):
+    """Where deltas come from."""
+
+    def take(self, leases: Sequence[Lease]) -> list[Trained]:
+        """The results of these leases, in their order."""
+
+
+class Shelf(Struct):
+    """What a book keeps for one task; ``values`` and ``readers`` are keyed by version."""
+
+    schema: Schema
+    node: Node
+    x: np.ndarray | None
+    values: dict[int, np.ndarray]
+    readers: dict[int, int] = {}
+    pending: list[tuple[Lease, float]] = []
+    kept: np.ndarray | None = None
+    epoch: int = 0
+    merge: Any = None
+    optimizer: Any = None
+    downlink: Any = None
+
+
+class Book:
+    """Carries out the arithmetic of a run.
+
+    Args:
+        parts: task to its policies.
+        schemas: task to its schema.
+        initial: task to its first model, float32[size]; a task left out is size-only.
+        clients: task to its number of clients.
+        source: where deltas come from.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, FullTask],
+        schemas: Mapping[str, Schema],
+        initial: Mapping[str, Vector],
+        clients: Mapping[str, int],
+        source: Source,
+        seed: int = 0,
+    ) -> None:
+        self.source = source
+        self._parts = dict(parts)
+        self._keys = {t: key(seed, "commit", t) for t in parts}
+        self._upload: dict[str, tuple[int, bool]] = {}
+        self.shelves: dict[str, Shelf] = {}
+        for t, part in self._parts.items():
+            schema = schemas[t]
+            down = part.downlink.init(schema)
+            x, value, node = part.downlink.commit(down, t, None, initial.get(t), 0, self._keys[t])
+            self.shelves[t] = Shelf(
+                schema,
+                node,
+                x,
+                {} if value is None else {0: value},
+                merge=part.merge.init(schema, clients[t]),
+                optimizer=part.optimizer.init(schema),
+                downlink=down,
+            )
+            self._upload[t] = part.uplink.size(schema, Cover())
+
+    # --- leases ------------------------------------------------------------------------------------------
+
+    def open(self, lease: Lease) -> None:
+        """Keep the start node of a lease until it is consumed or released."""
+        readers = self.shelves[lease.task].readers
+        v = lease.version
+        readers[v] = readers.get(v, 0) + 1
+
+    def release(self, lease: Lease) -> None:
+        """Forget a lease that will never be accumulated."""
+        self._close(self.shelves[lease.task], lease)
+
+    def discard(self, lease_id: int, task: str) -> None:
+        """Take an accepted update out of line; nothing happens if it is not in line."""
+        shelf = self.shelves[task]
+        for at, (waiting, _) in enumerate(shelf.pending):
+            if waiting.id == lease_id:
+                del shelf.pending[at]
+                self._close(shelf, waiting)
+                return
+
+    def _close(self, shelf: Shelf, lease: Lease) -> None:
+        v = lease.version
+        left = shelf.readers[v] - 1
+        if left:
+            shelf.readers[v] = left
+            return
+        del shelf.readers[v]
+        if v != shelf.node.version:
+            shelf.values.pop(v, None)
+
+    def start(self, lease: Lease) -> Vector:
+        """The value a lease trains from, float32[size], read-only."""
+        return self.shelves[lease.task].values[lease.version]
+
+    # --- transfers ---------------------------------------------------------------------------------------
+
+    def path(self, have: int, want: Node) -> tuple[Edge, ...]:
+        """Edges that bring a client from the version it holds (-1: nothing) to a node."""
+        shelf = self.shelves[want.task]
+        return self._parts[want.task].downlink.path(shelf.downlink, have, want, shelf.schema)
+
+    def read(self, edge: Edge) -> bytes:
+        """The bytes of an edge; ``len`` of them is ``edge.size`` where the edge is exact."""
+        shelf = self.shelves[edge.target.task]
+        value = shelf.values[edge.target.version]
+        return self._parts[edge.target.task].downlink.open(shelf.downlink, edge, value, shelf.schema)
+
+    def upload_size(self, task: str) -> tuple[int, bool]:
+        """Bytes of an update of a task, and whether every update has exactly that size."""
+        return self._upload[task]
+
+    # --- steps -------------------------------------------------------------------------------------------
+
+    def accumulate(self, lease: Lease, weight: float) -> int:
+        """Put an accepted update in line for the next step; how many versions old it is."""
+        shelf = self.shelves[lease.task]
+        shelf.pending.append((lease, weight))
+        return shelf.node.version - lease.version
+
+    def step(self, task: str) -> Stepped:
+        """Merge what is in line, apply it, publish the next version.
+
+        Raises:
+            Diverged: the model is not finite afterwards.
+        """
+        shelf, part = self.shelves[task], self._parts[task]
+        pending, shelf.pending = shelf.pending, []
+        before, after, norm = shelf.x, shelf.x, 0.0
+        if before is not None:
+            leases = [lease for lease, _ in pending]
+            for (lease, weight), trained in zip(pending, self.source.take(leases), strict=True):
+                start = shelf.values[lease.version]
+                part.merge.add(shelf.merge, Contribution(lease, weight, trained.samples, trained.delta, start))
+            step = part.merge.take(shelf.merge, before)
+            after = part.optimizer.apply(shelf.optimizer, before, step)
+            norm = float(np.sqrt(np.dot(step, step)))
+            if not np.isfinite(norm) or not np.isfinite(after).all():
+                raise Diverged(
+                    f"task {task!r}: the model is not finite after step {shelf.node.version + 1}; lower the "
+                    "learning rate or bound the updates with guard.NormBound"
+                )
+        for lease, _ in pending:
+            self._close(shelf, lease)
+        self._commit(task, before, after)
+        return Stepped(task, shelf.node, len(pending), norm)
+
+    def _commit(self, task: str, before: Vector | None, after: Vector | None) -> None:
+        shelf, down = self.shelves[task], self._parts[task].downlink
+        old, version = shelf.node.version, shelf.node.version + 1
+        shelf.x, value, shelf.node = down.commit(
+            shelf.downlink, task, before, after, version, mix(self._keys[task] ^ version)
+        )
+        if value is not None:
+            value.flags.writeable = False
+            shelf.values[version] = value
+        if old not in shelf.readers:
+            shelf.values.pop(old, None)
+
+    def keep(self, task: str) -> Kept:
+        """Put a copy of the model aside."""
+        shelf = self.shelves[task]
+        shelf.kept = None if shelf.x is None else shelf.x.copy()
+        return Kept(task, shelf.node.version)
+
+    def restore_kept(self, task: str) -> Restored:
+        """Publish the copy put aside as a new version, in a new epoch.
+
+        Raises:
+            InvalidInput: nothing was put aside.
+        """
+        shelf = self.shelves[task]
+        if shelf.kept is None and shelf.x is not None:
+            raise InvalidInput(f"task {task!r}: nothing was kept, so nothing can be restored; Keep comes first")
+        shelf.epoch += 1
+        self._commit(task, shelf.x, shelf.kept)
+        return Restored(task, shelf.node, shelf.epoch)
+
+    def model(self, task: str, subject: str = "published") -> Vector | None:
+        """The published node or the kept model, float32[size]; None for a size-only task."""
+        shelf = self.shelves[task]
+        return shelf.x if subject == "kept" else shelf.values.get(shelf.node.version)
+
+    # --- memory ------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """All memory of the book, as bytes."""
+        return pack(self.shelves)
+
+    def restore(self, data: bytes) -> None:
+        """Continue from a snapshot of a book built with the same arguments."""
+        shelves = unpack(data, dict[str, Shelf])
+        for t, shelf in shelves.items():
+            now = self.shelves[t]
+            for field in ("merge", "optimizer", "downlink"):
+                setattr(shelf, field, unpack(pack(getattr(shelf, field)), type(getattr(now, field))))
+            for value in shelf.values.values():
+                value.flags.writeable = False
+        self.shelves = shelves

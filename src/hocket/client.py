@@ -1,0 +1,148 @@
+"""The device's side of a lease: a pure state machine over three queues that overlap.
+
+A lease is fetched, trained and uploaded in that order; the download of one lease, the training of another and
+the upload of a third may go on at once. One job trains at a time, in the order in which models were received.
+With ``links="fifo"`` transfers of one direction queue behind one another, with ``"parallel"`` they overlap.
+The simulator and the daemon run this class; a client with nothing under way needs no object at all, only
+the versions it holds, which live outside.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hocket import actions as do
+from hocket import events as on
+from hocket.lease import Lease, Node
+
+
+Holds = Mapping[str, Any]
+"""Task to a table from client to the version of the node in its cache, -1 for none."""
+
+
+class Client:
+    """One device. ``overlap``: transfers of one direction go on side by side instead of queueing."""
+
+    __slots__ = ("downloads", "holds", "id", "offer", "overlap", "ready", "uploads")
+
+    def __init__(self, client: int, holds: Holds, overlap: bool = False) -> None:
+        self.id = client
+        self.holds = holds
+        self.overlap = overlap
+        self.downloads: tuple[Lease, ...] = ()
+        self.ready: tuple[Lease, ...] = ()  # the head is training
+        self.uploads: tuple[Lease, ...] = ()
+        self.offer: Node | None = None  # being fetched ahead of a lease
+
+    @property
+    def idle(self) -> bool:
+        """Nothing under way: the object may be dropped."""
+        return not (self.downloads or self.ready or self.uploads or self.offer)
+
+    def handle(self, event: on.DeviceEvent, now: int) -> list[Any]:
+        """Take one event; return actions (``Fetch``, ``Train``, ``Upload``, ``Abort``) and events for the server."""
+        return _HANDLERS[type(event)](self, event)
+
+    def _assigned(self, e: on.Assigned) -> list[Any]:
+        self.downloads = waiting = (*self.downloads, e.lease)
+        if len(waiting) == 1 or self.overlap:
+            return self._fetch(e.lease)
+        return []
+
+    def _fetch(self, lease: Lease) -> list[Any]:
+        node = lease.node
+        assert node is not None, "a lease is sent with its node"
+        have = self.holds[node.task][self.id]
+        if have == node.version:
+            return self._received(lease)
+        if self.offer is not None and not self.overlap:
+            return []
+        return [do.Fetch(lease.id, self.id, node, have)]
+
+    def _received(self, lease: Lease) -> list[Any]:
+        self.downloads = left = _without(self.downloads, lease)
+        self.ready = ready = (*self.ready, lease)
+        out = self._fetch(left[0]) if left and not self.overlap else []
+        if ready[0] is lease:
+            out += (on.Started(lease.id, self.id), do.Train(lease))
+        return out
+
+    def _fetched(self, e: on.Fetched) -> list[Any]:
+        self.holds[e.node.task][self.id] = e.node.version
+        if e.lease < 0:
+            self.offer = None
+            return [e, *(self._fetch(self.downloads[0]) if self.downloads and not self.overlap else ())]
+        for lease in self.downloads:
+            if lease.id == e.lease:
+                return [e, *self._received(lease)]
+        return [e]
+
+    def _trained(self, e: on.Trained) -> list[Any]:
+        if not self.ready or self.ready[0].id != e.lease:
+            return []
+        lease, *rest = self.ready
+        self.ready = tuple(rest)
+        self.uploads = (*self.uploads, lease)
+        out: list[Any] = [do.Upload(lease)] if self.uploads[0] is lease or self.overlap else []
+        return out + self._start(rest)
+
+    def _start(self, ready: Sequence[Lease]) -> list[Any]:
+        return [on.Started(ready[0].id, self.id), do.Train(ready[0])] if ready else []
+
+    def _uploaded(self, e: on.Uploaded) -> list[Any]:
+        for at, lease in enumerate(self.uploads):
+            if lease.id == e.lease:
+                self.uploads = left = _without(self.uploads, lease)
+                out: list[Any] = [on.Arrived(e.lease, self.id, e.size, e.samples)]
+                if left and not self.overlap and at == 0:
+                    out.append(do.Upload(left[0]))
+                return out
+        return []
+
+    def _offered(self, e: on.Offered) -> list[Any]:
+        node = e.node
+        have = self.holds[node.task][self.id]
+        if have >= node.version or self.offer is not None or (self.downloads and not self.overlap):
+            return []
+        self.offer = node
+        return [do.Fetch(-1, self.id, node, have)]
+
+    def _cancelled(self, e: on.Cancelled) -> list[Any]:
+        for name in ("downloads", "ready", "uploads"):
+            queue: tuple[Lease, ...] = getattr(self, name)
+            for at, lease in enumerate(queue):
+                if lease.id == e.lease:
+                    left = _without(queue, lease)
+                    setattr(self, name, left)
+                    return [do.Abort(e.lease, self.id), *(self._resume(name, left) if at == 0 else ())]
+        return []
+
+    def _resume(self, name: str, left: tuple[Lease, ...]) -> list[Any]:
+        if name == "ready":
+            return self._start(left)
+        if not left or self.overlap:
+            return []
+        return self._fetch(left[0]) if name == "downloads" else [do.Upload(left[0])]
+
+    def _lost(self, e: on.Lost) -> list[Any]:
+        out: list[Any] = []
+        for lease in (*self.downloads, *self.ready, *self.uploads):
+            out += (do.Abort(lease.id, self.id), on.Failed(lease.id, self.id, e.reason))
+        if self.offer is not None:
+            out.append(do.Abort(-1, self.id))
+        self.downloads, self.ready, self.uploads, self.offer = (), (), (), None
+        return out
+
+
+def _without(queue: tuple[Lease, ...], lease: Lease) -> tuple[Lease, ...]:
+    return () if len(queue) == 1 else tuple(x for x in queue if x is not lease)
+
+
+_HANDLERS: dict[type, Callable[[Client, Any], list[Any]]] = {
+    on.Assigned: Client._assigned,
+    on.Fetched: Client._fetched,
+    on.Trained: Client._trained,
+    on.Uploaded: Client._uploaded,
+    on.Cancelled: Client._cancelled,
+    on.Offered: Client._offered,
+    on.Lost: Client._lost,
+}

@@ -1,0 +1,283 @@
+"""From tasks and a strategy to a server and a book; and ask/tell, for those who have a loop of their own."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from hocket import actions as do
+from hocket import events as on
+from hocket.book import Book, Source
+from hocket.errors import InvalidInput
+from hocket.events import Event
+from hocket.keyed import key
+from hocket.learning.learner import Trained
+from hocket.learning.local import LocalSGD
+from hocket.learning.task import Task
+from hocket.lease import Lease
+from hocket.policies import Estimate
+from hocket.server import SECOND, Server
+from hocket.strategy import FullStrategy, Local, Strategy, fill
+from hocket.until import Evaluation, Until
+
+Tasks = Task | Sequence[Task]
+
+
+def named(tasks: Tasks) -> dict[str, Task]:
+    """Tasks by name.
+
+    Raises:
+        InvalidInput: none, two of the same name, or different numbers of clients.
+    """
+    listed = [tasks] if isinstance(tasks, Task) else list(tasks)
+    if not listed:
+        raise InvalidInput("tasks: none given; a run trains at least one")
+    out = {t.name: t for t in listed}
+    if len(out) != len(listed):
+        raise InvalidInput(f"tasks: names {', '.join(t.name for t in listed)} are not all different")
+    counts = {t.name: t.clients for t in listed}
+    if len(set(counts.values())) > 1:
+        raise InvalidInput(f"tasks: numbers of clients differ ({counts}); one fleet serves all tasks")
+    return out
+
+
+def local_work(base: LocalSGD, change: Local) -> LocalSGD:
+    """The task's local work with what a strategy changes in it."""
+    fields: dict[str, Any] = {
+        f: v for f in ("proximal", "lr") if (v := getattr(change, f)) is not None
+    }
+    if change.steps is not None:
+        fields |= {"steps": change.steps, "epochs": None}
+    if change.epochs is not None:
+        fields |= {"steps": None, "epochs": change.epochs}
+    return msgspec.structs.replace(base, **fields) if fields else base
+
+
+def resolve(tasks: Mapping[str, Task], method: Strategy) -> tuple[FullStrategy, dict[str, Task]]:
+    """The strategy with every part set, and the tasks with the local work it asks for.
+
+    Raises:
+        InvalidInput: the strategy contradicts itself or asks for more clients than there are.
+    """
+    full = fill(method, tuple(tasks))
+    clients = next(iter(tasks.values())).clients
+    largest = getattr(full.pacing, "largest", lambda _: None)(full.tasks)
+    if largest is not None and largest > clients and getattr(full.matching, "busy", "skip") == "skip":
+        raise InvalidInput(
+            f"strategy {full.name}: {full.pacing} wants {largest} clients at work at once; the fleet has "
+            f"{clients}. Lower cohort, overcommit or in_flight, or let busy clients queue jobs"
+        )
+    return full, {
+        n: msgspec.structs.replace(t, local=local_work(t.local, full.tasks[n].local)) for n, t in tasks.items()
+    }
+
+
+def objective_weights(task: Task) -> NDArray[np.float64] | None:
+    """What each client counts for in the objective, mean 1, float64[clients]; None if all count the same."""
+    if task.objective == "uniform":
+        return None
+    return task.samples / task.samples.mean()
+
+
+def build(
+    tasks: Mapping[str, Task],
+    strategy: FullStrategy,
+    source: Source,
+    *,
+    seed: int,
+    until: Until | None = None,
+    evaluation: Evaluation | None = None,
+    measure: tuple[str, ...] = (),
+    journaled: bool = False,
+    estimate: Mapping[str, Estimate] | None = None,
+) -> tuple[Server, Book]:
+    """A server and a book for tasks resolved with :func:`resolve`.
+
+    Raises:
+        InvalidInput: a target on a metric for a task without a learner.
+    """
+    if until is not None and until.targeted and (bare := [n for n, t in tasks.items() if t.learner is None]):
+        raise InvalidInput(f"until: task {bare[0]!r} is size-only and has no metrics; stop at a limit instead")
+    weights = {n: w.tolist() for n, t in tasks.items() if (w := objective_weights(t)) is not None}
+    server = Server(
+        strategy,
+        next(iter(tasks.values())).clients,
+        {n: t.local for n, t in tasks.items()},
+        seed=seed,
+        until=until,
+        evaluation=evaluation,
+        objective=weights,
+        measure=measure,
+        journaled=journaled,
+        estimate=estimate,
+    )
+    book = Book(
+        strategy.tasks,
+        {n: t.schema for n, t in tasks.items()},
+        {n: t.learner.initial(key(seed, "initial", n)) for n, t in tasks.items() if t.learner is not None},
+        {n: t.clients for n, t in tasks.items()},
+        source,
+        seed,
+    )
+    return server, book
+
+
+class Job(Struct, frozen=True):
+    """Work handed out by :meth:`Core.ask`; ``start`` maps segment names to arrays."""
+
+    lease: int
+    task: str
+    client: int
+    start: dict[str, NDArray[Any]]
+    local: LocalSGD
+    seed: int
+    version: int
+
+
+class Told(Struct, frozen=True):
+    """The answer to :meth:`Core.tell`: accepted or why not, and the version if the model stepped."""
+
+    accepted: bool
+    reason: str = ""
+    version: int | None = None
+
+
+class Core:
+    """The decisions and the arithmetic without a driver: your loop, your clock.
+
+    Args:
+        task: one task or several.
+        method: a strategy.
+        clients: identities that may be given work from the start; others join with :meth:`join`.
+        seed: of the run.
+
+    >>> import hocket as hk
+    >>> task = hk.reference_tasks.gaussian(clients=8, samples=20)
+    >>> core = hk.Core(task, hk.strategies.fedbuff(buffer=2, in_flight=4), clients=range(8))
+    >>> jobs = core.ask(now=0.0)
+    >>> delta = {name: 0.01 * value + 0.1 for name, value in jobs[0].start.items()}
+    >>> core.tell(jobs[0].lease, delta, samples=20, now=1.0)
+    Told(accepted=True, reason='', version=None)
+    >>> core.tell(jobs[1].lease, delta, samples=20, now=1.5).version
+    1
+    """
+
+    def __init__(self, task: Tasks, method: Strategy, clients: Iterable[int], seed: int = 0) -> None:
+        tasks = named(task)
+        strategy, self._tasks = resolve(tasks, method)
+        self._told: dict[int, Trained] = {}
+        self.server, self.book = build(self._tasks, strategy, self, seed=seed, measure=("finite", "norm"))
+        self._jobs: list[Job] = []
+        self._open: dict[int, Lease] = {}
+        self._now = 0
+        self._wake: int | None = None
+        self.join(clients)
+
+    @property
+    def wake_at(self) -> float | None:
+        """When to call :meth:`ask` again although nothing was told, in seconds; None: not needed."""
+        return None if self._wake is None else self._wake / SECOND
+
+    def join(self, clients: Iterable[int], now: float = 0.0) -> None:
+        """Clients that may be given work from now on."""
+        self._tell(on.Joined(tuple(clients)), now)
+
+    def ask(self, now: float) -> list[Job]:
+        """The jobs to be done, each handed out once; ``now`` in seconds."""
+        if self._wake is not None and round(now * SECOND) >= self._wake:
+            self._wake = None
+            self._tell(on.Woke(), now)
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+    def tell(
+        self, lease: int, delta: Mapping[str, NDArray[Any]], samples: int, now: float, loss: float | None = None
+    ) -> Told:
+        """Hand in an update: result minus start, by segment name.
+
+        Raises:
+            InvalidInput: names or shapes differ from the task's schema.
+        """
+        open_lease = self.server.view.leases.get(lease)
+        if open_lease is None:
+            return Told(False, "closed" if lease < self.server.state.next_lease else "unknown")
+        schema = self._tasks[open_lease.task].schema
+        self._told[lease] = Trained(schema.flatten(delta), samples, {} if loss is None else {"loss": loss})
+        size = self.book.upload_size(open_lease.task)[0]
+        before = self.server.view.tasks[open_lease.task].version
+        reason = self._tell(on.Arrived(lease, open_lease.client, size, samples), now)
+        after = self.server.view.tasks[open_lease.task].version
+        return Told(not reason, reason, after if after != before else None)
+
+    def fail(self, lease: int, now: float, reason: str = "failed") -> None:
+        """A job will not be finished; its slot is given to somebody else."""
+        open_lease = self.server.view.leases.get(lease)
+        if open_lease is not None:
+            self._tell(on.Failed(lease, open_lease.client, reason), now)
+
+    def model(self, task: str | None = None) -> dict[str, NDArray[Any]]:
+        """The published model by segment name (of the only task, if there is one)."""
+        name = task or next(iter(self._tasks))
+        x = self.book.model(name)
+        return {} if x is None else self._tasks[name].schema.views(x)
+
+    def take(self, leases: Sequence[Lease]) -> list[Trained]:
+        """Results for the book (it asks for each once)."""
+        return [self._told.pop(lease.id) for lease in leases]
+
+    def _tell(self, event: Event, now: float) -> str:
+        time = round(now * SECOND)
+        if time < self._now:
+            raise InvalidInput(f"now = {now}: before {self._now / SECOND}; time only goes forward")
+        self._now = time
+        refused = ""
+        queue = [event]
+        while queue:
+            for a in self.server.handle(queue.pop(0), time):
+                match a:
+                    case do.Assign():
+                        self._hand_out(a.lease)
+                    case do.Decode():
+                        trained = self._told[a.lease]
+                        norm = float(np.linalg.norm(trained.delta.astype(np.float64)))
+                        finite = float(np.isfinite(norm))
+                        queue.append(on.Measured(a.lease, {**trained.metrics, "norm": norm, "finite": finite}))
+                    case do.Accumulate():
+                        self.book.accumulate(self._open.pop(a.lease), a.weight)
+                    case do.Release():
+                        self._release(a)
+                    case do.Step():
+                        queue.append(self.book.step(a.task))
+                    case do.Refuse():
+                        refused = a.reason
+                    case do.WakeAt():
+                        self._wake = a.time if self._wake is None else min(a.time, self._wake)
+                    case do.Evaluate():
+                        queue.append(self._evaluate(a))
+                    case _:
+                        pass
+        return refused
+
+    def _evaluate(self, a: do.Evaluate) -> on.Evaluated:
+        version = self.book.shelves[a.task].node.version
+        return on.Evaluated(a.task, version, a.subject, a.split, {})
+
+    def _release(self, a: do.Release) -> None:
+        lease = self._open.pop(a.lease, None)
+        if lease is None:
+            self.book.discard(a.lease, a.task)
+        else:
+            self.book.release(lease)
+        self._told.pop(a.lease, None)
+        self._jobs = [j for j in self._jobs if j.lease != a.lease]
+
+    def _hand_out(self, lease: Lease) -> None:
+        self.book.open(lease)
+        self._open[lease.id] = lease
+        start = self._tasks[lease.task].schema.views(self.book.start(lease))
+        self._jobs.append(
+            Job(lease.id, lease.task, lease.client, start, lease.local, lease.seed, lease.version)
+        )

@@ -1,0 +1,41 @@
+"""Every error hocket raises on purpose, as one tree.
+
+A message names the thing, the value it had, what is allowed and what to do about it. The command line
+prints the message alone and leaves with the class's ``exit_code``.
+"""
+
+
+class HocketError(Exception):
+    """Root of the tree: catch this to catch everything hocket raises on purpose."""
+
+    exit_code = 1
+
+
+class InvalidInput(HocketError, ValueError):
+    """A value from outside (argument, file, strategy, update) that cannot be used as it is."""
+
+    exit_code = 2
+
+
+class MissingExtra(HocketError, ImportError):
+    """An optional dependency is needed and not installed; the message names the extra."""
+
+    exit_code = 2
+
+
+class Stalled(HocketError):
+    """Nothing can happen any more although the run has not met its stop condition."""
+
+    exit_code = 3
+
+
+class Diverged(HocketError):
+    """A client's result or the model stopped being finite."""
+
+    exit_code = 4
+
+
+class Damaged(HocketError):
+    """A file hocket wrote is torn, truncated or of an unknown format."""
+
+    exit_code = 5

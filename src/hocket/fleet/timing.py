@@ -1,0 +1,122 @@
+"""How long one lease's work takes on one device: the hot path of the simulation."""
+
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hocket import keyed
+from hocket.errors import InvalidInput
+from hocket.fleet.law import Deterministic, Law
+
+if TYPE_CHECKING:
+    from hocket.fleet.fleet import Fleet
+
+Draw = Callable[[int], float] | None  # None: always one
+
+
+class Timing:
+    """Scalar access to a fleet, built by :meth:`Fleet.timing`; times are whole nanoseconds, 0 or more.
+
+    Every method takes the lease's key ``k``; each station (training, download, upload, fate) has a stream
+    of its own, so all transfers one way of one lease meet the same factor. A method costs well under a
+    microsecond plus the law's draw.
+    """
+
+    __slots__ = (
+        "_compute",
+        "_down",
+        "_down_draw",
+        "_download_key",
+        "_failure",
+        "_fate_key",
+        "_latency",
+        "_lost",
+        "_train_draw",
+        "_train_key",
+        "_up",
+        "_up_draw",
+        "_upload_key",
+        "_when_key",
+    )
+
+    def __init__(self, fleet: "Fleet", seed: int) -> None:
+        self._compute = _scalars(fleet.compute * 1e9)
+        self._down = _scalars(1e9 / fleet.down)
+        self._up = _scalars(1e9 / fleet.up)
+        self._latency = _scalars(fleet.latency * 1e9)
+        self._train_draw = _draw(fleet.compute_law)
+        self._down_draw = _draw(fleet.down_law)
+        self._up_draw = _draw(fleet.up_law)
+        self._failure = fleet.failure
+        self._lost = fleet.failure + fleet.dropout
+        self._train_key = keyed.key(seed, "fleet", "train")
+        self._download_key = keyed.key(seed, "fleet", "download")
+        self._upload_key = keyed.key(seed, "fleet", "upload")
+        self._fate_key = keyed.key(seed, "fleet", "fate")
+        self._when_key = keyed.key(seed, "fleet", "when")
+
+    def train(self, client: int, samples_cost: float, k: int) -> int:
+        """Time to train, ns; ``samples_cost`` is samples times the model's cost per sample.
+
+        Raises:
+            InvalidInput: a negative cost.
+        """
+        if samples_cost < 0:
+            raise InvalidInput(
+                f"client {client}: training cost {samples_cost}; give 0 or more samples x cost"
+            )
+        mean = self._compute[client] * samples_cost
+        draw = self._train_draw
+        return int((mean if draw is None else mean * draw(k ^ self._train_key)) + 0.5)
+
+    def download(self, client: int, nbytes: int, k: int) -> int:
+        """Time of one transfer to the client, ns: latency + bytes / rate x factor.
+
+        Raises:
+            InvalidInput: a negative size.
+        """
+        if nbytes < 0:
+            raise InvalidInput(f"client {client}: download of {nbytes} bytes; give 0 or more")
+        mean = self._down[client] * nbytes
+        draw = self._down_draw
+        if draw is not None:
+            mean *= draw(k ^ self._download_key)
+        return int(self._latency[client] + mean + 0.5)
+
+    def upload(self, client: int, nbytes: int, k: int) -> int:
+        """Time of one transfer from the client, ns: latency + bytes / rate x factor.
+
+        Raises:
+            InvalidInput: a negative size.
+        """
+        if nbytes < 0:
+            raise InvalidInput(f"client {client}: upload of {nbytes} bytes; give 0 or more")
+        mean = self._up[client] * nbytes
+        draw = self._up_draw
+        if draw is not None:
+            mean *= draw(k ^ self._upload_key)
+        return int(self._latency[client] + mean + 0.5)
+
+    def fate(self, k: int) -> tuple[float, bool] | None:
+        """None if the lease survives, else ``(share, silent)``.
+
+        ``share``, in (0, 1), is the part of the work done when it is lost; ``silent`` is True if the server
+        learns of it by a deadline only (a dropout), False if it is told at once (a failure).
+        """
+        if not self._lost:
+            return None
+        u = keyed.uniform(k ^ self._fate_key)
+        if u >= self._lost:
+            return None
+        return keyed.uniform(k ^ self._when_key), u >= self._failure
+
+
+def _scalars(values: NDArray[np.float64]) -> "array[float]":
+    return array("d", values.tobytes())
+
+
+def _draw(law: Law) -> Draw:
+    return None if isinstance(law, Deterministic) else law.draw

@@ -1,0 +1,1 @@
+"""Local work, learners, partitions and tasks."""

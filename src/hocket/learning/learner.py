@@ -1,0 +1,68 @@
+"""The one interface between the system and whatever computes gradients.
+
+A job is a pure function of its start vector, its client's data and its seed: results may not depend on which
+other jobs are in the same call (the lane rule), so training may happen at any time and in any grouping.
+``hocket.testing.learner.LearnerConformance`` holds a learner to that.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from hocket.learning.local import LocalSGD
+from hocket.schema import Schema, Vector
+
+
+class Job(Struct, frozen=True, eq=False):
+    """Local work to be computed: ``client`` trains from ``start`` (float32[size], never written to).
+
+    ``seed`` keys the order of the samples; ``version`` is that of the start node and sets the rate.
+    """
+
+    lease: int
+    client: int
+    start: Vector
+    local: LocalSGD
+    seed: int
+    version: int
+
+
+class Trained(Struct, frozen=True, eq=False):
+    """The result of a job: ``delta`` is result minus start, float32[size].
+
+    ``samples`` were processed; ``metrics`` holds at least ``"loss"``, the mean training loss over them, each
+    taken before the step that its batch made. ``aux`` is what a method uploads besides the update.
+    """
+
+    delta: Vector
+    samples: int
+    metrics: dict[str, float]
+    aux: bytes | None = None
+
+
+class Learner(Protocol):
+    """A model, the data of every client, and the arithmetic."""
+
+    @property
+    def schema(self) -> Schema:
+        """What the model is made of."""
+
+    @property
+    def samples(self) -> NDArray[np.int64]:
+        """Samples that each client holds, int64[clients]."""
+
+    def initial(self, seed: int) -> Vector:
+        """A first model, float32[size]; the same for the same seed."""
+
+    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+        """Results in the order of the jobs, bit for bit those of one call per job.
+
+        Raises:
+            Diverged: a result is not finite; the message names the client.
+        """
+
+    def evaluate(self, x: Vector, split: str) -> dict[str, float]:
+        """At least ``"accuracy"`` and ``"loss"`` (mean) of a model on ``"validation"`` or ``"test"``."""

@@ -1,0 +1,5 @@
+"""Which client does which task's next job?"""
+
+from hocket.matching.uniform import Uniform
+
+__all__ = ["Uniform"]

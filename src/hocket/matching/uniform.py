@@ -1,0 +1,76 @@
+"""Every client is equally likely: among the idle ones, or among all with a queue at the client."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from msgspec import Struct
+
+from hocket.actions import Request
+from hocket.events import Event
+from hocket.index_set import IndexSet
+from hocket.keyed import below, mix
+from hocket.policies import ANY, Pick, Slots
+from hocket.strategy import policy
+from hocket.view import View
+
+
+@policy("matching")
+class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unknown_fields=True):
+    """Uniform choice.
+
+    ``busy`` "skip": without replacement among online clients that have no open lease (FedAvg, FedBuff).
+    "queue": with replacement among all online clients; a busy one queues the job (AsyncSGD, FedAST).
+    Slots for any task are dealt to the active tasks in turn.
+    """
+
+    busy: Literal["skip", "queue"] = "skip"
+    observes: ClassVar[tuple[type[Event], ...]] = ()
+
+    def init(self, view: View) -> None:
+        return None
+
+    def match(self, state: None, slots: Slots, view: View, key: int) -> list[Pick]:
+        members = (view.online if self.busy == "queue" else view.idle).items
+        n = len(members)
+        if not n:
+            return []
+        wanted = deal(slots, view)
+        if len(wanted) == 1:
+            return [Pick(wanted[0], members[below(key, n)], 1.0 / n)]
+        if self.busy == "queue":
+            return [Pick(t, members[below(key ^ i, n)], 1.0 / n) for i, t in enumerate(wanted)]
+        return [
+            Pick(t, c, 1.0 / n) for t, c in zip(wanted, draw(view.idle, len(wanted), key), strict=False)
+        ]
+
+    def ahead(self, state: None, slots: Slots, view: View, key: int) -> list[Pick]:
+        return []
+
+    def observe(self, state: None, fact: Event, view: View) -> Sequence[Request]:
+        return ()
+
+
+def draw(members: IndexSet, count: int, key: int) -> list[int]:
+    """``count`` distinct members, or all of them if there are fewer, in random order.
+
+    A Fisher-Yates shuffle that touches only the places it draws from: O(count) for any population.
+    """
+    items, n = members.items, len(members)
+    moved: dict[int, int] = {}
+    out: list[int] = []
+    for i in range(min(count, n)):
+        key = mix(key)
+        at = i + below(key, n - i)
+        out.append(items[moved.get(at, at)])
+        moved[at] = moved.get(i, i)
+    return out
+
+
+def deal(slots: Slots, view: View) -> list[str]:
+    """One task name per slot; slots for any task go to the active tasks in turn."""
+    if len(slots) == 1 and ANY not in slots:
+        ((task, count),) = slots.items()
+        return [task] * count
+    out = [t for t, count in slots.items() if t != ANY for _ in range(count)]
+    active = [t.name for t in view.tasks.values() if t.status == "active"]
+    return out + [active[i % len(active)] for i in range(slots.get(ANY, 0))] if active else out

@@ -1,0 +1,49 @@
+"""Mix each client's model into the server's, one after the other (FedAsync).
+
+x <- (1 - a_i) x + a_i (start_i + d_i) with a_i = rate * w_i, w_i the weight of the update (its staleness
+weight); a_i is cut at 1. Source: Xie, Koyejo, Gupta, "Asynchronous federated optimization", 2019, Alg. 1.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from hocket.errors import InvalidInput
+from hocket.policies import Contribution
+from hocket.schema import Schema, Vector
+from hocket.strategy import policy
+
+
+class Mixed(Struct):
+    """The mix so far is ``keep`` times the server's model plus ``add`` (float64[size])."""
+
+    add: np.ndarray
+    keep: float = 1.0
+
+
+@policy("merge")
+class Mixing(Struct, frozen=True, tag="mixing", tag_field="kind", forbid_unknown_fields=True):
+    """A mean of models, not of updates; ``rate`` is the paper's alpha."""
+
+    rate: float = 0.6
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise InvalidInput(f"mixing.rate = {self.rate}: must be above 0 and at most 1")
+
+    def init(self, schema: Schema, clients: int) -> Mixed:
+        return Mixed(np.zeros(schema.size))
+
+    def add(self, state: Mixed, contribution: Contribution) -> Mapping[str, float]:
+        a = min(self.rate * contribution.weight, 1.0)
+        model = contribution.start.astype(np.float64) + contribution.delta
+        state.add = (1.0 - a) * state.add + a * model
+        state.keep *= 1.0 - a
+        return {"mixing_rate": a}
+
+    def take(self, state: Mixed, x: Vector) -> NDArray[np.float64]:
+        step = state.add - (1.0 - state.keep) * x.astype(np.float64)
+        state.add, state.keep = np.zeros_like(state.add), 1.0
+        return step

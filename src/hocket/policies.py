@@ -1,0 +1,232 @@
+"""The contracts of a strategy: what each policy is asked, and what it may see.
+
+Control plane (called by the server; identities, counts, sizes and scalars only): :class:`Pacing`,
+:class:`Matching`, :class:`Prefetch`, :class:`Submodel`, :class:`Guard`. Data plane (called by the book;
+arrays): :class:`Downlink`, :class:`Uplink`, :class:`Merge`, :class:`Optimizer`, :class:`Codec`.
+
+A policy is a frozen value. What it remembers is a separate state object made by ``init``, owned by the
+core, changed in place and snapshotted generically: a ``msgspec.Struct`` of plain values, ``array.array``
+and NumPy arrays. ``observe`` folds one fact (an event) into that state and may ask for something
+(:data:`hocket.actions.Request`); a policy that names the facts it wants in ``observes`` gets those, and
+only those. A policy that needs values from an update names them in ``needs`` (``norm``, ``loss``, ...);
+that, and nothing else, makes the simulator train before the server step.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from hocket.actions import Request
+from hocket.events import Event
+from hocket.lease import Cover, Edge, Lease, Node
+from hocket.schema import Schema, Vector
+from hocket.view import View
+
+ANY = "*"
+"""Key of slots that the matching may give to any task."""
+
+Slots = Mapping[str, int]
+State = Any
+"""A policy's memory: each policy defines its own type; the core only carries it."""
+
+
+class Due(Struct, frozen=True, gc=False):
+    """A step is due now, or is to be looked for again later.
+
+    ``task`` None: nothing is due yet. ``accepted`` None: everything buffered goes into the step, else the
+    leases that do (the rest is discarded). ``cancel``: open leases of the task that are over with this
+    step (None: leave all at work). ``look_again_at``: nanoseconds, when to ask again at the latest.
+    """
+
+    task: str | None = None
+    accepted: tuple[int, ...] | None = None
+    cancel: tuple[int, ...] | None = None
+    look_again_at: int | None = None
+
+
+class Pick(Struct, gc=False):
+    """A client chosen for a task's next job, and what its update is to count for.
+
+    ``probability``: the chance with which this client was drawn, for importance weights.
+    ``for_version``: the version it was chosen for, when chosen ahead (-1: now).
+    """
+
+    task: str
+    client: int
+    probability: float
+    weight: float = 1.0
+    group: str = ""
+    for_version: int = -1
+
+
+class Facts(Struct, gc=False):
+    """What a guard may judge an update by; ``measured`` holds what the policies' ``needs`` asked for."""
+
+    staleness: int
+    size: int
+    samples: int
+    measured: Mapping[str, float]
+
+
+class Contribution(Struct, gc=False):
+    """One accepted update on its way into a step: ``delta`` and ``start`` are float32[size]."""
+
+    lease: Lease
+    weight: float
+    samples: int
+    delta: Vector
+    start: Vector
+
+
+class Estimate(Struct, frozen=True):
+    """What a prefetch policy may know of the world: sizes in bytes, rates in bytes per second, time in ns."""
+
+    full: int
+    step: int
+    round_length: int
+    down: Sequence[float]
+
+
+class Pacing(Protocol):
+    """How much work may start, and when is a buffer, round or window due?
+
+    ``timeout``: seconds after which an issued lease expires, None for never.
+    ``refill_first``: give out new work before the step that an arrival triggers, not after.
+    """
+
+    observes: ClassVar[tuple[type[Event], ...]]
+
+    @property
+    def timeout(self) -> float | None: ...
+
+    @property
+    def refill_first(self) -> bool: ...
+
+    def init(self, view: View) -> State: ...
+
+    def room(self, state: State, view: View, now: int) -> Slots:
+        """Leases that may start now, per task or for :data:`ANY`."""
+
+    def due(self, state: State, view: View, now: int) -> Due | None: ...
+
+    def observe(self, state: State, fact: Event, view: View) -> Sequence[Request]: ...
+
+
+class Matching(Protocol):
+    """Which client does which task's next job?"""
+
+    observes: ClassVar[tuple[type[Event], ...]]
+
+    def init(self, view: View) -> State: ...
+
+    def match(self, state: State, slots: Slots, view: View, key: int) -> list[Pick]:
+        """At most as many picks as slots; fewer when no more clients can be given work."""
+
+    def ahead(self, state: State, slots: Slots, view: View, key: int) -> list[Pick]:
+        """Picks for later versions (``for_version``); ``match`` must honour them when their version comes."""
+
+    def observe(self, state: State, fact: Event, view: View) -> Sequence[Request]: ...
+
+
+class Prefetch(Protocol):
+    """Who may start fetching what, from when?"""
+
+    observes: ClassVar[tuple[type[Event], ...]]
+
+    def init(self, view: View) -> State: ...
+
+    def starts(
+        self, state: State, picks: Sequence[Pick], view: View, estimate: Estimate
+    ) -> list[tuple[int, str, int, int]]:
+        """(client, task, version, time in ns) for picks made ahead: the fetch may begin once both have come."""
+
+    def observe(self, state: State, fact: Event, view: View) -> Sequence[Request]: ...
+
+
+class Submodel(Protocol):
+    """Which coordinates does this client train?"""
+
+    observes: ClassVar[tuple[type[Event], ...]]
+
+    def init(self, view: View) -> State: ...
+
+    def cover(self, state: State, client: int) -> Cover: ...
+
+    def observe(self, state: State, fact: Event, view: View) -> Sequence[Request]: ...
+
+
+class Guard(Protocol):
+    """What is refused, and what does the rest weigh?"""
+
+    needs: ClassVar[tuple[str, ...]]
+
+    def admit(self, lease: Lease, facts: Facts) -> str | None:
+        """None to accept, else the reason for refusing."""
+
+    def weigh(self, lease: Lease, staleness: int) -> float: ...
+
+
+class Codec(Protocol):
+    """Tensors to bytes and back. ``lossless``: decode(encode(x)) equals x bit for bit."""
+
+    @property
+    def lossless(self) -> bool: ...
+
+    def encode(self, x: Vector, schema: Schema, key: int) -> bytes: ...
+
+    def decode(self, data: bytes, schema: Schema) -> Vector: ...
+
+    def size(self, schema: Schema) -> tuple[int, bool]:
+        """Bytes of one encoding, and whether every encoding has exactly that size."""
+
+
+class Uplink(Protocol):
+    """How is an update encoded, and what does the client remember from one job to the next?"""
+
+    def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]: ...
+
+    def encode(
+        self, memory: State | None, delta: Vector, schema: Schema, lease: Lease
+    ) -> tuple[bytes, State | None]: ...
+
+    def decode(self, data: bytes, schema: Schema, lease: Lease) -> Vector: ...
+
+    def settle(self, memory: State | None, ordinal: int, accepted: bool) -> State | None: ...
+
+
+class Merge(Protocol):
+    """How do updates become a step?"""
+
+    def init(self, schema: Schema, clients: int) -> State: ...
+
+    def add(self, state: State, contribution: Contribution) -> Mapping[str, float]: ...
+
+    def take(self, state: State, x: Vector) -> NDArray[np.float64]:
+        """The step (to be added to ``x`` at rate 1, float64[size]) from what was added; resets ``state``."""
+
+
+class Optimizer(Protocol):
+    """How is a step applied?"""
+
+    def init(self, schema: Schema) -> State: ...
+
+    def apply(self, state: State, x: Vector, step: NDArray[np.float64]) -> Vector: ...
+
+
+class Downlink(Protocol):
+    """Which nodes and edges exist?"""
+
+    def init(self, schema: Schema) -> State: ...
+
+    def commit(
+        self, state: State, task: str, before: Vector | None, after: Vector | None, version: int, key: int
+    ) -> tuple[Vector | None, Vector | None, Node]:
+        """(value the server keeps, value clients start from, name of that node) for a new version."""
+
+    def path(self, state: State, have: int, want: Node, schema: Schema) -> tuple[Edge, ...]:
+        """Edges from the version a client holds (-1: nothing) to the node it needs; empty if it has it."""
+
+    def open(self, state: State, edge: Edge, value: Vector, schema: Schema) -> bytes: ...

@@ -1,0 +1,95 @@
+"""The server's tables as one value, and the invariants they keep."""
+
+from array import array
+from typing import Any
+
+from msgspec import Struct
+
+from hocket.index_set import IndexSet
+from hocket.lease import Lease, Node
+from hocket.view import TaskState
+
+
+class ServerState(Struct):
+    """Everything a server remembers.
+
+    ``measuring``: arrived updates (size, samples) whose facts are awaited. ``deadlines``: lease id to its
+    deadline in the order of issue. ``waiting``: client to leases that get their node when it is free.
+    ``offers``: (client, task, version, time) of prefetches that may not begin yet. ``unacknowledged``: (event
+    number, lease, client) accepted and not yet durable. ``memories``: policy states by level.
+    """
+
+    clients: int
+    tasks: dict[str, TaskState]
+    idle: IndexSet
+    online: IndexSet
+    busy: array
+    leases: dict[int, Lease] = {}
+    measuring: dict[int, tuple[int, int]] = {}
+    deadlines: dict[int, int] = {}
+    waiting: dict[int, list[int]] = {}
+    offers: list[tuple[int, str, int, int]] = []
+    unacknowledged: list[tuple[int, int, int]] = []
+    memories: dict[str, Any] = {}
+    next_lease: int = 0
+    draws: int = 0
+    events: int = 0
+    updates: int = 0
+    refused: int = 0
+    lost: int = 0
+    up: int = 0
+    down: int = 0
+    wake: int = -1
+    begun: bool = False
+    finished: str = ""
+
+
+def fresh(tasks: tuple[str, ...], clients: int) -> ServerState:
+    """The state before the first event: everybody offline, every task at version 0."""
+    return ServerState(
+        clients,
+        {
+            t: TaskState(t, Node(t, 0), array("i", bytes(4 * clients)), array("i", b"\xff" * (4 * clients)))
+            for t in tasks
+        },
+        IndexSet.empty(clients),
+        IndexSet.empty(clients),
+        array("i", bytes(4 * clients)),
+    )
+
+
+def invariants(s: ServerState) -> None:
+    """Check the tables against one another in O(clients + leases).
+
+    Raises:
+        AssertionError: the message names the invariant that is broken.
+    """
+    open_by_task = dict.fromkeys(s.tasks, 0)
+    busy = array("i", bytes(4 * s.clients))
+    for i, lease in s.leases.items():
+        assert i == lease.id < s.next_lease, f"lease {i}: id and key differ or were never given out"
+        open_by_task[lease.task] += 1
+        busy[lease.client] += 1
+        assert lease.ordinal < s.tasks[lease.task].ordinals[lease.client], f"lease {i}: ordinal from the future"
+        waits = any(i in q for q in s.waiting.values())
+        assert waits == (lease.issued < 0) == (lease.node is None), f"lease {i}: waits, yet has a node"
+        if lease.node is not None:
+            assert lease.node.version <= s.tasks[lease.task].version, f"lease {i}: node from the future"
+        assert lease.routed <= lease.issued or lease.issued < 0, f"lease {i}: issued before routed"
+        assert lease.issued <= lease.started or lease.started < 0, f"lease {i}: started before issued"
+        assert (i in s.deadlines) == (lease.deadline >= 0), f"lease {i}: deadline not tracked"
+    for name, task in s.tasks.items():
+        assert task.open == open_by_task[name], f"{name}: {task.open} open, {open_by_task[name]} leases"
+        assert len(set(task.buffer)) == len(task.buffer), f"{name}: an update is buffered twice"
+        assert not set(task.buffer) & set(s.leases), f"{name}: a buffered update is still open"
+        assert task.status != "ended" or (not task.open and not task.buffer), f"{name}: ended with work"
+    assert busy == s.busy, "busy counts differ from the open leases"
+    assert set(s.measuring) <= set(s.leases), "a closed lease is being measured"
+    assert set(s.deadlines) <= set(s.leases), "a closed lease has a deadline"
+    assert list(s.deadlines.values()) == sorted(s.deadlines.values()), "deadlines out of order"
+    for c in range(s.clients):
+        assert (c in s.idle) == (c in s.online and not busy[c]), f"client {c}: idle set is wrong"
+        assert not s.waiting.get(c) or busy[c] > len(s.waiting[c]), f"client {c}: leases wait for nobody"
+    for members in (s.idle, s.online):
+        for at, c in enumerate(members.items):
+            assert members.where[c] == at, f"client {c}: index set is torn"

@@ -1,0 +1,137 @@
+"""A run directory: checkpoints to go on from, and what a finished run leaves.
+
+A checkpoint is one safetensors file of byte tensors (server, book, world, curve, updates so far); it is
+replaced in one move, so a kill at any moment leaves the one before it. The log is flushed first, and segments written
+after the checkpoint are removed when the run goes on.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from hocket.errors import Damaged, InvalidInput
+from hocket.files import replace
+from hocket.fleet import Fleet
+from hocket.learning.task import Task
+from hocket.simulation.curve import Curve
+from hocket.simulation.engine import Engine, World
+from hocket.snapshot import digest, pack, unpack
+from hocket.strategy import FullStrategy, describe
+from hocket.until import Evaluation, Until
+
+if TYPE_CHECKING:
+    from hocket.simulation.run import Run
+
+FORMAT = "1"
+FILE = "checkpoint.safetensors"
+RESULTS = ("summary.json", "machine.json", "curve.parquet", FILE, "report.html")
+
+
+def fingerprint(
+    strategy: FullStrategy,
+    tasks: Mapping[str, Task],
+    fleet: Fleet,
+    seed: int,
+    until: Until,
+    evaluation: Evaluation,
+) -> str:
+    """32 hex digits that differ for runs that cannot share a checkpoint."""
+    each = [[n, t.schema.digest, t.samples, t.local, t.cost, t.objective] for n, t in tasks.items()]
+    devices = {f: getattr(fleet, f) for f in fleet.__struct_fields__}
+    return digest([describe(strategy), each, devices, seed, until, evaluation])
+
+
+def begin(folder: Path, resume: bool) -> None:
+    """Start a run directory.
+
+    Raises:
+        InvalidInput: it holds another run, which would be overwritten.
+    """
+    held = [f for f in RESULTS if (folder / f).exists()]
+    if held and not resume:
+        raise InvalidInput(
+            f"{folder} holds a run already ({', '.join(held)}); go on with --resume, choose another directory, or "
+            "remove it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder / "events").glob("*.parquet"):
+        path.unlink()
+
+
+def save(folder: Path, engine: Engine, curve: Curve, name: str) -> None:
+    """Write a checkpoint of a run that is between two events."""
+    assert engine.log is not None, "a run directory has a log"
+    engine.log.flush()
+    state = {
+        "server": engine.server.snapshot(),
+        "book": engine.book.snapshot(),
+        "world": pack(engine.freeze()),
+        "curve": pack(curve),
+        "memories": pack(engine.training.memories),
+    }
+    arrays = {k: np.frombuffer(v, np.uint8) for k, v in state.items()}
+    meta = {"format": FORMAT, "run": name, "segments": str(engine.log.segments)}
+    replace(folder / FILE, lambda path: save_file(arrays, path, metadata=meta))
+
+
+def load(folder: Path, engine: Engine, curve: Curve, name: str) -> bool:
+    """Continue from the checkpoint in a run directory; False if there is none.
+
+    Raises:
+        InvalidInput: the checkpoint belongs to another experiment.
+        Damaged: it cannot be read.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return False
+    try:
+        arrays = load_file(path)
+        with open(path, "rb") as f:
+            size = int.from_bytes(f.read(8), "little")
+            meta = json.loads(f.read(size))["__metadata__"]
+        state = {k: v.tobytes() for k, v in arrays.items()}
+        if meta["format"] != FORMAT:
+            raise Damaged(f"{path}: format {meta['format']}, this version reads {FORMAT}")
+        if meta["run"] != name:
+            raise InvalidInput(
+                f"{path} belongs to another experiment (tasks, fleet, strategy, stop rule or seed differ); resume with "
+                "the same ones or choose another directory"
+            )
+        engine.server.restore(state["server"])
+        engine.book.restore(state["book"])
+        engine.training.memories = msgspec.msgpack.decode(state["memories"], type=dict[str, dict[int, Any]])
+        engine.thaw(unpack(state["world"], World))
+        restored = unpack(state["curve"], Curve)
+    except (SafetensorError, KeyError, ValueError, OSError) as e:
+        if isinstance(e, InvalidInput):
+            raise
+        raise Damaged(f"{path}: {e}; remove it to start the run again") from e
+    curve.points, curve.confirm = restored.points, restored.confirm
+    assert engine.log is not None, "a run directory has a log"
+    engine.log.forget_after(int(meta["segments"]))
+    return True
+
+
+def finish(folder: Path, run: "Run") -> None:
+    """Write what a finished run leaves; the checkpoint goes away last."""
+    assert run.log is not None, "a run directory has a log"
+    run.log.flush()
+    replace(folder / "curve.parquet", lambda p: pq.write_table(run.curve.table(), p))
+    for name, x in run.models.items():
+        if x is not None:
+            tensors = {k: np.ascontiguousarray(v) for k, v in run.tasks[name].schema.views(x).items()}
+            replace(folder / f"model-{name}.safetensors", lambda p, t=tensors: save_file(t, p))
+    replace(folder / "machine.json", lambda p: p.write_text(_json(run.machine)))
+    replace(folder / "summary.json", lambda p: p.write_text(_json(run.summary)))
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"

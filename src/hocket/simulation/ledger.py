@@ -1,0 +1,78 @@
+"""Bytes, counted where they are sent, by what they were good for.
+
+``down`` = critical (for updates that went into a step) + prefetched (ahead of any lease) + overcommitted (for
+leases cancelled because the round was over) + wasted (for anything else that came to nothing) + what open
+leases hold. ``refused`` is the part of ``up`` that never went into a step. ``published`` counts each edge once,
+as if it were broadcast or fetched through a cache. Parts of interrupted transfers count.
+"""
+
+from msgspec import Struct
+
+from hocket.lease import Edge
+
+
+class Ledger(Struct):
+    """Running totals in bytes, and how many accepted updates had which staleness."""
+
+    up: int = 0
+    down: int = 0
+    published: int = 0
+    critical: int = 0
+    prefetched: int = 0
+    overcommitted: int = 0
+    wasted: int = 0
+    refused: int = 0
+    newest: dict[str, tuple[int, int, int]] = {}
+    staleness: dict[int, int] = {}
+
+    def open_edge(self, edge: Edge) -> None:
+        """An edge starts to be sent to somebody; the first time it is published."""
+        task = edge.target.task
+        place = (edge.target.version, -1 if edge.source is None else edge.source.version, edge.band)
+        if task not in self.newest or self.newest[task] < place:
+            self.newest[task] = place
+            self.published += edge.size
+
+    def accepted(self, down: int, staleness: int) -> None:
+        """An update will go into a step; ``down`` bytes were fetched for it."""
+        self.critical += down
+        self.staleness[staleness] = self.staleness.get(staleness, 0) + 1
+
+    def released(self, down: int, up: int, reason: str) -> None:
+        """A lease came to nothing after ``down`` and ``up`` bytes."""
+        if reason == "overcommitted":
+            self.overcommitted += down
+        else:
+            self.wasted += down
+        self.refused += up
+
+    def totals(self, open_down: int = 0, part_down: int = 0, part_up: int = 0) -> dict[str, int]:
+        """Bytes by kind for a summary.
+
+        ``open_down``: fetched whole for leases still open; ``part_*``: parts of transfers in progress. What
+        was fetched for work that may still count is critical.
+        """
+        return {
+            "up": self.up + part_up,
+            "down": self.down + part_down,
+            "published": self.published,
+            "critical": self.critical + open_down + part_down,
+            "prefetched": self.prefetched,
+            "overcommitted": self.overcommitted,
+            "wasted": self.wasted,
+            "refused": self.refused,
+        }
+
+    def staleness_summary(self) -> dict[str, float]:
+        """Mean, 95th percentile (nearest rank) and maximum of the staleness of accepted updates."""
+        total = sum(self.staleness.values())
+        if not total:
+            return {"mean": 0.0, "p95": 0, "max": 0}
+        mean = sum(s * n for s, n in self.staleness.items()) / total
+        rank, seen, p95 = -(-95 * total // 100), 0, 0
+        for s in sorted(self.staleness):
+            seen += self.staleness[s]
+            if seen >= rank:
+                p95 = s
+                break
+        return {"mean": mean, "p95": p95, "max": max(self.staleness)}

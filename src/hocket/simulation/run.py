@@ -1,0 +1,304 @@
+"""``simulate``: one run from tasks, a fleet and a strategy to curves, bytes and a model."""
+
+import platform
+import resource
+import signal
+import sys
+import time as wall
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from hocket import events as on
+from hocket.core import Tasks, build, named, resolve
+from hocket.errors import HocketError, InvalidInput
+from hocket.fleet import Fleet
+from hocket.learning.task import Task
+from hocket.policies import Estimate
+from hocket.server import SECOND, Server
+from hocket.simulation import checkpoint
+from hocket.simulation.curve import Curve, Moved
+from hocket.simulation.engine import Engine
+from hocket.simulation.log import SEGMENT, EventLog
+from hocket.simulation.training import LazyTraining
+from hocket.strategy import FullStrategy, Strategy
+from hocket.until import Evaluation, Until
+
+SLICE = 1000  # timed events between two looks at the wall clock
+Report = Callable[[dict[str, Any]], None]
+"""Called a few times a second with time_s, updates, accuracy, target and fraction of a run."""
+
+
+class Interrupted(HocketError):
+    """A run was stopped by hand; its directory holds a checkpoint to go on from."""
+
+    exit_code = 130
+
+
+class Run(Struct, frozen=True):
+    """What a simulation left: ``summary`` is what ``summary.json`` holds, ``curve`` its evaluations."""
+
+    tasks: Mapping[str, Task]
+    strategy: FullStrategy
+    summary: dict[str, Any]
+    machine: dict[str, Any]
+    curve: Curve
+    models: Mapping[str, NDArray[np.float32] | None]
+    log: EventLog | None = None
+    out: Path | None = None
+
+    def time_to(self, accuracy: float, task: str | None = None) -> float | None:
+        """Virtual seconds until the first of ``confirm`` consecutive evaluations at or above; None: never."""
+        at = self.curve.first(task or self._only(), accuracy)
+        return None if at is None else at.time_ns / SECOND
+
+    def bytes_to(self, accuracy: float, task: str | None = None) -> Moved | None:
+        """Bytes sent by then, parts of transfers included; None if the accuracy was never reached."""
+        at = self.curve.first(task or self._only(), accuracy)
+        return None if at is None else Moved(at.up, at.down)
+
+    def model(self, task: str | None = None) -> dict[str, NDArray[Any]]:
+        """The published model by segment name.
+
+        Raises:
+            InvalidInput: the task is size-only.
+        """
+        name = task or self._only()
+        x = self.models[name]
+        if x is None:
+            raise InvalidInput(f"task {name!r} is size-only; it has no model")
+        return self.tasks[name].schema.views(x)
+
+    def _only(self) -> str:
+        if len(self.tasks) > 1:
+            raise InvalidInput(f"this run has tasks {', '.join(self.tasks)}; say which")
+        return next(iter(self.tasks))
+
+
+def simulate(
+    task: Tasks,
+    fleet: Fleet,
+    method: Strategy,
+    until: Until,
+    *,
+    seed: int = 0,
+    evaluation: Evaluation | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: float = 30.0,
+    eager: bool = False,
+    log: bool = False,
+    planner: Callable[[str, Server], on.Planned] | None = None,
+    report: Report | None = None,
+) -> Run:
+    """Train tasks on a fleet under a virtual clock.
+
+    Args:
+        task: one task or several; each has as many clients as the fleet has devices.
+        fleet: the devices.
+        method: a strategy; what it leaves open is filled with the plain choice.
+        until: when to stop.
+        seed: fixes everything random.
+        evaluation: when models are measured (every version on the test split by default).
+        out: run directory; with it, the run writes its log, checkpoints and summary there.
+        resume: go on from the checkpoint in ``out`` if there is one.
+        checkpoint_every: wall seconds between checkpoints.
+        eager: train each lease alone when it starts, instead of in lazy batches.
+        log: keep the event log although there is no ``out``.
+        planner: answers policies that ask for a plan.
+        report: called with the progress of the run, about four times a second.
+
+    Raises:
+        InvalidInput: something contradicts something else, before anything is written.
+        Stalled: nothing can happen any more.
+        Diverged: a model stopped being finite.
+        Interrupted: Ctrl-C; the checkpoint is written.
+
+    >>> import hocket as hk
+    >>> task = hk.reference_tasks.gaussian(clients=20, samples=40)
+    >>> fleet = hk.Fleet.synthetic(clients=20, seed=0)
+    >>> run = hk.simulate(task, fleet, hk.strategies.fedbuff(5, 10), until=hk.Until(accuracy=0.6))
+    >>> run.summary["finished"], run.time_to(0.6) == run.summary["virtual_time_s"]
+    ('target', True)
+    """
+    began = wall.perf_counter()
+    tasks = named(task)
+    strategy, tasks = resolve(tasks, method)
+    _check(tasks, fleet, strategy)
+    evaluation = evaluation or Evaluation()
+    folder = None if out is None else Path(out)
+    schemas = {n: t.schema for n, t in tasks.items()}
+    learners = {n: t.learner for n, t in tasks.items() if t.learner is not None}
+    training = LazyTraining(learners, {n: p.uplink for n, p in strategy.tasks.items()}, schemas, eager=eager)
+    server, book = build(
+        tasks, strategy, training, seed=seed, until=until, evaluation=evaluation, estimate=_estimates(tasks, strategy, fleet)
+    )
+    training.book = book
+    events = EventLog(tuple(tasks), None if folder is None else folder / "events") if folder or log else None
+    curve = Curve(confirm=until.confirm)
+    engine = Engine(server, book, training, fleet, tasks, seed, events, planner)
+    engine.on_evaluated = lambda now, e: _evaluated(curve, engine, now, e, evaluation)
+    name = checkpoint.fingerprint(strategy, tasks, fleet, seed, until, evaluation)
+    if folder is not None:
+        found = checkpoint.load(folder, engine, curve, name) if resume else False
+        if not found:
+            checkpoint.begin(folder, resume)
+    _drive(engine, curve, folder, name, checkpoint_every, until, report)
+    summary = _summary(engine, curve, until, strategy, seed)
+    machine = _machine(engine, wall.perf_counter() - began)
+    models = {n: book.model(n) for n in tasks}
+    run = Run(tasks, strategy, summary, machine, curve, models, events, folder)
+    if folder is not None:
+        checkpoint.finish(folder, run)
+    return run
+
+
+def _check(tasks: Mapping[str, Task], fleet: Fleet, strategy: FullStrategy) -> None:
+    for t in tasks.values():
+        if t.clients != len(fleet):
+            raise InvalidInput(
+                f"task {t.name!r} has {t.clients} clients and the fleet {len(fleet)} devices; make them equal"
+            )
+    deadline = getattr(strategy.pacing, "deadline", None)
+    if fleet.dropout > 0 and strategy.pacing.timeout is None and deadline is None:
+        raise InvalidInput(
+            f"fleet.dropout = {fleet.dropout}: a silent device is only noticed by a timeout, and the pacing has "
+            "none; set timeout (seconds), or use fleet.failure for losses that are reported"
+        )
+
+
+def _estimates(tasks: Mapping[str, Task], strategy: FullStrategy, fleet: Fleet) -> dict[str, Estimate]:
+    if strategy.prefetch.__struct_config__.tag == "none":  # type: ignore[attr-defined]
+        return {}
+    return {n: Estimate(t.schema.nbytes, t.schema.nbytes, 0, fleet.down) for n, t in tasks.items()}
+
+
+def _evaluated(curve: Curve, engine: Engine, now: int, e: on.Evaluated, evaluation: Evaluation) -> None:
+    if e.split == evaluation.split and e.subject == evaluation.subject:
+        down, up = engine.under_way()
+        ledger, state = engine.ledger, engine.server.state
+        curve.add(e, now, state.tasks[e.task].accepted, ledger.up + up, ledger.down + down)
+
+
+def _drive(
+    engine: Engine,
+    curve: Curve,
+    folder: Path | None,
+    name: str,
+    checkpoint_every: float,
+    until: Until,
+    report: Report | None,
+) -> None:
+    saved = shown = wall.perf_counter()
+    with _ctrl_c(folder is not None) as interrupted:
+        while not engine.run(SLICE):
+            now = wall.perf_counter()
+            if engine.log is not None:
+                engine.log.flush(SEGMENT)
+            if report is not None and now - shown > 0.25:
+                shown = now
+                report(_progress(engine, curve, until))
+            if folder is not None and (now - saved > checkpoint_every or interrupted[0]):
+                checkpoint.save(folder, engine, curve, name)
+                saved = wall.perf_counter()
+            if interrupted[0]:
+                raise Interrupted(
+                    f"stopped at {engine.now / SECOND:.6g} s of virtual time; the checkpoint is in {folder}: "
+                    "the same command with --resume goes on from there"
+                )
+    if report is not None:
+        report(_progress(engine, curve, until))
+
+
+@contextmanager
+def _ctrl_c(catch: bool) -> Iterator[list[bool]]:
+    """Turn the first Ctrl-C into a flag; the second one interrupts as usual."""
+    flag = [False]
+    if not catch:
+        yield flag
+        return
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if flag[0]:
+            raise KeyboardInterrupt
+        flag[0] = True
+
+    try:
+        before = signal.signal(signal.SIGINT, handler)
+    except ValueError:  # not the main thread: Ctrl-C is somebody else's
+        yield flag
+        return
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _progress(engine: Engine, curve: Curve, until: Until) -> dict[str, Any]:
+    state = engine.server.state
+    done = [0.0]
+    if until.updates is not None:
+        done.append(state.updates / until.updates)
+    if until.time is not None:
+        done.append(engine.now / SECOND / until.time)
+    if until.steps is not None:
+        done.append(max(t.version for t in state.tasks.values()) / until.steps)
+    return {
+        "now_s": engine.now / SECOND,
+        "updates": state.updates,
+        "accuracy": curve.latest("accuracy"),
+        "target": until.accuracy,
+        "fraction": max(done) or None,
+    }
+
+
+def _summary(
+    engine: Engine, curve: Curve, until: Until, strategy: FullStrategy, seed: int
+) -> dict[str, Any]:
+    state = engine.server.state
+    seen = np.zeros(state.clients, np.bool_)
+    tasks: dict[str, Any] = {}
+    for name, t in state.tasks.items():
+        seen |= np.frombuffer(t.ordinals, np.int32) > 0
+        last = curve.last(name)
+        at = curve.target(name, until)
+        tasks[name] = {
+            **({} if last is None else last.metrics),
+            "version": t.version,
+            "updates": t.accepted,
+            "refused": t.refused,
+            "time_to_target_s": None if at is None else at.time_ns / SECOND,
+        }
+    return {
+        "format": 1,
+        "strategy": strategy.name,
+        "seed": seed,
+        "finished": state.finished,
+        "virtual_time_s": engine.now / SECOND,
+        "updates": state.updates,
+        "refused": state.refused,
+        "lost": state.lost,
+        "staleness": engine.ledger.staleness_summary(),
+        "bytes": engine.totals(),
+        "clients_seen": int(seen.sum()),
+        "tasks": tasks,
+    }
+
+
+def _machine(engine: Engine, seconds: float) -> dict[str, Any]:
+    training = engine.training
+    return {
+        "wall_s": seconds,
+        "updates_per_s": engine.server.state.updates / seconds,
+        "mean_batch": training.trained / training.batches if training.batches else None,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+    }

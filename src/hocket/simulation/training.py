@@ -1,0 +1,114 @@
+"""Lazy training: a result is computed when it is first needed, together with all that could be by then.
+
+A client's local work is a pure function of its start node, its data and its key, so it may be computed any time
+between its start and the moment its result is needed. When one is needed, every lease that has started and is
+not yet computed is trained in one batch. Results do not depend on the batch (the learner's lane rule), so eager
+and lazy runs, and a resumed run that trains again what it had not consumed, agree bit for bit.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hocket.book import Book
+from hocket.learning.learner import Job, Learner, Trained
+from hocket.lease import Lease
+from hocket.policies import State, Uplink
+from hocket.schema import Schema
+
+
+class LazyTraining:
+    """The simulator's source of deltas.
+
+    Args:
+        learners: task to learner; size-only tasks are left out.
+        uplinks: task to uplink policy.
+        schemas: task to schema.
+        eager: train each lease alone, when it starts (the reference that lazy runs are compared with).
+    """
+
+    def __init__(
+        self,
+        learners: Mapping[str, Learner],
+        uplinks: Mapping[str, Uplink],
+        schemas: Mapping[str, Schema],
+        *,
+        eager: bool = False,
+    ) -> None:
+        self.book: Book | None = None
+        self.memories: dict[str, dict[int, State]] = {t: {} for t in uplinks}
+        self.batches = 0
+        self.trained = 0
+        self._learners = dict(learners)
+        self._uplinks = dict(uplinks)
+        self._schemas = dict(schemas)
+        self._eager = eager
+        self._started: dict[int, Lease] = {}
+        self._done: dict[int, Trained] = {}
+        self._encoded: dict[int, bytes] = {}
+
+    @property
+    def started(self) -> list[int]:
+        """Leases whose result is not yet consumed, in the order in which they started."""
+        return sorted((*self._started, *self._done))
+
+    def start(self, lease: Lease) -> None:
+        """A client began to train; nothing is computed yet (unless eager)."""
+        if lease.task in self._learners:
+            self._started[lease.id] = lease
+            if self._eager:
+                self._train()
+
+    def forget(self, lease_id: int) -> None:
+        """The result will not be needed."""
+        self._started.pop(lease_id, None)
+        self._done.pop(lease_id, None)
+        self._encoded.pop(lease_id, None)
+
+    def take(self, leases: Sequence[Lease]) -> list[Trained]:
+        """Results of these leases as the server decodes them; they are handed over once."""
+        out = [self._decoded(lease) for lease in leases]
+        for lease in leases:
+            self.forget(lease.id)
+        return out
+
+    def measure(self, lease: Lease) -> dict[str, float]:
+        """What can be measured of a result: ``finite``, ``norm`` and the learner's own metrics."""
+        if lease.task not in self._learners:
+            return {}
+        t = self._decoded(lease)
+        norm = float(np.sqrt(np.dot(t.delta.astype(np.float64), t.delta)))
+        return {**t.metrics, "norm": norm, "finite": float(np.isfinite(norm))}
+
+    def size(self, lease: Lease) -> int:
+        """Bytes of the encoded update, where that depends on the data."""
+        self._decoded(lease)
+        return len(self._encoded[lease.id])
+
+    def _decoded(self, lease: Lease) -> Trained:
+        if lease.id not in self._done:
+            self._train()
+        trained, uplink = self._done[lease.id], self._uplinks[lease.task]
+        if uplink.lossless or lease.id in self._encoded:
+            return trained
+        schema, memory = self._schemas[lease.task], self.memories[lease.task]
+        data, memory[lease.client] = uplink.encode(memory.get(lease.client), trained.delta, schema, lease)
+        self._encoded[lease.id] = data
+        trained = Trained(uplink.decode(data, schema, lease), trained.samples, trained.metrics, trained.aux)
+        self._done[lease.id] = trained
+        return trained
+
+    def _train(self) -> None:
+        assert self.book is not None, "bind the book first"
+        by_task: dict[str, list[Lease]] = {}
+        for lease in self._started.values():
+            by_task.setdefault(lease.task, []).append(lease)
+        self._started.clear()
+        for task, leases in by_task.items():
+            jobs = [
+                Job(x.id, x.client, self.book.start(x), x.local, x.seed, x.version) for x in leases
+            ]
+            for lease, result in zip(leases, self._learners[task].train(jobs), strict=True):
+                self._done[lease.id] = result
+            self.batches += 1
+            self.trained += len(jobs)

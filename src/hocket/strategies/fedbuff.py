@@ -1,0 +1,55 @@
+"""FedBuff: x <- x + (lr / K) sum_{i in buffer} s(tau_i) d_i whenever K updates are in.
+
+| symbol | argument | meaning |
+|---|---|---|
+| K | ``buffer`` | updates per step |
+| M_c | ``in_flight`` | clients at work at once |
+| eta_g | ``lr`` | server learning rate |
+| s(tau) | ``decay`` | 1/sqrt(1 + tau), raw: the step shrinks with staleness |
+|  | ``normalise`` | "count" divides by K (paper); "weight" by the sum of s(tau_i) |
+| tau_max | ``staleness_limit`` | older updates are refused and do not fill the buffer |
+
+Mean staleness is (m - 1)/K for m in flight; with ``refill_first`` (a freed slot is filled before the step) m/K.
+Nguyen et al., "Federated learning with buffered asynchronous aggregation", AISTATS 2022 (arXiv 2106.06639).
+"""
+
+from typing import Literal
+
+from hocket.errors import InvalidInput
+from hocket.guard import Polynomial, Staleness
+from hocket.guard.staleness import Decay
+from hocket.matching import Uniform
+from hocket.merge import MeanByCount, MeanByWeight
+from hocket.optimizer import SGD
+from hocket.pacing import InFlight
+from hocket.strategy import Strategy, TaskPart
+
+
+def fedbuff(
+    buffer: int = 10,
+    in_flight: int = 20,
+    lr: float = 1.0,
+    decay: Decay | None = None,
+    normalise: Literal["count", "weight"] = "count",
+    staleness_limit: int | None = None,
+    refill_first: bool = False,
+    timeout: float | None = None,
+) -> Strategy:
+    """Buffered asynchronous steps; ``decay`` defaults to 1/sqrt(1 + tau).
+
+    >>> fedbuff(buffer=10, in_flight=40).task.guard.decay.weight(3)
+    0.5
+    """
+    merges = {"count": MeanByCount(), "weight": MeanByWeight()}
+    if normalise not in merges:
+        raise InvalidInput(f"fedbuff: normalise = {normalise!r}; must be 'count' or 'weight'")
+    return Strategy(
+        name="fedbuff",
+        pacing=InFlight(in_flight, buffer, refill_first, timeout),
+        matching=Uniform("skip"),
+        task=TaskPart(
+            merge=merges[normalise],
+            optimizer=SGD(lr),
+            guard=Staleness(decay or Polynomial(), staleness_limit),
+        ),
+    )

@@ -1,0 +1,5 @@
+"""Which coordinates does this client train?"""
+
+from hocket.submodel.whole import Whole
+
+__all__ = ["Whole"]

@@ -1,0 +1,34 @@
+"""Each update is encoded on its own; the client remembers nothing."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from hocket.codec.float32 import Float32
+from hocket.lease import Cover, Lease
+from hocket.schema import Schema, Vector
+from hocket.strategy import policy
+
+
+@policy("uplink")
+class Plain(Struct, frozen=True, tag="plain", tag_field="kind", forbid_unknown_fields=True):
+    """The codec alone."""
+
+    codec: Float32 = Float32()
+
+    @property
+    def lossless(self) -> bool:
+        """Whether what is decoded equals what was encoded, bit for bit."""
+        return self.codec.lossless
+
+    def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]:
+        return self.codec.size(schema)
+
+    def encode(self, memory: Any, delta: Vector, schema: Schema, lease: Lease) -> tuple[bytes, Any]:
+        return self.codec.encode(delta, schema, lease.seed), memory
+
+    def decode(self, data: bytes, schema: Schema, lease: Lease) -> Vector:
+        return self.codec.decode(data, schema)
+
+    def settle(self, memory: Any, ordinal: int, accepted: bool) -> Any:
+        return memory

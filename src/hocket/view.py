@@ -1,0 +1,57 @@
+"""What a policy may read: counts and arrays of clients, leases and tasks; nothing from the future."""
+
+from array import array
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from hocket.index_set import IndexSet
+from hocket.lease import Cover, Lease, Node
+
+Status = Literal["active", "paused", "ended"]
+
+
+class TaskState(Struct):
+    """The server's memory of one task.
+
+    ``open``: leases routed and not yet closed. ``buffer``: accepted updates that wait for the next step
+    (lease ids in journal order). ``ordinals[c]``: jobs given to client c so far. ``held[c]``: version
+    client c last fetched, -1 for none. ``streak``: consecutive evaluations at or above the target.
+    """
+
+    name: str
+    node: Node
+    ordinals: array
+    held: array
+    status: Status = "active"
+    open: int = 0
+    buffer: list[int] = []
+    stepping: bool = False
+    accepted: int = 0
+    refused: int = 0
+    epoch: int = 0
+    streak: int = 0
+    last_step: int = 0
+
+    @property
+    def version(self) -> int:
+        """Version of the newest published node."""
+        return self.node.version
+
+
+class View(Struct):
+    """Read-only window on the server for policies.
+
+    ``idle``: clients that are online and have no open lease; ``online``: all that can be given work;
+    ``busy[c]``: open leases of client c; ``leases``: open leases by id; ``objective[task][c]`` what client
+    c counts for in the task's objective (mean 1 over clients), empty when uniform.
+    """
+
+    clients: int
+    tasks: Mapping[str, TaskState]
+    leases: Mapping[int, Lease]
+    idle: IndexSet
+    online: IndexSet
+    busy: array
+    covers: Mapping[str, Cover] = {}
