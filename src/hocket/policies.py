@@ -123,7 +123,10 @@ class Matching(Protocol):
     def init(self, view: View) -> State: ...
 
     def match(self, state: State, slots: Slots, view: View, key: int) -> list[Pick]:
-        """At most as many picks as slots; fewer when no more clients can be given work."""
+        """At most as many picks as slots; fewer when no more clients can be given work.
+
+        ``key`` is uniform on 64 bits and new at every call.
+        """
 
     def ahead(self, state: State, slots: Slots, view: View, key: int) -> list[Pick]:
         """Picks for later versions (``for_version``); ``match`` must honour them when their version comes."""

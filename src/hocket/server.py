@@ -254,7 +254,7 @@ class Server:
         task = self._tasks[lease.task]
         guard = self._guards[lease.task]
         staleness = task.node.version - lease.version
-        if measured.get("finite", 1.0) != 1.0:
+        if measured and measured.get("finite", 1.0) != 1.0:
             reason: str | None = "not finite"
         elif samples < 1:
             reason = "no samples"

@@ -6,7 +6,7 @@ Equal states give equal bytes, so the digest of a snapshot stands for the state.
 
 from array import array
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(kind: type, value: Any) -> Any:
+    kind = get_origin(kind) or kind  # NDArray[...] is a parametrised ndarray
     if kind is array:
         out = array(value["array"])
         out.frombytes(value["data"])

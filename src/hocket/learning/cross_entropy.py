@@ -1,7 +1,7 @@
 """Softmax cross-entropy on stacked lanes, in float32, without a reduction that could see its neighbours.
 
-Logits are [lanes, classes, width]. NumPy may choose another order of summation for another shape, so sums over
-classes are folded in halves with element-wise operations: their order depends on the number of classes alone.
+Logits are [lanes, classes, width]. NumPy may choose another order of summation for another shape, so sums
+over classes are folded in halves with element-wise operations: their order depends on the number of classes.
 """
 
 from typing import Any

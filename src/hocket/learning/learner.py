@@ -49,13 +49,16 @@ class Learner(Protocol):
     @property
     def schema(self) -> Schema:
         """What the model is made of."""
+        ...
 
     @property
     def samples(self) -> NDArray[np.int64]:
         """Samples that each client holds, int64[clients]."""
+        ...
 
     def initial(self, seed: int) -> Vector:
         """A first model, float32[size]; the same for the same seed."""
+        ...
 
     def train(self, jobs: Sequence[Job]) -> list[Trained]:
         """Results in the order of the jobs, bit for bit those of one call per job.
@@ -63,6 +66,8 @@ class Learner(Protocol):
         Raises:
             Diverged: a result is not finite; the message names the client.
         """
+        ...
 
     def evaluate(self, x: Vector, split: str) -> dict[str, float]:
         """At least ``"accuracy"`` and ``"loss"`` (mean) of a model on ``"validation"`` or ``"test"``."""
+        ...

@@ -1,8 +1,8 @@
 """Fully connected networks with cross-entropy, forward and backward by hand, many clients at once.
 
-A layer is a block [inputs + 1, outputs] of the flat vector: the weights, and below them the bias, which meets a
-constant input of 1. With A the inputs of a layer (features down, samples across) and D the loss gradient of its
-outputs, for one client,
+A layer is a block [inputs + 1, outputs] of the flat vector: the weights, and below them the bias, which meets
+a constant input of 1. With A the inputs of a layer (features down, samples across) and D the loss gradient of
+its outputs, for one client,
 
     Z = W' A      dW = A D'      dA = W D      relu: A_next = max(Z, 0)
 
@@ -44,6 +44,7 @@ class Workspace(Protocol):
             scale: float32[k, width], what each sample counts for; 0 for padding.
             out: float32[k, size].
         """
+        ...
 
 
 class Model(Protocol):
@@ -78,8 +79,8 @@ class MLP(Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.features < 1 or self.classes < 2 or any(h < 1 for h in self.hidden):
             raise InvalidInput(
-                f"model: layers {'-'.join(map(str, self.widths))}; it needs 1 feature, 2 classes and 1 unit in "
-                "each hidden layer, or more"
+                f"model: layers {'-'.join(map(str, self.widths))}; it needs 1 feature, 2 classes and 1 unit "
+                "in each hidden layer, or more"
             )
 
     @property

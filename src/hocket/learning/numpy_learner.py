@@ -55,6 +55,7 @@ class NumpyLearner:
                 )
         self._model = model
         self._schema = model.schema
+        self._size = self._schema.size
         self._data = data
         self._samples = data.samples
         self._samples.flags.writeable = False
@@ -98,8 +99,8 @@ class NumpyLearner:
         for i, job in enumerate(jobs):
             if not np.isfinite(out[i].delta).all():
                 raise Diverged(
-                    f"client {job.client}: its result (lease {job.lease}) is not finite after training from version "
-                    f"{job.version} at rate {job.local.rate(job.version):g}; lower lr of its LocalSGD"
+                    f"client {job.client}: its result (lease {job.lease}) is not finite after training from "
+                    f"version {job.version} at rate {job.local.rate(job.version):g}; lower lr of its LocalSGD"
                 )
         return [out[i] for i in range(len(jobs))]
 
@@ -107,8 +108,9 @@ class NumpyLearner:
         """``"accuracy"`` and mean cross-entropy ``"loss"`` on ``"validation"`` or ``"test"``.
 
         Raises:
-            InvalidInput: another split.
+            InvalidInput: another split, or a model of another size or type.
         """
+        self._check_vector("x", x)
         labels = self._data.split(split).labels
         with np.errstate(over="ignore", invalid="ignore"):
             stacks = self._held_out[split]
@@ -124,14 +126,14 @@ class NumpyLearner:
             raise InvalidInput(
                 f"client {job.client} does not exist; the learner has clients 0 to {len(self._samples) - 1}"
             )
-        if job.start.shape != (self._schema.size,) or job.start.dtype != np.float32:
-            raise InvalidInput(
-                f"client {job.client}: start is {job.start.dtype}{list(job.start.shape)}; "
-                f"the model is float32[{self._schema.size}]"
-            )
+        self._check_vector(f"client {job.client}: start", job.start)
+
+    def _check_vector(self, what: str, x: Vector) -> None:
+        if x.shape != (self._size,) or x.dtype != np.float32:
+            raise InvalidInput(f"{what} is {x.dtype}{list(x.shape)}; the model is float32[{self._size}]")
 
     def _lanes(self, wide: int) -> int:
-        floats = 5 * self._schema.size + self._model.floats(wide)
+        floats = 5 * self._size + self._model.floats(wide)
         return max(1, min(MOST_LANES, CACHE_BYTES // (4 * floats)))
 
     def _train_lanes(self, local: LocalSGD, wide: int, jobs: list[Job]) -> list[Trained]:

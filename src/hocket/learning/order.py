@@ -42,9 +42,10 @@ def streams(seeds: NDArray[np.uint64], sizes: Ints, passes: Ints) -> tuple[Ints,
 
 
 class Batch(Struct, frozen=True, eq=False, gc=False):
-    """One step of the first k jobs: ``rows`` int64[k, width] of the client's samples, ``scale`` float32[k, width].
+    """One step of the first k jobs.
 
-    Scale is 1 / (samples in the batch), 0 for padding; padding repeats the job's own last sample of the batch.
+    ``rows`` int64[k, width] counts within the client's samples. ``scale`` float32[k, width] is 1 / (samples
+    in the batch), 0 for padding; padding repeats the last sample of the job's own batch.
     """
 
     rows: Ints

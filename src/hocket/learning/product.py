@@ -1,9 +1,9 @@
 """Matrix products of stacked lanes that BLAS computes in one thread each.
 
-A BLAS that spreads one product over threads sums it in another order, so its bits change with the number of
-threads. OpenBLAS (in NumPy's wheels, 0.3.31) does so from about 2^18.8 multiplications on, for matrices and for
-vectors; a larger product is cut here into tiles of rows and columns, never along the sum. Tiles depend on the
-shape of one lane alone. Sums longer than 2^18 are left to BLAS.
+A BLAS that spreads one product over threads may sum it in another order, so its bits change with the number
+of threads. OpenBLAS 0.3.31, in NumPy's wheels, does so from about 2^18.8 multiplications on, for matrices and
+for vectors; a larger product is cut here into tiles of rows and columns, never along the sum. Tiles depend on
+the shape of one lane alone. Sums longer than 2^18 are left to BLAS.
 """
 
 from typing import Any

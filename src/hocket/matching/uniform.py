@@ -30,13 +30,14 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
         return None
 
     def match(self, state: None, slots: Slots, view: View, key: int) -> list[Pick]:
+        # key is uniform on 64 bits
         members = (view.online if self.busy == "queue" else view.idle).items
         n = len(members)
         if not n:
             return []
         wanted = deal(slots, view)
         if len(wanted) == 1:
-            return [Pick(wanted[0], members[below(key, n)], 1.0 / n)]
+            return [Pick(wanted[0], members[(key >> 32) * n >> 32], 1.0 / n)]
         if self.busy == "queue":
             return [Pick(t, members[below(key ^ i, n)], 1.0 / n) for i, t in enumerate(wanted)]
         return [

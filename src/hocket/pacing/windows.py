@@ -1,6 +1,7 @@
 """Step at fixed times with whatever has arrived since the last one (FedFix).
 
-Windows end at the multiples of ``window`` seconds of the run's clock. An empty window makes no step.
+Windows end at the multiples of ``window`` seconds of the run's clock; an empty one makes no step. Who delivers
+waits for the end of the window and gets the new version then, so a client counts at most once per window.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ class WindowsState(Struct):
 
 @policy("pacing")
 class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unknown_fields=True):
-    """A step every ``window`` seconds, new work for every slot as soon as it is free.
+    """A step every ``window`` seconds, new work for every free slot after it.
 
     Args:
         window: seconds.
@@ -57,7 +58,7 @@ class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unkno
     def room(self, state: WindowsState, view: View, now: int) -> Slots:
         slots: dict[str, int] = {}
         for t in view.tasks.values():
-            if t.status == "active" and not t.stepping:
+            if t.status == "active" and not t.stepping and not t.buffer:
                 free = len(view.idle) if self.in_flight is None else self.in_flight - t.open
                 if free > 0:
                     slots[t.name] = free

@@ -212,17 +212,19 @@ class Engine:
     def tell(self, event: Event) -> None:
         """Give the server an event and carry out what it asks for."""
         inbox = self._inbox
-        inbox.append(event)
         if self._draining:
+            inbox.append(event)
             return
         self._draining = True
         now, carry, handle, pack = self.now, self._carry, self.server.handle, self._pack
-        while inbox:
-            event = inbox.popleft()
+        while True:
             if pack is not None and (row := pack.get(type(event))) is not None:
                 self._rows += row(now, event)
             for action in handle(event, now):
                 carry[type(action)](action)
+            if not inbox:
+                break
+            event = inbox.popleft()
         self._draining = False
 
     def _push(self, time: int, event: Timed) -> None:

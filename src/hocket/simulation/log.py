@@ -104,3 +104,9 @@ def as_table(rows: bytearray) -> pa.Table:
     return pa.table(
         {name: np.ascontiguousarray(grid[:, i]).astype(kinds.get(name, np.int64)) for i, name in enumerate(COLUMNS)}
     )
+
+
+def read_log(run: Path) -> pa.Table:
+    """The whole event log of a run directory."""
+    parts = [pq.read_table(p) for p in sorted((run / "events").glob("*.parquet"))]
+    return pa.concat_tables(parts).combine_chunks() if parts else as_table(bytearray())

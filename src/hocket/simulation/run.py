@@ -81,6 +81,54 @@ class Run(Struct, frozen=True):
         return next(iter(self.tasks))
 
 
+class Simulation(Struct, frozen=True):
+    """A run that is ready to go: drive ``engine`` yourself, or let :func:`simulate` do it."""
+
+    tasks: Mapping[str, Task]
+    strategy: FullStrategy
+    engine: Engine
+    curve: Curve
+    name: str
+
+
+def prepare(
+    task: Tasks,
+    fleet: Fleet,
+    method: Strategy,
+    until: Until,
+    *,
+    seed: int = 0,
+    evaluation: Evaluation | None = None,
+    log: bool = False,
+    folder: Path | None = None,
+    eager: bool = False,
+    planner: Callable[[str, Server], on.Planned] | None = None,
+) -> Simulation:
+    """Build a run without starting it; the arguments are those of :func:`simulate`, ``folder`` takes the log.
+
+    Raises:
+        InvalidInput: something contradicts something else.
+    """
+    tasks = named(task)
+    strategy, tasks = resolve(tasks, method)
+    _check(tasks, fleet, strategy)
+    evaluation = evaluation or Evaluation()
+    schemas = {n: t.schema for n, t in tasks.items()}
+    learners = {n: t.learner for n, t in tasks.items() if t.learner is not None}
+    training = LazyTraining(learners, {n: p.uplink for n, p in strategy.tasks.items()}, schemas, eager=eager)
+    estimates = _estimates(tasks, strategy, fleet)
+    server, book = build(
+        tasks, strategy, training, seed=seed, until=until, evaluation=evaluation, estimate=estimates
+    )
+    training.book = book
+    events = EventLog(tuple(tasks), folder) if log else None
+    curve = Curve(confirm=until.confirm)
+    engine = Engine(server, book, training, fleet, tasks, seed, events, planner)
+    engine.on_evaluated = lambda now, e: _evaluated(curve, engine, now, e, evaluation)
+    name = checkpoint.fingerprint(strategy, tasks, fleet, seed, until, evaluation)
+    return Simulation(tasks, strategy, engine, curve, name)
+
+
 def simulate(
     task: Tasks,
     fleet: Fleet,
@@ -128,32 +176,28 @@ def simulate(
     ('target', True)
     """
     began = wall.perf_counter()
-    tasks = named(task)
-    strategy, tasks = resolve(tasks, method)
-    _check(tasks, fleet, strategy)
-    evaluation = evaluation or Evaluation()
     folder = None if out is None else Path(out)
-    schemas = {n: t.schema for n, t in tasks.items()}
-    learners = {n: t.learner for n, t in tasks.items() if t.learner is not None}
-    training = LazyTraining(learners, {n: p.uplink for n, p in strategy.tasks.items()}, schemas, eager=eager)
-    server, book = build(
-        tasks, strategy, training, seed=seed, until=until, evaluation=evaluation, estimate=_estimates(tasks, strategy, fleet)
+    events = None if folder is None else folder / "events"
+    sim = prepare(
+        task,
+        fleet,
+        method,
+        until,
+        seed=seed,
+        evaluation=evaluation,
+        log=log or folder is not None,
+        folder=events,
+        eager=eager,
+        planner=planner,
     )
-    training.book = book
-    events = EventLog(tuple(tasks), None if folder is None else folder / "events") if folder or log else None
-    curve = Curve(confirm=until.confirm)
-    engine = Engine(server, book, training, fleet, tasks, seed, events, planner)
-    engine.on_evaluated = lambda now, e: _evaluated(curve, engine, now, e, evaluation)
-    name = checkpoint.fingerprint(strategy, tasks, fleet, seed, until, evaluation)
-    if folder is not None:
-        found = checkpoint.load(folder, engine, curve, name) if resume else False
-        if not found:
-            checkpoint.begin(folder, resume)
-    _drive(engine, curve, folder, name, checkpoint_every, until, report)
-    summary = _summary(engine, curve, until, strategy, seed)
+    engine, curve = sim.engine, sim.curve
+    if folder is not None and not (resume and checkpoint.load(folder, engine, curve, sim.name)):
+        checkpoint.begin(folder, resume)
+    _drive(engine, curve, folder, sim.name, checkpoint_every, until, report)
+    summary = _summary(engine, curve, until, sim.strategy, seed)
     machine = _machine(engine, wall.perf_counter() - began)
-    models = {n: book.model(n) for n in tasks}
-    run = Run(tasks, strategy, summary, machine, curve, models, events, folder)
+    models = {n: engine.book.model(n) for n in sim.tasks}
+    run = Run(sim.tasks, sim.strategy, summary, machine, curve, models, engine.log, folder)
     if folder is not None:
         checkpoint.finish(folder, run)
     return run

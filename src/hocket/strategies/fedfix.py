@@ -1,4 +1,4 @@
-"""FedFix: every client works all the time; the server steps at fixed times with what has arrived.
+"""FedFix: every client takes part all the time; the server steps at fixed times with what has arrived.
 
 x <- x + lr * (1/n) sum_{i arrived} (tau_i + 1) d_i. A client that needs tau+1 windows for a job delivers once
 in tau+1 windows, so with that factor every client moves the model equally over time, fast or slow.

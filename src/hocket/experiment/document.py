@@ -1,0 +1,184 @@
+"""An experiment file: TOML in, an :class:`Experiment` out, and the same with every default written out.
+
+```toml
+seed = 0
+[task]                # or [tasks.NAME], several times
+kind = "digits"
+[fleet]
+kind = "synthetic"
+[strategy]
+use = "fedbuff"
+[until]
+accuracy = 0.9
+[evaluation]          # may be left out
+every = 1
+```
+
+``seed`` fixes everything random: the data and the devices too, unless ``task.seed`` or ``fleet.seed`` says
+otherwise. Number of clients: the fleet's or the tasks', whichever is given (100 if neither is).
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+from msgspec import Struct
+
+from hocket.core import named, resolve
+from hocket.errors import InvalidInput
+from hocket.experiment import edits, fleet_table, strategy_table, task_table
+from hocket.experiment.call import plain
+from hocket.experiment.strict import blaming, convert
+from hocket.fleet import Fleet
+from hocket.learning.task import Task
+from hocket.strategy import Strategy
+from hocket.until import Evaluation, Until
+
+if TYPE_CHECKING:
+    from hocket.simulation.run import Report, Run
+
+CLIENTS = 100
+FILE = "experiment.toml"
+"""The name of the resolved experiment in a run directory."""
+
+
+class Document(Struct, frozen=True, forbid_unknown_fields=True):
+    """The top level of a file; its tables are read by the modules named after them."""
+
+    fleet: dict[str, Any]
+    strategy: dict[str, Any] | list[dict[str, Any]]
+    until: Until
+    evaluation: Evaluation = Evaluation()
+    task: dict[str, Any] | None = None
+    tasks: dict[str, dict[str, Any]] | None = None
+    name: str | None = None
+    seed: int = 0
+
+
+class Experiment(Struct, frozen=True, eq=False):
+    """Everything a run depends on. ``table`` is the file with every default written out."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    fleet: Fleet
+    strategy: Strategy
+    until: Until
+    evaluation: Evaluation
+    seed: int
+    table: dict[str, Any]
+    files: Mapping[str, Path]
+
+    def resolved(self) -> dict[str, Any]:
+        """The experiment as a file has it, with every default; nothing in it depends on the machine.
+
+        A Parquet fleet is named as it is in a run directory, where its file is copied to.
+        """
+        return self.table
+
+    def toml(self) -> str:
+        """:meth:`resolved` as TOML text."""
+        return tomli_w.dumps(self.table)
+
+    def run(
+        self, out: str | Path | None = None, resume: bool = False, report: "Report | None" = None
+    ) -> "Run":
+        """Simulate; see :func:`hocket.experiment.folder.run`."""
+        from hocket.experiment import folder  # knows this module
+
+        return folder.run(self, out, resume, report)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+    """The experiment in a file, with ``key=value`` overrides applied.
+
+    Raises:
+        InvalidInput: no such file, no TOML, or anything in it that cannot be run; the line names the key.
+
+    >>> load("examples/fedbuff.toml", ["strategy.buffer=5"]).strategy.pacing.buffer
+    5
+    """
+    path = Path(path)
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidInput(f"{path}: no such file; give an experiment in TOML") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: not TOML ({error})") from None
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
+    return parse(tree, overrides, name=path.stem, folder=path.parent)
+
+
+def parse(
+    tree: Mapping[str, Any], overrides: Iterable[str] = (), *, name: str = "experiment", folder: Path = Path()
+) -> Experiment:
+    """The experiment in a tree of plain values; paths in it are relative to ``folder``.
+
+    Raises:
+        InvalidInput: anything that cannot be run; the line names the key.
+    """
+    tree = _copy(tree)
+    edits.assign(tree, overrides)
+    document: Document = convert(tree, Document, "")
+    if not 0 <= document.seed:
+        raise InvalidInput(f"seed = {document.seed}: must be 0 or more")
+    tables = _tasks(document)
+    parsed = {at: task_table.read(table, at) for at, table in tables.values()}
+    fleet_read = fleet_table.read(document.fleet)
+    strategy = strategy_table.build(document.strategy)
+    counts = {f"{at}.clients": p.clients for at, p in parsed.items()}  # type: ignore[attr-defined]
+    counts["fleet.clients"] = getattr(fleet_read, "clients", None)
+    clients = next((n for n in counts.values() if n is not None), CLIENTS)
+    fleet, fleet_resolved, files = fleet_table.make(fleet_read, clients, document.seed, folder)
+    for key, n in counts.items():
+        if n is not None and n != len(fleet):
+            raise InvalidInput(
+                f"{key} = {n}: the fleet has {len(fleet)} devices; each task has a client per device, so make them "
+                "equal or leave this out"
+            )
+    made = {
+        key: task_table.make(parsed[at], None if document.tasks is None else key, len(fleet), document.seed, at)
+        for key, (at, _) in tables.items()
+    }
+    each = {task.name: (task, table) for task, table in made.values()}
+    with blaming(None, "strategy"):
+        full, _ = resolve(named([task for task, _ in each.values()]), strategy)
+    resolved = {
+        "name": document.name or name,
+        "seed": document.seed,
+        "tasks": {n: table for n, (_, table) in each.items()},
+        "fleet": fleet_resolved,
+        "strategy": plain(full),
+        "until": plain(document.until),
+        "evaluation": plain(document.evaluation),
+    }
+    return Experiment(
+        resolved["name"],
+        tuple(task for task, _ in each.values()),
+        fleet,
+        strategy,
+        document.until,
+        document.evaluation,
+        document.seed,
+        resolved,
+        files,
+    )
+
+
+def _tasks(document: Document) -> dict[str, tuple[str, dict[str, Any]]]:
+    """By name (the name in the file, or the task's own): dotted key and table."""
+    if document.task is not None and document.tasks is not None:
+        raise InvalidInput("task, tasks: both are given; write [task] for one task or [tasks.NAME] for each")
+    if document.task is not None:
+        return {"task": ("task", document.task)}
+    if not document.tasks:
+        raise InvalidInput('task: missing; give a table such as [task] with kind = "digits"')
+    return {n: (f"tasks.{n}", table) for n, table in document.tasks.items()}
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _copy(v) for k, v in value.items()}
+    return [_copy(v) for v in value] if isinstance(value, list) else value
