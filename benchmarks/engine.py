@@ -89,7 +89,9 @@ def profile(devices: int, updates: int) -> str:
         place = f"{Path(file).parent.name}/{Path(file).name}:{line}" if line else ""
         rows.append((own, calls / updates, f"{name} {place}".strip()))
     total = sum(r[0] for r in rows)
-    lines = [f"{own / total:6.1%}  {calls:6.2f}  {what}" for own, calls, what in sorted(rows, reverse=True)[:25]]
+    lines = [
+        f"{own / total:6.1%}  {calls:6.2f}  {what}" for own, calls, what in sorted(rows, reverse=True)[:25]
+    ]
     return "\n".join(["   own  calls/update", *lines])
 
 
@@ -108,24 +110,45 @@ def main() -> None:
         print("  ".join(f"{r['devices']:>9,}: {r['updates_per_s']:>7,.0f}/s" for r in row), flush=True)
     cost = {n: statistics.median(r[i]["steady_us_per_update"] for r in runs) for i, n in enumerate(SIZES)}
     ratio = statistics.median(r[2]["steady_us_per_update"] / r[0]["steady_us_per_update"] for r in runs)
-    whole = [apart(SIZES[2], 20 * updates // 4 if a.quick else 1_000_000, 10_000) for _ in range(1 if a.quick else 3)]
+    whole = [
+        apart(SIZES[2], 20 * updates // 4 if a.quick else 1_000_000, 10_000)
+        for _ in range(1 if a.quick else 3)
+    ]
     whole.sort(key=lambda r: r["updates_per_s"])
     big = whole[len(whole) // 2]
-    print(f"1,000,000 devices, {big['updates']:,} updates: {big['updates_per_s']:,.0f}/s (target 30,000, aim 50,000), "
-          f"peak {big['peak_memory_bytes'] / 1e6:,.0f} MB (limit 1,000); cost at 10^6 / cost at 10^4: {ratio:.2f} (limit 1.20)")
+    print(
+        f"1,000,000 devices, {big['updates']:,} updates: {big['updates_per_s']:,.0f}/s (target 30,000, aim 50,000), "
+        f"peak {big['peak_memory_bytes'] / 1e6:,.0f} MB (limit 1,000); cost at 10^6 / cost at 10^4: {ratio:.2f} (limit 1.20)"
+    )
     shown = profile(SIZES[0], 50_000)
     print(shown)
     if a.quick:
         return
     DOCS.mkdir(parents=True, exist_ok=True)
     machine = {"python": platform.python_version(), "platform": platform.platform(), "cores_used": 1}
-    result = {"command": "python -m benchmarks.engine", "machine": machine, "million": whole, "sizes": runs,
-              "steady_us_per_update": cost, "ratio_1e6_to_1e4": ratio}
+    result = {
+        "command": "python -m benchmarks.engine",
+        "machine": machine,
+        "million": whole,
+        "sizes": runs,
+        "steady_us_per_update": cost,
+        "ratio_1e6_to_1e4": ratio,
+    }
     (DOCS / "engine.json").write_text(json.dumps(result, indent=1) + "\n")
-    (DOCS / "engine.md").write_text(PAGE.format(
-        rate=big["updates_per_s"], low=whole[0]["updates_per_s"], high=whole[-1]["updates_per_s"],
-        memory=big["peak_memory_bytes"] / 1e6, ratio=ratio, a=cost[SIZES[0]], b=cost[SIZES[1]], c=cost[SIZES[2]],
-        profile=shown, python=machine["python"]))
+    (DOCS / "engine.md").write_text(
+        PAGE.format(
+            rate=big["updates_per_s"],
+            low=whole[0]["updates_per_s"],
+            high=whole[-1]["updates_per_s"],
+            memory=big["peak_memory_bytes"] / 1e6,
+            ratio=ratio,
+            a=cost[SIZES[0]],
+            b=cost[SIZES[1]],
+            c=cost[SIZES[2]],
+            profile=shown,
+            python=machine["python"],
+        )
+    )
 
 
 PAGE = """# Speed of the event engine

@@ -161,7 +161,9 @@ class Book:
             leases = [lease for lease, _ in pending]
             for (lease, weight), trained in zip(pending, self.source.take(leases), strict=True):
                 start = shelf.values[lease.version]
-                part.merge.add(shelf.merge, Contribution(lease, weight, trained.samples, trained.delta, start))
+                part.merge.add(
+                    shelf.merge, Contribution(lease, weight, trained.samples, trained.delta, start)
+                )
             step = part.merge.take(shelf.merge, before)
             after = part.optimizer.apply(shelf.optimizer, before, step)
             norm = float(np.sqrt(np.dot(step, step)))
@@ -201,7 +203,9 @@ class Book:
         """
         shelf = self.shelves[task]
         if shelf.kept is None and shelf.x is not None:
-            raise InvalidInput(f"task {task!r}: nothing was kept, so nothing can be restored; Keep comes first")
+            raise InvalidInput(
+                f"task {task!r}: nothing was kept, so nothing can be restored; Keep comes first"
+            )
         shelf.epoch += 1
         self._commit(task, shelf.x, shelf.kept)
         return Restored(task, shelf.node, shelf.epoch)

@@ -46,9 +46,7 @@ def named(tasks: Tasks) -> dict[str, Task]:
 
 def local_work(base: LocalSGD, change: Local) -> LocalSGD:
     """The task's local work with what a strategy changes in it."""
-    fields: dict[str, Any] = {
-        f: v for f in ("proximal", "lr") if (v := getattr(change, f)) is not None
-    }
+    fields: dict[str, Any] = {f: v for f in ("proximal", "lr") if (v := getattr(change, f)) is not None}
     if change.steps is not None:
         fields |= {"steps": change.steps, "epochs": None}
     if change.epochs is not None:
@@ -71,7 +69,8 @@ def resolve(tasks: Mapping[str, Task], method: Strategy) -> tuple[FullStrategy, 
             f"{clients}. Lower cohort, overcommit or in_flight, or let busy clients queue jobs"
         )
     return full, {
-        n: msgspec.structs.replace(t, local=local_work(t.local, full.tasks[n].local)) for n, t in tasks.items()
+        n: msgspec.structs.replace(t, local=local_work(t.local, full.tasks[n].local))
+        for n, t in tasks.items()
     }
 
 
@@ -79,7 +78,7 @@ def objective_weights(task: Task) -> NDArray[np.float64] | None:
     """What each client counts for in the objective, mean 1, float64[clients]; None if all count the same."""
     if task.objective == "uniform":
         return None
-    return task.samples / task.samples.mean()
+    return np.asarray(task.samples / task.samples.mean(), np.float64)
 
 
 def build(
@@ -100,7 +99,9 @@ def build(
         InvalidInput: a target on a metric for a task without a learner.
     """
     if until is not None and until.targeted and (bare := [n for n, t in tasks.items() if t.learner is None]):
-        raise InvalidInput(f"until: task {bare[0]!r} is size-only and has no metrics; stop at a limit instead")
+        raise InvalidInput(
+            f"until: task {bare[0]!r} is size-only and has no metrics; stop at a limit instead"
+        )
     weights = {n: w.tolist() for n, t in tasks.items() if (w := objective_weights(t)) is not None}
     server = Server(
         strategy,
@@ -194,7 +195,12 @@ class Core:
         return jobs
 
     def tell(
-        self, lease: int, delta: Mapping[str, NDArray[Any]], samples: int, now: float, loss: float | None = None
+        self,
+        lease: int,
+        delta: Mapping[str, NDArray[Any]],
+        samples: int,
+        now: float,
+        loss: float | None = None,
     ) -> Told:
         """Hand in an update: result minus start, by segment name.
 
@@ -244,7 +250,9 @@ class Core:
                         trained = self._told[a.lease]
                         norm = float(np.linalg.norm(trained.delta.astype(np.float64)))
                         finite = float(np.isfinite(norm))
-                        queue.append(on.Measured(a.lease, {**trained.metrics, "norm": norm, "finite": finite}))
+                        queue.append(
+                            on.Measured(a.lease, {**trained.metrics, "norm": norm, "finite": finite})
+                        )
                     case do.Accumulate():
                         self.book.accumulate(self._open.pop(a.lease), a.weight)
                     case do.Release():

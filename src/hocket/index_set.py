@@ -5,15 +5,21 @@ The order of the members is a pure function of the operations made, so it is par
 
 from array import array
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    Ints = array[int]
+else:  # array.array takes no parameters at run time before Python 3.12
+    Ints = array
 
 
 class IndexSet(Struct):
     """Members of ``range(capacity)``; ``items[i]`` is the i-th member in an arbitrary, repeatable order."""
 
-    items: array
-    where: array
+    items: Ints
+    where: Ints
 
     @classmethod
     def empty(cls, capacity: int) -> "IndexSet":
@@ -27,7 +33,7 @@ class IndexSet(Struct):
         return iter(self.items)
 
     def __contains__(self, i: int) -> bool:
-        return self.where[i] >= 0
+        return bool(self.where[i] >= 0)
 
     def add(self, i: int) -> None:
         """Put ``i`` in; nothing happens if it is there."""

@@ -87,7 +87,7 @@ class Estimate(Struct, frozen=True):
     full: int
     step: int
     round_length: int
-    down: Sequence[float]
+    down: NDArray[np.float64]
 
 
 class Pacing(Protocol):
@@ -187,7 +187,13 @@ class Codec(Protocol):
 
 
 class Uplink(Protocol):
-    """How is an update encoded, and what does the client remember from one job to the next?"""
+    """How is an update encoded, and what does the client remember from one job to the next?
+
+    ``lossless``: what is decoded equals what was encoded, so a simulation may skip both.
+    """
+
+    @property
+    def lossless(self) -> bool: ...
 
     def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]: ...
 

@@ -175,12 +175,8 @@ class Server:
         for p, memory in policies:
             for fact in p.observes:
                 self._observers.setdefault(fact, []).append((p, memory))
-        self._handlers = {
-            kind: (apply, self._observers.get(kind, ())) for kind, apply in self._apply.items()
-        }
-        self._submodels = {
-            n: (part.submodel, memories[f"submodel.{n}"]) for n, part in s.tasks.items()
-        }
+        self._handlers = {kind: (apply, self._observers.get(kind, ())) for kind, apply in self._apply.items()}
+        self._submodels = {n: (part.submodel, memories[f"submodel.{n}"]) for n, part in s.tasks.items()}
         self._guards = {n: part.guard for n, part in s.tasks.items()}
         self._pacing, self._pacing_memory = policies[0]
         self._matching, self._matching_memory = policies[1]
@@ -417,7 +413,13 @@ class Server:
     def _evaluated(self, e: on.Evaluated) -> None:
         task = self._task(e.task)
         until, ev = self._until, self._evaluation
-        if until is None or not until.targeted or e.split != ev.split or e.subject != ev.subject or not e.metrics:
+        if (
+            until is None
+            or not until.targeted
+            or e.split != ev.split
+            or e.subject != ev.subject
+            or not e.metrics
+        ):
             return
         task.streak = task.streak + 1 if until.reached(e.metrics) else 0
         if task.streak >= until.confirm:

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from hocket.index_set import IndexSet
+from hocket.index_set import IndexSet, Ints
 from hocket.lease import Lease, Node
 from hocket.view import TaskState
 
@@ -23,7 +23,7 @@ class ServerState(Struct):
     tasks: dict[str, TaskState]
     idle: IndexSet
     online: IndexSet
-    busy: array
+    busy: Ints
     leases: dict[int, Lease] = {}
     measuring: dict[int, tuple[int, int]] = {}
     deadlines: dict[int, int] = {}
@@ -70,7 +70,9 @@ def invariants(s: ServerState) -> None:
         assert i == lease.id < s.next_lease, f"lease {i}: id and key differ or were never given out"
         open_by_task[lease.task] += 1
         busy[lease.client] += 1
-        assert lease.ordinal < s.tasks[lease.task].ordinals[lease.client], f"lease {i}: ordinal from the future"
+        assert lease.ordinal < s.tasks[lease.task].ordinals[lease.client], (
+            f"lease {i}: ordinal from the future"
+        )
         waits = any(i in q for q in s.waiting.values())
         assert waits == (lease.issued < 0) == (lease.node is None), f"lease {i}: waits, yet has a node"
         if lease.node is not None:

@@ -54,7 +54,9 @@ class Local(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
-            raise InvalidInput(f"local: steps = {self.steps} and epochs = {self.epochs}; set only one of them")
+            raise InvalidInput(
+                f"local: steps = {self.steps} and epochs = {self.epochs}; set only one of them"
+            )
 
 
 class TaskPart(Struct, frozen=True):

@@ -1,12 +1,11 @@
 """What a policy may read: counts and arrays of clients, leases and tasks; nothing from the future."""
 
-from array import array
 from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
 
-from hocket.index_set import IndexSet
+from hocket.index_set import IndexSet, Ints
 from hocket.lease import Cover, Lease, Node
 
 Status = Literal["active", "paused", "ended"]
@@ -22,8 +21,8 @@ class TaskState(Struct):
 
     name: str
     node: Node
-    ordinals: array
-    held: array
+    ordinals: Ints
+    held: Ints
     status: Status = "active"
     open: int = 0
     buffer: list[int] = []
@@ -53,5 +52,5 @@ class View(Struct):
     leases: Mapping[int, Lease]
     idle: IndexSet
     online: IndexSet
-    busy: array
+    busy: Ints
     covers: Mapping[str, Cover] = {}

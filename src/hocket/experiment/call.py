@@ -48,8 +48,8 @@ def given(part: Struct) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value as a file has it: tables, lists, numbers and text; what is None is left out."""
+    """A value as a file has it: tables, lists, numbers and text, without what is None or an empty table."""
     value = msgspec.to_builtins(value)
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items() if v is not None}
+        return {str(k): plain(v) for k, v in value.items() if v is not None and v != {}}
     return [plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from hocket.core import named, resolve
 from hocket.errors import InvalidInput
@@ -80,6 +80,10 @@ class Experiment(Struct, frozen=True, eq=False):
     def toml(self) -> str:
         """:meth:`resolved` as TOML text."""
         return tomli_w.dumps(self.table)
+
+    def named(self, name: str) -> "Experiment":
+        """The same experiment under another name; a name is what reports call it."""
+        return structs.replace(self, name=name, table={**self.table, "name": name})
 
     def run(
         self, out: str | Path | None = None, resume: bool = False, report: "Report | None" = None

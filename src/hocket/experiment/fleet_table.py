@@ -20,7 +20,6 @@ DEVICES = "devices.parquet"
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every kind of fleet may say; the names are those of :class:`hocket.Fleet`."""
 
-    latency: Column | None = None
     compute_law: Law = Deterministic()
     down_law: Law = Deterministic()
     up_law: Law = Deterministic()
@@ -38,6 +37,7 @@ class Synthetic(Options, frozen=True, kw_only=True, tag_field="kind", tag="synth
     clients: int | None = None
     seed: int | None = None
     augmentation: float = 3.0
+    latency: Column = 0.0
     compute: Column | None = None
     down: Column | None = None
     up: Column | None = None
@@ -50,6 +50,7 @@ class Equal(Options, frozen=True, kw_only=True, tag_field="kind", tag="equal", f
     compute: float
     down: float
     up: float
+    latency: Column = 0.0
 
 
 class Parquet(Options, frozen=True, kw_only=True, tag_field="kind", tag="parquet", forbid_unknown_fields=True):
@@ -57,6 +58,7 @@ class Parquet(Options, frozen=True, kw_only=True, tag_field="kind", tag="parquet
 
     path: str
     augmentation: float = 3.0
+    latency: Column | None = None
     compute: Column | None = None
     down: Column | None = None
     up: Column | None = None

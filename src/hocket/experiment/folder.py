@@ -45,6 +45,21 @@ def run(
     return done
 
 
+def vacant(folder: Path) -> None:
+    """Make sure that a run can begin in a directory; nothing is written.
+
+    Raises:
+        InvalidInput: it holds a run, or is no directory.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is a file; give a directory")
+    if held := [f for f in checkpoint.RESULTS if (folder / f).exists()]:
+        raise InvalidInput(
+            f"{folder} holds a run already ({', '.join(held)}); go on with --resume, choose another directory with "
+            "--out, or remove it"
+        )
+
+
 def finished(folder: Path) -> bool:
     """Whether a directory holds a run that came to its end."""
     return (folder / "summary.json").exists() and not (folder / checkpoint.FILE).exists()
@@ -116,6 +131,8 @@ def _prepare(experiment: Experiment, folder: Path, resume: bool) -> None:
         raise InvalidInput(f"{folder} holds a run of another experiment; choose another directory or remove it")
     if resume and (folder / checkpoint.FILE).exists():
         return  # the checkpoint knows whether it belongs to this experiment
+    if not resume:
+        vacant(folder)
     checkpoint.begin(folder, resume)
     for name, source in experiment.files.items():
         replace(folder / name, lambda path, data=source.read_bytes(): path.write_bytes(data))

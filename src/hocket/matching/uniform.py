@@ -40,9 +40,7 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
             return [Pick(wanted[0], members[(key >> 32) * n >> 32], 1.0 / n)]
         if self.busy == "queue":
             return [Pick(t, members[below(key ^ i, n)], 1.0 / n) for i, t in enumerate(wanted)]
-        return [
-            Pick(t, c, 1.0 / n) for t, c in zip(wanted, draw(view.idle, len(wanted), key), strict=False)
-        ]
+        return [Pick(t, c, 1.0 / n) for t, c in zip(wanted, draw(view.idle, len(wanted), key), strict=False)]
 
     def ahead(self, state: None, slots: Slots, view: View, key: int) -> list[Pick]:
         return []

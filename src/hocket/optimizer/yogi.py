@@ -33,4 +33,4 @@ class Yogi(Struct, frozen=True, tag="yogi", tag_field="kind", forbid_unknown_fie
         square = step * step
         state.m = self.beta1 * state.m + (1 - self.beta1) * step
         state.v = state.v - (1 - self.beta2) * square * np.sign(state.v - square)
-        return (x + self.lr * state.m / (np.sqrt(state.v) + self.eps)).astype(np.float32)
+        return np.asarray(x + self.lr * state.m / (np.sqrt(state.v) + self.eps), np.float32)

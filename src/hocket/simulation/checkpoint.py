@@ -7,6 +7,7 @@ after the checkpoint are removed when the run goes on.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,7 @@ def finish(folder: Path, run: "Run") -> None:
     for name, x in run.models.items():
         if x is not None:
             tensors = {k: np.ascontiguousarray(v) for k, v in run.tasks[name].schema.views(x).items()}
-            replace(folder / f"model-{name}.safetensors", lambda p, t=tensors: save_file(t, p))
+            replace(folder / f"model-{name}.safetensors", partial(save_file, tensors))
     replace(folder / "machine.json", lambda p: p.write_text(_json(run.machine)))
     replace(folder / "summary.json", lambda p: p.write_text(_json(run.summary)))
     (folder / FILE).unlink(missing_ok=True)

@@ -79,7 +79,5 @@ class Curve(Struct):
     def table(self) -> pa.Table:
         """All points as one table, with the task's name in the first column."""
         tasks = list(dict.fromkeys(p.task for p in self.points))
-        parts = [
-            pa.table({"task": [t] * len(self.of(t)), **self.columns(t)}) for t in tasks
-        ]
+        parts = [pa.table({"task": [t] * len(self.of(t)), **self.columns(t)}) for t in tasks]
         return pa.concat_tables(parts, promote_options="default") if parts else pa.table({"task": []})

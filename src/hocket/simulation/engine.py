@@ -24,6 +24,7 @@ from hocket.fleet import Fleet
 from hocket.fleet.egress import Egress
 from hocket.fleet.toggles import Toggles
 from hocket.keyed import key, mix
+from hocket.index_set import Ints
 from hocket.learning.task import Task
 from hocket.lease import Edge, Lease, Node
 from hocket.server import Server
@@ -85,7 +86,7 @@ class World(Struct):
     """Everything the engine remembers."""
 
     toggles: Toggles
-    holds: dict[str, array]
+    holds: dict[str, Ints]
     ledger: Ledger
     egress: Egress | None
     now: int = 0
@@ -500,9 +501,7 @@ class Engine:
         """The engine's memory as one value, complete at this instant."""
         w = self.world
         w.now, w.sequence = self.now, self._sequence
-        w.devices = [
-            Device(c.id, c.downloads, c.ready, c.uploads, c.offer) for c in self._devices.values()
-        ]
+        w.devices = [Device(c.id, c.downloads, c.ready, c.uploads, c.offer) for c in self._devices.values()]
         w.started = self.training.started
         return w
 

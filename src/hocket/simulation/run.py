@@ -302,9 +302,7 @@ def _progress(engine: Engine, curve: Curve, until: Until) -> dict[str, Any]:
     }
 
 
-def _summary(
-    engine: Engine, curve: Curve, until: Until, strategy: FullStrategy, seed: int
-) -> dict[str, Any]:
+def _summary(engine: Engine, curve: Curve, until: Until, strategy: FullStrategy, seed: int) -> dict[str, Any]:
     state = engine.server.state
     seen = np.zeros(state.clients, np.bool_)
     tasks: dict[str, Any] = {}

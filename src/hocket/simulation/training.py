@@ -105,9 +105,7 @@ class LazyTraining:
             by_task.setdefault(lease.task, []).append(lease)
         self._started.clear()
         for task, leases in by_task.items():
-            jobs = [
-                Job(x.id, x.client, self.book.start(x), x.local, x.seed, x.version) for x in leases
-            ]
+            jobs = [Job(x.id, x.client, self.book.start(x), x.local, x.seed, x.version) for x in leases]
             for lease, result in zip(leases, self._learners[task].train(jobs), strict=True):
                 self._done[lease.id] = result
             self.batches += 1

@@ -22,6 +22,7 @@ from hocket.matching import Uniform
 from hocket.merge import MeanByCount, MeanByWeight
 from hocket.optimizer import SGD
 from hocket.pacing import InFlight
+from hocket.policies import Merge
 from hocket.strategy import Strategy, TaskPart
 
 
@@ -40,7 +41,7 @@ def fedbuff(
     >>> fedbuff(buffer=10, in_flight=40).task.guard.decay.weight(3)
     0.5
     """
-    merges = {"count": MeanByCount(), "weight": MeanByWeight()}
+    merges: dict[str, Merge] = {"count": MeanByCount(), "weight": MeanByWeight()}
     if normalise not in merges:
         raise InvalidInput(f"fedbuff: normalise = {normalise!r}; must be 'count' or 'weight'")
     return Strategy(

@@ -30,7 +30,5 @@ def fedprox(
     if not proximal >= 0:
         raise InvalidInput(f"fedprox: proximal = {proximal}; must be 0 or more (0 is FedAvg)")
     base = fedavg(cohort, overcommit, deadline, minimum, lr, timeout)
-    part = TaskPart(
-        merge=base.task.merge, optimizer=base.task.optimizer, local=Local(proximal=proximal)
-    )
+    part = TaskPart(merge=base.task.merge, optimizer=base.task.optimizer, local=Local(proximal=proximal))
     return Strategy(name="fedprox", pacing=base.pacing, matching=base.matching, task=part)

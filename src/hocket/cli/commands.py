@@ -1,0 +1,64 @@
+"""What the commands do, once their arguments are known."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hocket.cli.table import show
+from hocket.experiment import Experiment, edits, folder, load
+from hocket.progress import Progress
+
+
+def simulate(file: Path, changes: Sequence[str], seeds: str | None, out: Path | None, resume: bool) -> None:
+    """Run an experiment file once, or once per seed.
+
+    Raises:
+        InvalidInput: anything wrong with the file or the arguments, before anything is written.
+    """
+    where = out or Path("runs") / file.stem
+    each = [None] if seeds is None else list(edits.seeds(seeds))
+    places = [where if seed is None else where / f"seed-{seed}" for seed in each]
+    first = _load(file, changes, each[0])
+    if seeds is not None:
+        folder.vacant(where)
+    for place in places if not resume else ():
+        folder.vacant(place)
+    if out is None:
+        print(f"writing to {where}", file=sys.stderr)
+    with Progress({}) as progress:
+        for seed, place in zip(each, places, strict=True):
+            experiment = first if seed == each[0] else _load(file, changes, seed)
+            if resume and folder.finished(place) and folder.same(experiment, place):
+                print(f"{place} is finished already", file=sys.stderr)
+            else:
+                label = experiment.name
+                experiment.run(place, resume, lambda state, label=label: progress.update(label, **state))  # type: ignore[misc]
+    views = folder.views(where)
+    show(views, mean=seeds is not None)
+    print(folder.write_report(where))
+
+
+def report(where: Path) -> None:
+    """Write the report of a finished run, or of the runs inside a directory."""
+    views = folder.views(where)
+    path = folder.write_report(where)
+    show(views)
+    print(path)
+
+
+def demo(out: Path, seed: int) -> None:
+    """Run the demo and say what came out."""
+    from hocket import demo as it
+
+    with Progress({}) as progress:
+        views = it.run(out, seed, report=lambda label, state: progress.update(label, **state))
+    show(views)
+    print(it.verdict(views))
+    print(out / folder.PAGE)
+
+
+def _load(file: Path, changes: Sequence[str], seed: int | None) -> Experiment:
+    if seed is None:
+        return load(file, changes)
+    experiment = load(file, [*changes, f"seed={seed}"])
+    return experiment.named(f"{experiment.name} seed {seed}")

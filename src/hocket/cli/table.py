@@ -1,0 +1,73 @@
+"""Runs side by side in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hocket.report import RunView, human_bytes, human_seconds
+
+PLAIN_WIDTH = 110  # where the output is no terminal
+
+
+def show(views: Sequence[RunView], mean: bool = False) -> None:
+    """Print a row per run and task, and with ``mean`` their mean."""
+    rows = [_values(view, views[:i]) for i, view in enumerate(views)]
+    targeted = any(v.target is not None or r["time_to_target_s"] is not None for v, r in zip(views, rows, strict=True))
+    targets = {v.target for v in views}
+    goal = f" to {targets.pop():g}" if len(targets) == 1 and None not in targets else " to target"
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("run")
+    for head in (f"time{goal}" if targeted else "virtual time", "updates", "up", "down", "staleness", "accuracy"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for view, row in zip(views, rows, strict=True):
+        table.add_row(Text(view.label), *_cells(row, targeted))
+    if mean and len(rows) > 1:
+        reached = sum(r["time_to_target_s"] is not None for r in rows)
+        some = targeted and reached < len(rows)
+        average = {k: _mean([r[k] for r in rows]) for k in rows[0]}
+        table.add_row(f"mean ({reached} of {len(rows)} reached it)" if some else "mean", *_cells(average, targeted))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PLAIN_WIDTH)
+    console.print(table)
+
+
+def _values(view: RunView, before: Sequence[RunView]) -> dict[str, float | None]:
+    """Numbers of a row; bytes and staleness are the run's, so they stand in the first row of a run only."""
+    said: Mapping[str, Any] = view.summary
+    task = said["tasks"][view.task]
+    new = all(v.summary is not said for v in before)
+    return {
+        "time_to_target_s": task["time_to_target_s"],
+        "virtual_time_s": said["virtual_time_s"],
+        "updates": task["updates"],
+        "up": said["bytes"]["up"] if new else None,
+        "down": said["bytes"]["down"] if new else None,
+        "staleness": said["staleness"]["mean"] if new else None,
+        "accuracy": task.get("accuracy"),
+    }
+
+
+def _cells(row: Mapping[str, float | None], targeted: bool) -> list[str]:
+    time = row["time_to_target_s" if targeted else "virtual_time_s"]
+    return [
+        ("not reached" if targeted else "") if time is None else human_seconds(time),
+        _say(row["updates"], ",.0f"),
+        "" if row["up"] is None else human_bytes(row["up"]),
+        "" if row["down"] is None else human_bytes(row["down"]),
+        _say(row["staleness"], ".2f"),
+        _say(row["accuracy"], ".4f"),
+    ]
+
+
+def _say(value: float | None, style: str) -> str:
+    return "" if value is None else format(value, style)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return fmean(known) if known else None

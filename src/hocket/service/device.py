@@ -1,0 +1,84 @@
+"""A device that works for real: it decodes bytes into a start model, trains it and encodes the update.
+
+What runs in a worker thread (made by :meth:`Device.receiving`, :meth:`Device.training`) is given all it needs
+on the driver's thread and changes nothing; the driver keeps the result if it is still wanted then.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from hocket.client import Client
+from hocket.codec.float32 import Float32
+from hocket.errors import InvalidInput
+from hocket.learning.learner import Job
+from hocket.learning.task import Task
+from hocket.lease import Edge, Lease, Node
+from hocket.policies import State
+from hocket.schema import Vector
+from hocket.strategy import FullTask
+
+_CODEC = Float32()
+
+
+class Update(Struct, frozen=True, eq=False):
+    """What training leaves on the device: the bytes to upload, and the uplink's memory after them.
+
+    ``samples`` and ``metrics`` travel beside the bytes.
+    """
+
+    data: bytes
+    memory: State
+    samples: int
+    metrics: dict[str, float]
+    aux: bytes | None
+
+
+class Device:
+    """One device: its state machine, the nodes it holds decoded, and what it is about to upload."""
+
+    __slots__ = ("_parts", "_tasks", "client", "memories", "nodes", "updates")
+
+    def __init__(self, client: Client, tasks: Mapping[str, Task], parts: Mapping[str, FullTask]) -> None:
+        self.client = client
+        self.nodes: dict[Node, Vector] = {}
+        self.updates: dict[int, Update] = {}
+        self.memories: dict[str, State] = {}
+        self._tasks, self._parts = tasks, parts
+
+    def receiving(self, node: Node, edges: Sequence[Edge], data: Sequence[bytes]) -> Callable[[], Vector]:
+        """Decode what was fetched into the value of a node."""
+        schema = self._tasks[node.task].schema
+
+        def work() -> Vector:
+            for edge, each in zip(edges, data, strict=True):
+                if edge.source is not None:
+                    raise InvalidInput(
+                        f"edge to {node} starts from {edge.source}; a device decodes full models only"
+                    )
+                value = _CODEC.decode(each, schema)
+            return value
+
+        return work
+
+    def training(self, lease: Lease) -> Callable[[], Update]:
+        """Do the local work of a lease from the decoded node and encode the update."""
+        task, uplink = self._tasks[lease.task], self._parts[lease.task].uplink
+        learner = task.learner
+        assert learner is not None and lease.node is not None, "a lease in real work has a learner and a node"
+        job = Job(lease.id, lease.client, self.nodes[lease.node], lease.local, lease.seed, lease.version)
+        before = self.memories.get(lease.task)
+
+        def work() -> Update:
+            (done,) = learner.train([job])
+            data, memory = uplink.encode(before, done.delta, task.schema, lease)
+            return Update(data, memory, done.samples, done.metrics, done.aux)
+
+        return work
+
+    def tidy(self) -> None:
+        """Forget nodes that are neither the newest one held nor the start of work under way."""
+        c = self.client
+        wanted = {lease.node for lease in (*c.downloads, *c.ready)}
+        for node in [n for n in self.nodes if n not in wanted and c.holds[n.task][c.id] != n.version]:
+            del self.nodes[node]

@@ -1,0 +1,320 @@
+"""One loop that owns server, book and clients of a run, and the work of the devices in threads around it.
+
+The loop tells the server what happens, one event at a time, and carries out what is asked for. A result of an
+action is told at the time of the action, before any later event. Only decoding, training and encoding happen in
+other threads; what comes of them is looked at when its time has come.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from msgspec import Struct
+
+from hocket import actions as do
+from hocket import events as on
+from hocket.book import Book
+from hocket.client import Client
+from hocket.errors import InvalidInput, Stalled
+from hocket.events import Event
+from hocket.keyed import key, mix
+from hocket.learning.learner import Trained
+from hocket.learning.task import Task
+from hocket.lease import Lease
+from hocket.schema import Vector
+from hocket.server import Server
+from hocket.service.clock import Clock, Inbox, Station
+from hocket.service.device import Device, Update
+from hocket.service.journal import Journal
+from hocket.service.received import Received, decoding
+from hocket.simulation.curve import Curve
+from hocket.simulation.ledger import Ledger
+from hocket.simulation.log import EventLog
+from hocket.until import Evaluation
+
+
+class Open(Struct):
+    """A lease that is neither accepted nor released, and the bytes sent for it."""
+
+    lease: Lease
+    down: int = 0
+    up: int = 0
+
+
+class Activity(Struct, eq=False):
+    """Work under way for a lease, or for an offer under ``~client``; ``then`` takes its result.
+
+    ``end`` is None where the work ends when it is done; times in ns, ``size`` in bytes.
+    """
+
+    name: int
+    client: int
+    station: Station
+    size: int
+    begin: int
+    end: int | None
+    future: Future[Any]
+    then: Callable[[Any], None]
+
+    def sent(self, now: int) -> int:
+        """Bytes of a transfer that have been sent by now; they go all at once where no end is known."""
+        length = 0 if self.end is None else self.end - self.begin
+        return self.size if length <= 0 else self.size * (now - self.begin) // length
+
+
+class Loop:
+    """Drives a run until the server is finished; ``overlap``: transfers of a device do not queue."""
+
+    def __init__(
+        self,
+        server: Server,
+        book: Book,
+        received: Received,
+        tasks: Mapping[str, Task],
+        clock: Clock,
+        pool: ThreadPoolExecutor,
+        *,
+        seed: int,
+        overlap: bool,
+        journal: Journal | None,
+        curve: Curve,
+        evaluation: Evaluation,
+    ) -> None:
+        self.server, self.book, self.received, self.journal = server, book, received, journal
+        self.inbox = Inbox(clock)
+        self.log, self.ledger, self.curve = EventLog(tuple(tasks)), Ledger(), curve
+        self.now = 0
+        self._tasks, self._clock, self._pool, self._evaluation = tasks, clock, pool, evaluation
+        self._parts = server.strategy.tasks
+        self._offer_key = key(seed, "offer")
+        n = server.state.clients
+        holds = {t: [-1] * n for t in tasks}
+        self._devices = [Device(Client(c, holds, overlap), tasks, self._parts) for c in range(n)]
+        self._open: dict[int, Open] = {}
+        self._work: dict[int, Activity] = {}
+        self._events: deque[Event] = deque()
+        self._draining = False
+        self._carry: dict[type[Any], Callable[[Any], None]] = {
+            do.Assign: self._assign, do.Offer: self._offer, do.Cancel: self._cancel, do.Refuse: self._write,
+            do.Finish: self._write, do.Accept: _pass, do.Publish: _pass, do.Save: _pass,
+            do.WakeAt: lambda a: self.inbox.at(max(a.time, self.now), on.Woke()),
+            do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(a.lease))),
+            do.Accumulate: self._accumulate, do.Release: self._release, do.Evaluate: self._evaluate,
+            do.Step: lambda a: self.tell(book.step(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
+            do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
+            do.Fetch: self._fetch, do.Train: self._train, do.Upload: self._upload, do.Abort: self._abort,
+            on.Fetched: self.tell, on.Started: self.tell, on.Arrived: self.tell, on.Failed: self.tell,
+        }  # fmt: skip
+
+    # --- running -----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Go on until the server is finished.
+
+        Raises:
+            Stalled: nothing can happen any more.
+        """
+        self.tell(on.Joined(tuple(range(len(self._devices)))))
+        while not self.server.finished:
+            item = self.inbox.get(expecting=bool(self._work))
+            if item is None:
+                raise Stalled(
+                    f"nothing can happen any more at {self.now / 1e9:.6g} s: {self.server.waits_for}; a timeout "
+                    "or deadline in the pacing, more clients, or another stop condition would let it go on"
+                )
+            self.now = max(self.now, item[0])
+            if isinstance(item[1], Activity):
+                self._complete(item[1])
+            else:
+                self.tell(item[1])
+
+    def tell(self, event: Event) -> None:
+        """Give the server an event and carry out what it asks for; results come before whatever is later."""
+        events, journal, server = self._events, self.journal, self.server
+        events.append(event)
+        if self._draining:
+            return
+        self._draining = True
+        while events:
+            event = events.popleft()
+            if journal is not None:
+                journal.append(self.now, event)
+            self._write(event)
+            self._do(server.handle(event, self.now))
+            if journal is not None and not events and server.state.unacknowledged:
+                journal.sync()
+                events.append(on.Durable(server.state.events))
+        self._draining = False
+
+    def _do(self, actions: Sequence[Any]) -> None:
+        for action in actions:
+            if (carry := self._carry.get(type(action))) is None:
+                raise InvalidInput(f"loopback: nothing here carries out {action}; simulate the run instead")
+            carry(action)
+
+    def _write(self, item: Event | do.Action) -> None:
+        self.log.add(self.now, item)
+
+    # --- work in other threads ---------------------------------------------------------------------------
+
+    def _begin(
+        self,
+        name: int,
+        client: int,
+        station: Station,
+        k: int,
+        amount: float,
+        work: Callable[[], Any],
+        then: Callable[[Any], None],
+    ) -> None:
+        now, size = self.now, 0 if station == "train" else int(amount)
+        end = self._clock.finish(station, now, client, amount, k)
+        activity = Activity(name, client, station, size, now, end, self._pool.submit(work), then)
+        self._work[name] = activity
+        if end is None:
+            activity.future.add_done_callback(lambda _: self.inbox.post(activity))
+        else:
+            self.inbox.at(end, activity)
+
+    def _complete(self, a: Activity) -> None:
+        if self._work.get(a.name) is not a:
+            return  # aborted meanwhile
+        try:
+            result = a.future.result()
+        except Exception as e:
+            self._fail(a, " ".join(f"{type(e).__name__}: {e}".split()))
+            return
+        del self._work[a.name]
+        a.then(result)
+        self._devices[a.client].tidy()
+
+    def _fail(self, a: Activity, reason: str) -> None:
+        client = self._devices[a.client].client
+        if a.name < 0:
+            self._do(client.handle(on.Lost(a.client, reason), self.now))
+            return
+        self._do(client.handle(on.Cancelled(a.name, a.client), self.now))
+        self.tell(on.Failed(a.name, a.client, reason))
+
+    def _abort(self, a: do.Abort) -> None:
+        self._devices[a.client].updates.pop(a.lease, None)
+        work = self._work.pop(a.lease if a.lease >= 0 else ~a.client, None)
+        if work is None:
+            return
+        work.future.cancel()
+        self._count(work.station, a.lease, work.sent(self.now))
+
+    def _count(self, station: Station, lease: int, size: int) -> None:
+        """Bytes that were sent, to whom they are owed."""
+        if station == "download":
+            self.ledger.down += size
+            if lease < 0:
+                self.ledger.prefetched += size
+            else:
+                self._open[lease].down += size
+        elif station == "upload":
+            self.ledger.up += size
+            self._open[lease].up += size
+
+    # --- what devices do ---------------------------------------------------------------------------------
+
+    def _fetch(self, a: do.Fetch) -> None:
+        edges = self.book.path(a.have, a.node)
+        data = [self.book.read(edge) for edge in edges]
+        for edge in edges:
+            self.ledger.open_edge(edge)
+        size = sum(map(len, data))
+        name, k = ~a.client, mix(self._offer_key ^ (a.client << 32 | a.node.version))
+        if a.lease >= 0:
+            name, k = a.lease, self._open[a.lease].lease.seed
+        device, done = self._devices[a.client], on.Fetched(a.lease, a.client, a.node, size)
+
+        def then(value: Vector) -> None:
+            self._count("download", a.lease, size)
+            device.nodes[a.node] = value
+            self._do(device.client.handle(done, self.now))
+
+        self._begin(name, a.client, "download", k, size, device.receiving(a.node, edges, data), then)
+
+    def _train(self, a: do.Train) -> None:
+        lease = a.lease
+        task, device = self._tasks[lease.task], self._devices[lease.client]
+
+        def then(update: Update) -> None:
+            device.memories[lease.task] = update.memory
+            device.updates[lease.id] = update
+            self._do(device.client.handle(on.Trained(lease.id, lease.client), self.now))
+
+        cost = task.local.samples(int(task.samples[lease.client])) * task.cost
+        self._begin(lease.id, lease.client, "train", lease.seed, cost, device.training(lease), then)
+
+    def _upload(self, a: do.Upload) -> None:
+        lease = a.lease
+        device = self._devices[lease.client]
+        update = device.updates.pop(lease.id)
+        size = len(update.data)
+        done = on.Uploaded(lease.id, lease.client, size, update.samples)
+
+        def then(trained: Trained) -> None:
+            self._count("upload", lease.id, size)
+            self.received.updates[lease.id] = trained
+            self._do(device.client.handle(done, self.now))
+
+        work = decoding(update, self._tasks[lease.task], self._parts[lease.task], lease)
+        self._begin(lease.id, lease.client, "upload", lease.seed, size, work, then)
+
+    # --- what the server asks for ------------------------------------------------------------------------
+
+    def _assign(self, a: do.Assign) -> None:
+        self._write(a)
+        self.book.open(a.lease)
+        self._open[a.lease.id] = Open(a.lease)
+        self._do(self._devices[a.lease.client].client.handle(on.Assigned(a.lease), self.now))
+
+    def _offer(self, a: do.Offer) -> None:
+        self._write(a)
+        self._do(self._devices[a.client].client.handle(on.Offered(a.client, a.node), self.now))
+
+    def _cancel(self, a: do.Cancel) -> None:
+        self._write(a)
+        self._do(self._devices[a.client].client.handle(on.Cancelled(a.lease, a.client), self.now))
+
+    def _accumulate(self, a: do.Accumulate) -> None:
+        lease = self._open.pop(a.lease)
+        self.ledger.accepted(lease.down, self.book.accumulate(lease.lease, a.weight))
+
+    def _release(self, a: do.Release) -> None:
+        self.received.updates.pop(a.lease, None)
+        lease = self._open.pop(a.lease, None)
+        if lease is None:
+            self.book.discard(a.lease, a.task)
+            return
+        self.ledger.released(lease.down, lease.up, a.reason)
+        self.book.release(lease.lease)
+
+    def _evaluate(self, a: do.Evaluate) -> None:
+        learner, x = self._tasks[a.task].learner, self.book.model(a.task, a.subject)
+        assert learner is not None and x is not None, "real work has a learner and a model"
+        version = self.book.shelves[a.task].node.version
+        event = on.Evaluated(a.task, version, a.subject, a.split, learner.evaluate(x, a.split))
+        if (a.split, a.subject) == (self._evaluation.split, self._evaluation.subject):
+            down, up = self.under_way()
+            accepted = self.server.state.tasks[a.task].accepted
+            self.curve.add(event, self.now, accepted, self.ledger.up + up, self.ledger.down + down)
+        self.tell(event)
+
+    def under_way(self) -> tuple[int, int]:
+        """Bytes (down, up) of transfers in progress that have been sent by now."""
+        sums = {"download": 0, "train": 0, "upload": 0}
+        for work in self._work.values():
+            sums[work.station] += work.sent(self.now)
+        return sums["download"], sums["upload"]
+
+    def totals(self) -> dict[str, int]:
+        """Bytes by kind, parts of transfers in progress included."""
+        return self.ledger.totals(sum(x.down for x in self._open.values()), *self.under_way())
+
+
+def _pass(a: do.Action) -> None:
+    pass

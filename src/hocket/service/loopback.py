@@ -1,0 +1,105 @@
+"""The whole system in one process, for real: bytes are encoded, handed over and decoded, clients train.
+
+The same ``Server``, ``Client`` and ``Book`` as in a simulation, driven by a :class:`~hocket.service.loop.Loop`.
+Under a :class:`~hocket.service.clock.ScriptedClock` the event log, the model and the server's memory are those
+of the simulator, bit for bit.
+"""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from hocket import events as on
+from hocket.core import Tasks, build, named, resolve
+from hocket.errors import InvalidInput
+from hocket.fleet import Fleet
+from hocket.learning.task import Task
+from hocket.service.clock import Clock, RealClock, on_interrupt
+from hocket.service.journal import Closed, Journal, fingerprint, state_digest
+from hocket.service.loop import Loop
+from hocket.service.received import Received
+from hocket.service.result import LoopbackResult, summarise
+from hocket.simulation.curve import Curve
+from hocket.strategy import Strategy
+from hocket.until import Evaluation, Until
+
+
+def run_loopback(
+    task: Tasks,
+    fleet: Fleet | int,
+    method: Strategy,
+    until: Until,
+    *,
+    seed: int = 0,
+    clock: Clock | None = None,
+    evaluation: Evaluation | None = None,
+    measure: tuple[str, ...] = (),
+    journal: Path | None = None,
+    workers: int | None = None,
+) -> LoopbackResult:
+    """Train tasks in this process, in real time unless ``clock`` says otherwise.
+
+    Args:
+        task: one task or several, each with a learner.
+        fleet: the devices (their number and the kind of their links count), or just how many there are.
+        method: a strategy.
+        until: when to stop; ``time`` is in seconds of the clock.
+        seed: fixes everything random.
+        clock: :class:`RealClock` by default; a clock serves one run.
+        evaluation: when models are measured (every version on the test split by default).
+        measure: facts to measure of every update before it is accepted, such as ``("finite",)``.
+        journal: a new file for everything the server is told; acknowledgements wait until it is synced.
+        workers: threads that work at once, one per core by default.
+
+    Ctrl-C ends the run with ``finished = "interrupted"``, journal and result complete. A client whose work
+    raises has failed its lease; the run goes on.
+
+    Raises:
+        InvalidInput: something contradicts something else, or a task is size-only.
+        Stalled: nothing can happen any more.
+        Diverged: a model stopped being finite.
+    """
+    tasks = named(task)
+    strategy, tasks = resolve(tasks, method)
+    _check(tasks, fleet)
+    evaluation = evaluation or Evaluation()
+    received = Received()
+    server, book = build(
+        tasks, strategy, received, seed=seed, until=until, evaluation=evaluation, measure=measure,
+        journaled=journal is not None,
+    )  # fmt: skip
+    with ExitStack() as stack:
+        told = None
+        if journal is not None:
+            name = fingerprint(strategy, tasks, seed, until, evaluation, measure)
+            told = Journal(journal, name)
+            stack.callback(told.close)
+        pool = ThreadPoolExecutor(workers or os.cpu_count(), "device")
+        stack.callback(pool.shutdown, cancel_futures=True)
+        overlap = isinstance(fleet, Fleet) and fleet.links == "parallel"
+        loop = Loop(
+            server, book, received, tasks, clock or RealClock(), pool,
+            seed=seed, overlap=overlap, journal=told, curve=Curve(until.confirm), evaluation=evaluation,
+        )  # fmt: skip
+        with on_interrupt(loop.inbox, on.Halted("interrupted")):
+            loop.run()
+        end = state_digest(server, book)
+        if told is not None:
+            told.append(loop.now, Closed(end))
+    summary = summarise(server, loop.ledger, loop.totals(), loop.curve, loop.now, until, seed)
+    return LoopbackResult(
+        summary, {n: book.model(n) for n in tasks}, loop.log, loop.curve, server.snapshot(), end
+    )
+
+
+def _check(tasks: Mapping[str, Task], fleet: Fleet | int) -> None:
+    n = fleet if isinstance(fleet, int) else len(fleet)
+    for t in tasks.values():
+        if t.clients != n:
+            raise InvalidInput(
+                f"task {t.name!r} has {t.clients} clients and the fleet {n} devices; make them equal"
+            )
+        if t.learner is None:
+            raise InvalidInput(f"task {t.name!r} is size-only; give it a learner, or simulate the run")

@@ -1,0 +1,38 @@
+"""What the server received: updates as they were decoded from the bytes sent."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hocket.learning.learner import Trained
+from hocket.learning.task import Task
+from hocket.lease import Lease
+from hocket.service.device import Update
+from hocket.strategy import FullTask
+
+
+class Received:
+    """The book's source: updates as they were decoded from the bytes sent."""
+
+    def __init__(self) -> None:
+        self.updates: dict[int, Trained] = {}
+
+    def take(self, leases: Sequence[Lease]) -> list[Trained]:
+        """Updates of these leases; each is handed over once."""
+        return [self.updates.pop(lease.id) for lease in leases]
+
+    def measure(self, lease: int) -> dict[str, float]:
+        """``finite``, ``norm`` and the learner's own metrics of an update."""
+        t = self.updates[lease]
+        norm = float(np.sqrt(np.dot(t.delta.astype(np.float64), t.delta)))
+        return {**t.metrics, "norm": norm, "finite": float(np.isfinite(norm))}
+
+
+def decoding(update: Update, task: Task, part: FullTask, lease: Lease) -> Callable[[], Trained]:
+    """Decode an update as the server does: a function for a worker thread."""
+
+    def work() -> Trained:
+        delta = part.uplink.decode(update.data, task.schema, lease)
+        return Trained(delta, update.samples, update.metrics, update.aux)
+
+    return work

@@ -1,0 +1,206 @@
+"""A loopback run under a script is the simulated run; in real time it trains, survives failures and Ctrl-C."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from hocket import Evaluation, Fleet, InvalidInput, Task, Until, compose, strategies
+from hocket.core import Tasks
+from hocket.errors import Stalled
+from hocket.service.clock import ScriptedClock
+from hocket.service.loopback import LoopbackResult, run_loopback
+from hocket.simulation.log import KINDS
+from hocket.simulation.run import Run, prepare, simulate
+from hocket.strategy import Strategy
+from tests.service.conftest import CLIENTS, METHODS, gaussian
+
+
+def scripted(
+    task: Tasks, fleet: Fleet, method: Strategy, until: Until, seed: int = 0, **options: Any
+) -> LoopbackResult:
+    return run_loopback(
+        task, fleet, method, until, seed=seed, clock=ScriptedClock(fleet, seed), workers=3, **options
+    )
+
+
+def kinds(result: LoopbackResult | Run) -> list[str]:
+    assert result.log is not None
+    return [KINDS[k] for k in result.log.table().column("kind").to_pylist()]
+
+
+def check_same(task: Tasks, fleet: Fleet, method: Strategy, until: Until, seed: int = 0, **options: Any) -> None:
+    simulated = simulate(task, fleet, method, until, seed=seed, log=True, **options)
+    real = scripted(task, fleet, method, until, seed, **options)
+    assert simulated.log is not None
+    assert real.log.table().equals(simulated.log.table())
+    for name, x in simulated.models.items():
+        assert x is not None and np.array_equal(x, real.models[name])
+    assert real.summary == simulated.summary
+    assert real.curve == simulated.curve
+    again = prepare(task, fleet, method, until, seed=seed, **options)
+    again.engine.run()
+    assert real.snapshot == again.engine.server.snapshot()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", METHODS)
+def test_scripted_run_is_the_simulated_run(
+    name: str, seed: int, task: Task, fleet: Fleet, until: Until
+) -> None:
+    check_same(task, fleet, METHODS[name], until, seed)
+
+
+def test_overcommitted_rounds_cancel_work_under_way(task: Task, fleet: Fleet, until: Until) -> None:
+    assert "cancelled" in kinds(scripted(task, fleet, METHODS["fedavg"], until))
+    assert "refused" in kinds(scripted(task, fleet, METHODS["fedbuff-limit"], until))
+
+
+def test_equal_devices_tie_all_the_time_and_still_agree(task: Task, until: Until) -> None:
+    fleet = Fleet.equal(CLIENTS, compute=0.1, down=1e6, up=1e6)
+    for name in ("fedavg", "asyncsgd"):
+        check_same(task, fleet, METHODS[name], until)
+
+
+def test_free_devices_take_no_time_and_still_agree(task: Task, until: Until) -> None:
+    fleet = Fleet.equal(CLIENTS, compute=0.0, down=np.inf, up=np.inf, undefined_is_free=True)
+    check_same(task, fleet, METHODS["fedbuff"], until)
+
+
+def test_parallel_links_agree(task: Task, fleet: Fleet, until: Until) -> None:
+    check_same(task, msgspec.structs.replace(fleet, links="parallel"), METHODS["asyncsgd"], until)
+
+
+def test_late_attachment_agrees(task: Task, fleet: Fleet, until: Until) -> None:
+    check_same(task, fleet, compose(strategies.asyncsgd(12), Strategy("late", attach="start")), until)
+
+
+def test_two_tasks_targets_and_times_agree(fleet: Fleet) -> None:
+    both = [gaussian("one"), gaussian("two", seed=5)]
+    check_same(both, fleet, strategies.fedbuff(3, 5), Until(accuracy=0.8, confirm=2, updates=200))
+    check_same(both, fleet, strategies.fedavg(4), Until(time=200.0), evaluation=Evaluation(every=3))
+
+
+def test_a_journal_changes_neither_log_nor_model(
+    task: Task, fleet: Fleet, until: Until, tmp_path: Path
+) -> None:
+    plain = scripted(task, fleet, METHODS["fedbuff"], until)
+    written = scripted(task, fleet, METHODS["fedbuff"], until, journal=tmp_path / "journal")
+    assert written.log.table().equals(plain.log.table())
+    assert np.array_equal(written.models["gaussian"], plain.models["gaussian"])  # type: ignore[arg-type]
+
+
+def test_bytes_are_the_lengths_of_buffers(task: Task, until: Until) -> None:
+    result = run_loopback(task, CLIENTS, strategies.fedavg(4), until)
+    size = 16 + task.schema.nbytes
+    table = result.log.table().to_pylist()
+    assert {r["value"] for r in table if KINDS[r["kind"]] in ("fetched", "arrived")} == {size}
+    assert result.summary["bytes"]["up"] == 60 * size
+
+
+def test_real_time_learns(task: Task) -> None:
+    result = run_loopback(task, CLIENTS, strategies.fedbuff(4, 8), Until(accuracy=0.8, updates=2000), workers=4)
+    assert result.summary["finished"] == "target"
+    times = result.log.table().column("time_ns").to_pylist()
+    assert times == sorted(times) and times[-1] > 0
+
+
+def test_real_time_limit_is_kept(task: Task) -> None:
+    result = run_loopback(task, CLIENTS, strategies.fedasync(4), Until(time=0.3))
+    assert result.summary["finished"] == "time"
+    assert result.summary["virtual_time_s"] == 0.3
+
+
+class Unwell:
+    """A learner whose client 3 fails every job with a text of two lines."""
+
+    def __init__(self, inner: Any, hook: Any = None) -> None:
+        self.inner = inner
+        self.hook = hook
+        self.schema, self.samples = inner.schema, inner.samples
+        self.initial, self.evaluate = inner.initial, inner.evaluate
+
+    def train(self, jobs: Any) -> Any:
+        if self.hook is not None:
+            self.hook()
+        elif any(j.client == 3 for j in jobs):
+            raise RuntimeError("out of memory\n  while training")
+        return self.inner.train(jobs)
+
+
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("name", ["fedavg", "fedasync", "asyncsgd"])
+def test_a_failing_client_fails_its_leases_only(
+    name: str, real: bool, task: Task, fleet: Fleet, until: Until, tmp_path: Path
+) -> None:
+    unwell = msgspec.structs.replace(task, learner=Unwell(task.learner))
+    clock = None if real else ScriptedClock(fleet)
+    journal = tmp_path / "journal"
+    result = run_loopback(unwell, fleet, METHODS[name], until, clock=clock, journal=journal, workers=4)
+    failed = [r for r in result.log.table().to_pylist() if KINDS[r["kind"]] == "failed"]
+    assert result.summary["updates"] == 60
+    assert failed and {r["client"] for r in failed} == {3}
+    assert b"RuntimeError: out of memory while training" in journal.read_bytes()
+
+
+def test_nothing_left_to_do_is_said(task: Task, fleet: Fleet) -> None:
+    def dead() -> None:
+        raise OSError("gone")
+
+    dull = msgspec.structs.replace(task, learner=Unwell(task.learner, dead))
+    with pytest.raises(Stalled, match="nothing can happen any more"):
+        paused = compose(strategies.fedavg(CLIENTS), Strategy("none"))
+        _Stuck.run(dull, fleet, paused)
+
+
+class _Stuck:
+    """A run whose server never hears of its clients."""
+
+    @staticmethod
+    def run(task: Task, fleet: Fleet, method: Strategy) -> None:
+        from hocket.service import loop
+
+        class Deaf(loop.Loop):
+            def tell(self, event: Any) -> None:
+                if type(event).__name__ != "Failed":
+                    super().tell(event)
+
+        before = loop.Loop
+        from hocket.service import loopback
+
+        loopback.Loop = Deaf  # type: ignore[misc]
+        try:
+            run_loopback(task, fleet, method, Until(updates=10))
+        finally:
+            loopback.Loop = before  # type: ignore[misc]
+
+
+def test_ctrl_c_ends_the_run_with_a_whole_result(task: Task, tmp_path: Path) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals go to the main thread")
+    timer = threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT))
+    timer.start()
+    before = signal.getsignal(signal.SIGINT)
+    result = run_loopback(
+        task, CLIENTS, strategies.fedbuff(4, 8), Until(time=60.0), journal=tmp_path / "journal"
+    )
+    timer.join()
+    assert result.summary["finished"] == "interrupted"
+    assert 0.1 < result.summary["virtual_time_s"] < 30
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_what_cannot_be_run_for_real_is_refused(task: Task, fleet: Fleet, until: Until) -> None:
+    bare = Task.sized(parameters=10, clients=CLIENTS)
+    with pytest.raises(InvalidInput, match="size-only"):
+        run_loopback(bare, fleet, METHODS["fedbuff"], until)
+    with pytest.raises(InvalidInput, match="16 clients and the fleet 3 devices"):
+        run_loopback(task, 3, METHODS["fedbuff"], until)
+    with pytest.raises(InvalidInput, match=r"fleet.failure = 0.1"):
+        ScriptedClock(msgspec.structs.replace(fleet, failure=0.1))
