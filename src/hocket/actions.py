@@ -101,17 +101,26 @@ class Release(Action, frozen=True, gc=False, array_like=True, tag=True):
 
 
 class Step(Action, frozen=True, gc=False, array_like=True, tag=True):
-    """Make one step of a task from what was accumulated; answered by ``Stepped``."""
+    """Make one step of a task from what was accumulated; answered by ``Stepped``.
+
+    ``weights``: for a merge that keeps updates, (lease, weight now) of each client's newest one.
+    """
 
     task: str
+    weights: tuple[tuple[int, float], ...] = ()
 
 
 class Evaluate(Action, frozen=True, gc=False, array_like=True, tag=True):
-    """Measure a model; answered by ``Evaluated``."""
+    """Measure a model; answered by ``Evaluated``.
+
+    ``subject``: "published" node, "kept" model of the server, or the model "returned" by a ``lease`` whose
+    update waits for the next step.
+    """
 
     task: str
     subject: str = "published"
     split: str = "validation"
+    lease: int = -1
 
 
 class Rank(Action, frozen=True, gc=False, array_like=True, tag=True):
@@ -138,7 +147,7 @@ class Plan(Action, frozen=True, gc=False, array_like=True, tag=True):
     task: str
 
 
-Request = Plan | Rank | Keep | Restore | Evaluate
+Request = Plan | Rank | Keep | Restore | Evaluate | Offer
 """What a policy may ask for from ``observe``."""
 
 
@@ -146,12 +155,12 @@ Request = Plan | Rank | Keep | Restore | Evaluate
 
 
 class Fetch(Action, frozen=True, gc=False, array_like=True, tag=True):
-    """Get a node, given the version held (-1: nothing). ``lease`` -1: ahead of any lease."""
+    """Get a node, given the one held (None: nothing). ``lease`` -1: ahead of any lease."""
 
     lease: int
     client: int
     node: Node
-    have: int
+    have: Node | None
 
 
 class Train(Action, frozen=True, gc=False, array_like=True, tag=True):

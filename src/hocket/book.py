@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from hocket.errors import Diverged, InvalidInput
-from hocket.events import Kept, Restored, Stepped
+from hocket.events import Kept, Ranked, Restored, Stepped
 from hocket.keyed import key, mix
-from hocket.lease import Cover, Edge, Lease, Node
+from hocket.lease import WHOLE, Cover, Edge, Lease, Node
 from hocket.learning.learner import Trained
 from hocket.policies import Contribution
 from hocket.schema import Schema, Vector
@@ -28,7 +29,10 @@ class Source(Protocol):
     """Where deltas come from."""
 
     def take(self, leases: Sequence[Lease]) -> list[Trained]:
-        """The results of these leases, in their order."""
+        """The results of these leases, in their order; each is taken once."""
+
+    def look(self, lease: Lease) -> Trained:
+        """The result of a lease, to be taken later."""
 
 
 class Shelf(Struct):
@@ -42,6 +46,7 @@ class Shelf(Struct):
     pending: list[tuple[Lease, float]] = []
     kept: np.ndarray | None = None
     epoch: int = 0
+    rankings: dict[int, np.ndarray] = {}
     merge: Any = None
     optimizer: Any = None
     downlink: Any = None
@@ -125,8 +130,8 @@ class Book:
 
     # --- transfers ---------------------------------------------------------------------------------------
 
-    def path(self, have: int, want: Node) -> tuple[Edge, ...]:
-        """Edges that bring a client from the version it holds (-1: nothing) to a node."""
+    def path(self, have: Node | None, want: Node) -> tuple[Edge, ...]:
+        """Edges that bring a client from the node it holds (None: nothing) to another."""
         shelf = self.shelves[want.task]
         return self._parts[want.task].downlink.path(shelf.downlink, have, want, shelf.schema)
 
@@ -148,34 +153,39 @@ class Book:
         shelf.pending.append((lease, weight))
         return shelf.node.version - lease.version
 
-    def step(self, task: str) -> Stepped:
-        """Merge what is in line, apply it, publish the next version.
+    def step(self, task: str, weights: Mapping[int, float] | None = None) -> Stepped:
+        """Merge what is in line, apply it, publish the next version; ``weights`` as in the action ``Step``.
 
         Raises:
             Diverged: the model is not finite afterwards.
         """
         shelf, part = self.shelves[task], self._parts[task]
         pending, shelf.pending = shelf.pending, []
-        before, after, norm = shelf.x, shelf.x, 0.0
+        before, after = shelf.x, shelf.x
+        facts: dict[str, float] = {}
         if before is not None:
             leases = [lease for lease, _ in pending]
             for (lease, weight), trained in zip(pending, self.source.take(leases), strict=True):
-                start = shelf.values[lease.version]
-                part.merge.add(
-                    shelf.merge, Contribution(lease, weight, trained.samples, trained.delta, start)
+                start, mask = shelf.values[lease.version], self.mask(task, lease.cover)
+                contribution = Contribution(
+                    lease, weight, trained.samples, trained.delta, start, mask, trained.aux
                 )
-            step = part.merge.take(shelf.merge, before)
+                for name, value in part.merge.add(shelf.merge, contribution).items():
+                    facts[name] = facts.get(name, 0.0) + value / len(leases)
+            step = part.merge.take(shelf.merge, before, weights or {})
             after = part.optimizer.apply(shelf.optimizer, before, step)
-            norm = float(np.sqrt(np.dot(step, step)))
-            if not np.isfinite(norm) or not np.isfinite(after).all():
+            facts["norm"] = float(np.sqrt(np.dot(step, step)))
+            if not np.isfinite(facts["norm"]) or not np.isfinite(after).all():
                 raise Diverged(
                     f"task {task!r}: the model is not finite after step {shelf.node.version + 1}; lower the "
                     "learning rate or bound the updates with guard.NormBound"
                 )
         for lease, _ in pending:
             self._close(shelf, lease)
+        previous = shelf.node
         self._commit(task, before, after)
-        return Stepped(task, shelf.node, len(pending), norm)
+        size = sum(edge.size for edge in self.path(previous, shelf.node))
+        return Stepped(task, shelf.node, len(pending), size, facts)
 
     def _commit(self, task: str, before: Vector | None, after: Vector | None) -> None:
         shelf, down = self.shelves[task], self._parts[task].downlink
@@ -210,10 +220,53 @@ class Book:
         self._commit(task, shelf.x, shelf.kept)
         return Restored(task, shelf.node, shelf.epoch)
 
-    def model(self, task: str, subject: str = "published") -> Vector | None:
-        """The published node or the kept model, float32[size]; None for a size-only task."""
+    def rank(self, task: str) -> Ranked:
+        """Order the coordinates anew, most important first, and begin an epoch with that order.
+
+        Important is what the merge says (``importance(state)``, float64[size]), else the size of the weights.
+        """
+        shelf, merge = self.shelves[task], self._parts[task].merge
+        shelf.epoch += 1
+        if shelf.x is not None:
+            said = getattr(merge, "importance", None)
+            importance = np.abs(shelf.x) if said is None else said(shelf.merge)
+            shelf.rankings[shelf.epoch] = np.argsort(-importance, kind="stable").astype(np.int32)
+        return Ranked(task, shelf.epoch)
+
+    def mask(self, task: str, cover: Cover) -> NDArray[np.bool_] | None:
+        """The coordinates of a cover, bool[size]; None if they are all.
+
+        Raises:
+            InvalidInput: nothing was ranked in the cover's epoch.
+        """
+        if cover.length == WHOLE:
+            return None
         shelf = self.shelves[task]
-        return shelf.x if subject == "kept" else shelf.values.get(shelf.node.version)
+        if cover.epoch not in shelf.rankings:
+            raise InvalidInput(f"task {task!r}: no ranking of epoch {cover.epoch}; Rank comes before covers")
+        mask = np.zeros(shelf.schema.size, np.bool_)
+        mask[shelf.rankings[cover.epoch][: cover.length]] = True
+        return mask
+
+    def model(self, task: str, subject: str = "published", lease: int = -1) -> Vector | None:
+        """A model to be measured, float32[size]; None for a size-only task. Subjects as in ``Evaluate``.
+
+        Raises:
+            InvalidInput: an unknown subject, or a lease whose update is not in line.
+        """
+        shelf = self.shelves[task]
+        if subject == "published":
+            return shelf.values.get(shelf.node.version)
+        if subject == "kept":
+            return shelf.x
+        waiting = {x.id: x for x, _ in shelf.pending}
+        if subject != "returned" or lease not in waiting:
+            raise InvalidInput(
+                f"task {task!r}: no subject {subject!r} of lease {lease}; published, kept, or returned by a "
+                "lease whose update waits for the next step"
+            )
+        start = shelf.values.get(waiting[lease].version)
+        return None if start is None else start + self.source.look(waiting[lease]).delta
 
     # --- memory ------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ A lease is fetched, trained and uploaded in that order; the download of one leas
 the upload of a third may go on at once. One job trains at a time, in the order in which models were received.
 With ``links="fifo"`` transfers of one direction queue behind one another, with ``"parallel"`` they overlap.
 The simulator and the daemon run this class; a client with nothing under way needs no object at all, only
-the versions it holds, which live outside.
+the nodes it holds, which live outside.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from hocket.lease import Lease, Node
 
 
 Holds = Mapping[str, Any]
-"""Task to a table from client to the version of the node in its cache, -1 for none."""
+"""Task to a table from client to the node in its cache, None for nothing."""
 
 
 class Client:
@@ -52,7 +52,7 @@ class Client:
         node = lease.node
         assert node is not None, "a lease is sent with its node"
         have = self.holds[node.task][self.id]
-        if have == node.version:
+        if have is node or have == node:
             return self._received(lease)
         if self.offer is not None and not self.overlap:
             return []
@@ -67,7 +67,7 @@ class Client:
         return out
 
     def _fetched(self, e: on.Fetched) -> list[Any]:
-        self.holds[e.node.task][self.id] = e.node.version
+        self.holds[e.node.task][self.id] = e.node
         if e.lease < 0:
             self.offer = None
             return [e, *(self._fetch(self.downloads[0]) if self.downloads and not self.overlap else ())]
@@ -101,7 +101,7 @@ class Client:
     def _offered(self, e: on.Offered) -> list[Any]:
         node = e.node
         have = self.holds[node.task][self.id]
-        if have >= node.version or self.offer is not None or (self.downloads and not self.overlap):
+        if have == node or self.offer is not None or (self.downloads and not self.overlap):
             return []
         self.offer = node
         return [do.Fetch(-1, self.id, node, have)]

@@ -230,6 +230,10 @@ class Core:
         x = self.book.model(name)
         return {} if x is None else self._tasks[name].schema.views(x)
 
+    def look(self, lease: Lease) -> Trained:
+        """The result of a lease, for the book."""
+        return self._told[lease.id]
+
     def take(self, leases: Sequence[Lease]) -> list[Trained]:
         """Results for the book (it asks for each once)."""
         return [self._told.pop(lease.id) for lease in leases]
@@ -258,7 +262,7 @@ class Core:
                     case do.Release():
                         self._release(a)
                     case do.Step():
-                        queue.append(self.book.step(a.task))
+                        queue.append(self.book.step(a.task, dict(a.weights)))
                     case do.Refuse():
                         refused = a.reason
                     case do.WakeAt():

@@ -114,22 +114,28 @@ class Measured(Event, frozen=True, gc=False, array_like=True, tag=True):
 
 
 class Stepped(Event, frozen=True, gc=False, array_like=True, tag=True):
-    """The model moved: ``node`` is published; ``count`` updates went in."""
+    """The model moved: ``node`` is published; ``count`` updates went in.
+
+    ``size``: bytes that bring a client from the version before to this one. ``facts``: what the merge measures of
+    its updates (means over them), and the ``norm`` of the step.
+    """
 
     task: str
     node: Node
     count: int
-    norm: float = 0.0
+    size: int = 0
+    facts: dict[str, float] = {}
 
 
 class Evaluated(Event, frozen=True, gc=False, array_like=True, tag=True):
-    """Metrics of a node (``subject`` "published" or "kept") on a split of the task's data."""
+    """Metrics of a model (``subject`` and ``lease`` as in ``Evaluate``) on a split of the task's data."""
 
     task: str
     version: int
     subject: str
     split: str
     metrics: dict[str, float]
+    lease: int = -1
 
 
 class Ranked(Event, frozen=True, gc=False, array_like=True, tag=True):

@@ -13,17 +13,29 @@ from hocket.learning.local import LocalSGD
 WHOLE = -1
 
 
+class Cover(Struct, frozen=True, gc=False, array_like=True):
+    """A nested set of coordinates, by name: the first ``length`` of the ranking made in ``epoch``.
+
+    ``length`` -1 is the whole model. Only the book knows which coordinates those are.
+    """
+
+    epoch: int = 0
+    length: int = WHOLE
+
+
 class Node(Struct, frozen=True, gc=False, array_like=True):
     """A value a client can train from, by name: one kind of value of one task at one version.
 
     ``kind`` is ``"model"`` for a published model (later: a hidden state, an anchor); ``variant`` tells
-    apart values of the same version that belong to one client each (-1: shared by all).
+    apart values of the same version that belong to one client each (-1: shared by all); ``cover`` is the part
+    of it that a client has or needs.
     """
 
     task: str
     version: int
     kind: str = "model"
     variant: int = -1
+    cover: Cover = Cover()
 
 
 class Edge(Struct, frozen=True, gc=False, array_like=True):
@@ -38,16 +50,6 @@ class Edge(Struct, frozen=True, gc=False, array_like=True):
     size: int
     exact: bool = True
     band: int = 0
-
-
-class Cover(Struct, frozen=True, gc=False, array_like=True):
-    """A nested set of coordinates, by name: the first ``length`` of the ranking made in ``epoch``.
-
-    ``length`` -1 is the whole model. Only the book knows which coordinates those are.
-    """
-
-    epoch: int = 0
-    length: int = WHOLE
 
 
 class Lease(Struct, gc=False):

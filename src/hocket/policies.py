@@ -9,7 +9,8 @@ core, changed in place and snapshotted generically: a ``msgspec.Struct`` of plai
 and NumPy arrays. ``observe`` folds one fact (an event) into that state and may ask for something
 (:data:`hocket.actions.Request`); a policy that names the facts it wants in ``observes`` gets those, and
 only those. A policy that needs values from an update names them in ``needs`` (``norm``, ``loss``, ...);
-that, and nothing else, makes the simulator train before the server step.
+that, and nothing else, makes the simulator train before the server step. What a policy does not have (``needs``,
+``keeps``, ``objection``) counts as empty.
 """
 
 from collections.abc import Mapping, Sequence
@@ -72,13 +73,19 @@ class Facts(Struct, gc=False):
 
 
 class Contribution(Struct, gc=False):
-    """One accepted update on its way into a step: ``delta`` and ``start`` are float32[size]."""
+    """One accepted update on its way into a step: ``delta`` and ``start`` are float32[size].
+
+    ``mask``: bool[size], the coordinates that were sent to this client (None: all of them). ``aux``: what the
+    method uploads besides the update.
+    """
 
     lease: Lease
     weight: float
     samples: int
     delta: Vector
     start: Vector
+    mask: NDArray[np.bool_] | None = None
+    aux: bytes | None = None
 
 
 class Estimate(Struct, frozen=True):
@@ -112,7 +119,7 @@ class Pacing(Protocol):
 
     def due(self, state: State, view: View, now: int) -> Due | None: ...
 
-    def observe(self, state: State, fact: Event, view: View) -> Sequence[Request]: ...
+    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
 
 
 class Matching(Protocol):
@@ -131,7 +138,7 @@ class Matching(Protocol):
     def ahead(self, state: State, slots: Slots, view: View, key: int) -> list[Pick]:
         """Picks for later versions (``for_version``); ``match`` must honour them when their version comes."""
 
-    def observe(self, state: State, fact: Event, view: View) -> Sequence[Request]: ...
+    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
 
 
 class Prefetch(Protocol):
@@ -146,7 +153,7 @@ class Prefetch(Protocol):
     ) -> list[tuple[int, str, int, int]]:
         """(client, task, version, time in ns) for picks made ahead: the fetch may begin once both have come."""
 
-    def observe(self, state: State, fact: Event, view: View) -> Sequence[Request]: ...
+    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
 
 
 class Submodel(Protocol):
@@ -158,7 +165,7 @@ class Submodel(Protocol):
 
     def cover(self, state: State, client: int) -> Cover: ...
 
-    def observe(self, state: State, fact: Event, view: View) -> Sequence[Request]: ...
+    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
 
 
 class Guard(Protocol):
@@ -207,14 +214,21 @@ class Uplink(Protocol):
 
 
 class Merge(Protocol):
-    """How do updates become a step?"""
+    """How do updates become a step?
+
+    ``keeps``: a class attribute, True if clients' updates stay in after a step (a buffer per client); such a
+    merge is told at every step what each client's newest update weighs by now.
+    """
 
     def init(self, schema: Schema, clients: int) -> State: ...
 
     def add(self, state: State, contribution: Contribution) -> Mapping[str, float]: ...
 
-    def take(self, state: State, x: Vector) -> NDArray[np.float64]:
-        """The step (to be added to ``x`` at rate 1, float64[size]) from what was added; resets ``state``."""
+    def take(self, state: State, x: Vector, weights: Mapping[int, float]) -> NDArray[np.float64]:
+        """The step (to be added to ``x`` at rate 1, float64[size]) from what was added; resets ``state``.
+
+        ``weights``: for a merge that keeps, lease id of each client's newest update to its weight now.
+        """
 
 
 class Optimizer(Protocol):
@@ -235,7 +249,7 @@ class Downlink(Protocol):
     ) -> tuple[Vector | None, Vector | None, Node]:
         """(value the server keeps, value clients start from, name of that node) for a new version."""
 
-    def path(self, state: State, have: int, want: Node, schema: Schema) -> tuple[Edge, ...]:
-        """Edges from the version a client holds (-1: nothing) to the node it needs; empty if it has it."""
+    def path(self, state: State, have: Node | None, want: Node, schema: Schema) -> tuple[Edge, ...]:
+        """Edges from what a client holds (None: nothing) to the node it needs; empty if it has it."""
 
     def open(self, state: State, edge: Edge, value: Vector, schema: Schema) -> bytes: ...

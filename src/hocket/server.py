@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
+from msgspec.structs import replace
+
 from hocket import actions as do
 from hocket import events as on
 from hocket.errors import InvalidInput
@@ -19,7 +21,7 @@ from hocket.lease import Lease, Node
 from hocket.policies import Due, Estimate, Facts, Pick
 from hocket.server_state import ServerState, fresh, invariants
 from hocket.snapshot import pack, unpack
-from hocket.strategy import FullStrategy
+from hocket.strategy import FullStrategy, policies_of
 from hocket.until import Evaluation, Until
 from hocket.view import TaskState, View
 
@@ -71,8 +73,10 @@ class Server:
         self._timeout = None if strategy.pacing.timeout is None else round(strategy.pacing.timeout * SECOND)
         self._match_key = key(seed, "match")
         self._needs = {
-            t: tuple(sorted({*part.guard.needs, *getattr(part.merge, "needs", ()), *measure}))
-            for t, part in strategy.tasks.items()
+            t: tuple(
+                sorted({*measure, *(n for p in policies_of(strategy, t) for n in getattr(p, "needs", ()))})
+            )
+            for t in strategy.tasks
         }
         self._apply: dict[type[Event], Callable[[Any], None]] = {
             on.Joined: self._joined, on.Left: self._left, on.Fetched: self._fetched,
@@ -109,7 +113,7 @@ class Server:
             raise InvalidInput(f"server: no event {type(event).__name__}; see hocket.events") from None
         apply(event)
         for policy, memory in observers:
-            out.extend(policy.observe(memory, event, self.view))
+            out.extend(policy.observe(memory, event, self.view, now))
         if self._dirty and not self.state.finished:
             self._decide()
         return out
@@ -178,6 +182,7 @@ class Server:
         self._handlers = {kind: (apply, self._observers.get(kind, ())) for kind, apply in self._apply.items()}
         self._submodels = {n: (part.submodel, memories[f"submodel.{n}"]) for n, part in s.tasks.items()}
         self._guards = {n: part.guard for n, part in s.tasks.items()}
+        self._keeps = {n for n, part in s.tasks.items() if getattr(part.merge, "keeps", False)}
         self._pacing, self._pacing_memory = policies[0]
         self._matching, self._matching_memory = policies[1]
 
@@ -223,7 +228,7 @@ class Server:
     def _arrived(self, e: on.Arrived) -> None:
         self.state.up += max(e.size, 0)
         lease = self._leases.get(e.lease)
-        if lease is None:
+        if lease is None or self.state.finished:
             self._out.append(do.Refuse(e.lease, e.client, self._unknown(e.lease)))
         elif lease.client != e.client:
             self._out.append(do.Refuse(e.lease, e.client, "not yours"))
@@ -243,7 +248,7 @@ class Server:
     def _measured(self, e: on.Measured) -> None:
         pending = self.state.measuring.pop(e.lease, None)
         lease = self._leases.get(e.lease)
-        if pending is not None and lease is not None:
+        if pending is not None and lease is not None and not self.state.finished:
             self._judge(lease, *pending, e.facts)
 
     def _judge(self, lease: Lease, size: int, samples: int, measured: Mapping[str, float]) -> None:
@@ -263,18 +268,16 @@ class Server:
             self._out.append(do.Refuse(lease.id, lease.client, reason))
             self._out.append(do.Release(lease.id, lease.task, reason))
             return
-        weight = guard.weigh(lease, staleness) * lease.weight
-        objective = self._objective.get(lease.task)
-        if objective is not None:
-            weight *= objective[lease.client]
         task.accepted += 1
         self.state.updates += 1
         task.buffer.append(lease.id)
+        if lease.task in self._keeps:
+            task.newest[lease.client] = lease
         if self._journaled:
             self.state.unacknowledged.append((self.state.events, lease.id, lease.client))
         else:
             self._out.append(do.Accept(lease.id, lease.client))
-        self._out.append(do.Accumulate(lease.id, lease.task, weight))
+        self._out.append(do.Accumulate(lease.id, lease.task, self._weight(lease, staleness)))
 
     def _failed(self, e: on.Failed) -> None:
         lease = self._leases.get(e.lease)
@@ -318,9 +321,12 @@ class Server:
         s = self.state
         if 0 <= s.wake <= self._now:
             s.wake = -1
-        for lease_id, deadline in list(s.deadlines.items()):
+        expired = []
+        for lease_id, deadline in s.deadlines.items():
             if deadline > self._now:
                 break
+            expired.append(lease_id)
+        for lease_id in expired:
             self._cancel(self._leases[lease_id], "expired")
             s.lost += 1
         limit = self._until.time if self._until is not None else None
@@ -448,6 +454,8 @@ class Server:
             self._finish("updates" if s.updates >= self._max_updates else "bytes")
         if not s.finished and not self._pacing.refill_first:
             self._refill()
+        if self._estimate and not s.finished:
+            self._look_ahead()
         if s.offers:
             self._offer()
         if s.deadlines:
@@ -469,7 +477,17 @@ class Server:
         for lease_id in due.cancel or ():
             self._cancel(self._leases[lease_id], "overcommitted")
         task.stepping = True
-        self._out.append(do.Step(task.name))
+        self._out.append(do.Step(task.name, self._weights_now(task)))
+
+    def _weights_now(self, task: TaskState) -> tuple[tuple[int, float], ...]:
+        if task.name not in self._keeps:
+            return ()
+        return tuple((x.id, self._weight(x, task.version - x.version)) for x in task.newest.values())
+
+    def _weight(self, lease: Lease, staleness: int) -> float:
+        weight = self._guards[lease.task].weigh(lease, staleness) * lease.weight
+        objective = self._objective.get(lease.task)
+        return weight if objective is None else weight * objective[lease.client]
 
     def _refill(self) -> None:
         slots = self._pacing.room(self._pacing_memory, self.view, self._now)
@@ -480,11 +498,12 @@ class Server:
         s.draws += 1
         for pick in self._matching.match(self._matching_memory, slots, self.view, k):
             self._route(pick)
-        if self._estimate:
-            self._look_ahead(slots, mix(k))
 
-    def _look_ahead(self, slots: Mapping[str, int], k: int) -> None:
+    def _look_ahead(self) -> None:
         s, view = self.state, self.view
+        slots = self._pacing.room(self._pacing_memory, view, self._now)
+        k = mix(self._match_key ^ s.draws)
+        s.draws += 1
         picks = self._matching.ahead(self._matching_memory, slots, view, k)
         for name, estimate in self._estimate.items():
             mine = [p for p in picks if p.task == name]
@@ -528,8 +547,10 @@ class Server:
         self._send(lease, task)
 
     def _send(self, lease: Lease, task: TaskState) -> None:
-        lease.node = node = task.node
-        lease.version = node.version
+        node = task.node
+        if lease.cover is not node.cover and lease.cover != node.cover:
+            node = replace(node, cover=lease.cover)
+        lease.node, lease.version = node, node.version
         lease.issued = self._now
         if self._timeout is not None:
             lease.deadline = self._now + self._timeout

@@ -219,6 +219,12 @@ def check(strategy: FullStrategy) -> None:
             _ask(getattr(task, level), strategy, task)
 
 
+def policies_of(strategy: FullStrategy, task: str) -> tuple[object, ...]:
+    """The nine policies that a task meets."""
+    part = strategy.tasks[task]
+    return (*(getattr(strategy, f) for f in FLEET), *(getattr(part, f) for f in PER_TASK))
+
+
 def _ask(p: object, strategy: FullStrategy, task: FullTask | None) -> None:
     objection = getattr(p, "objection", None)
     if objection is not None and (sentence := objection(strategy, task)):

@@ -16,7 +16,7 @@ class TaskState(Struct):
 
     ``open``: leases routed and not yet closed. ``buffer``: accepted updates that wait for the next step
     (lease ids in journal order). ``ordinals[c]``: jobs given to client c so far. ``held[c]``: version
-    client c last fetched, -1 for none. ``streak``: consecutive evaluations at or above the target.
+    client c last fetched, -1 for none. ``newest``: client to its newest accepted lease, for merges that keep. ``streak``: consecutive evaluations at or above the target.
     """
 
     name: str
@@ -26,6 +26,7 @@ class TaskState(Struct):
     status: Status = "active"
     open: int = 0
     buffer: list[int] = []
+    newest: dict[int, Lease] = {}
     stepping: bool = False
     accepted: int = 0
     refused: int = 0

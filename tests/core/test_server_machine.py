@@ -56,6 +56,10 @@ UNTIL = (
 )
 
 
+KNOWN = {"assigns after the end", "silent after the end"}
+"""Faults that the referee overlooks for now; each has a strict xfail below that names it."""
+
+
 class Referee:
     """What must be true of the actions, kept naively and apart from the server's own tables."""
 
@@ -163,6 +167,7 @@ class Referee:
 
     def _assign(self, lease: Lease) -> None:
         assert lease.id not in self.assigned, "assigned twice"
+        assert not self.finished or "assigns after the end" in KNOWN
         assert lease.client in self.online, "work for somebody who is away"
         assert lease.node == Node(lease.task, self.version[lease.task]), "not the newest node"
         assert lease.issued == self.now and lease.started < 0 and lease.routed <= self.now
@@ -180,6 +185,7 @@ class Referee:
 
     def _accumulate(self, event: on.Event, lease: int, task: str, weight: float) -> None:
         assert lease not in self.accumulated, "accumulated twice"
+        assert not self.finished, "accepted after the end"
         assert lease in self.held and lease not in self.released, "not an open lease"
         mine = self.assigned[lease]
         assert mine.task == task and self.status[task] != "ended"
@@ -324,7 +330,8 @@ class ServerMachine(RuleBasedStateMachine):
             return (-2, -1, self.server.state.next_lease, 10**6)[at % 4], at % CLIENTS
         lease = pool[at % len(pool)]
         client = r.assigned[lease].client if lease in r.assigned else self.server.view.leases[lease].client
-        return lease, (client + 1 + at) % (CLIENTS + 3) - 1 if how == "foreign" else client
+        others = [c for c in range(-1, CLIENTS + 1) if c != client]
+        return lease, others[at % len(others)] if how == "foreign" else client
 
     # --- the fleet ---------------------------------------------------------------------------------------
 
@@ -387,7 +394,10 @@ class ServerMachine(RuleBasedStateMachine):
         pending = lease in self.referee.decoding
         actions = self.send(on.Measured(lease, facts))
         verdicts = [a for a in actions if isinstance(a, do.Accumulate | do.Refuse)]
-        assert len(verdicts) == pending, "one answer per measured update"
+        if not self.referee.finished or "silent after the end" not in KNOWN:
+            assert len(verdicts) == pending, "one answer per measured update"
+        else:
+            self.referee.decoding.discard(lease)
 
     # --- results -----------------------------------------------------------------------------------------
 
@@ -489,3 +499,160 @@ class TestServerMachine(ServerMachine.TestCase):
 @pytest.mark.soak
 class TestServerMachineLong(ServerMachine.TestCase):
     settings = settings(max_examples=10_000, stateful_step_count=50, deadline=None, suppress_health_check=SLOW)
+
+
+# --- what the machine overlooks --------------------------------------------------------------------------
+
+
+def started(method: str, **options) -> Server:
+    """A server of one task with everybody there."""
+    given = {"names": ("a",), "until": None, "measure": (), "journaled": False, "seed": 0}
+    server = serve(method, **(given | options))
+    server.handle(on.Joined(tuple(range(CLIENTS))), 0)
+    return server
+
+
+@pytest.mark.xfail(strict=True, reason="_close sends the next waiting lease whether or not the run is over")
+def test_no_work_is_given_out_after_the_end():
+    server = started("asyncsgd start")
+    waiting = next(x for x in server.view.leases.values() if x.issued < 0)
+    working = next(x for x in server.view.leases.values() if x.client == waiting.client)
+    server.handle(on.Halted("operator"), 1)
+    assert not any(isinstance(a, do.Assign) for a in server.handle(on.Failed(working.id, working.client, "x"), 2))
+
+
+def test_an_update_that_arrives_after_the_end_is_refused():
+    """Accept promises a step, and there will be none."""
+    server = started("fedbuff")
+    server.handle(on.Halted("operator"), 1)
+    lease = next(iter(server.view.leases.values()))
+    actions = server.handle(on.Arrived(lease.id, lease.client, 100, 10), 2)
+    assert [a.reason for a in actions if isinstance(a, do.Refuse)] == ["finished"]
+
+
+@pytest.mark.xfail(strict=True, reason="_measured drops the update without a word")
+def test_an_update_that_is_measured_after_the_end_is_refused():
+    """Its client waits for an answer."""
+    server = started("fedbuff", measure=("finite",))
+    lease = next(iter(server.view.leases.values()))
+    server.handle(on.Arrived(lease.id, lease.client, 100, 10), 1)
+    server.handle(on.Halted("operator"), 2)
+    actions = server.handle(on.Measured(lease.id, {"finite": 1.0}), 3)
+    assert [a.reason for a in actions if isinstance(a, do.Refuse)] == ["finished"]
+
+
+@pytest.mark.xfail(strict=True, reason="state.finished is the reason, and an empty one says 'not finished'")
+@pytest.mark.parametrize("event", [on.Halted(""), on.TaskEnded("a", "")])
+def test_a_run_halted_without_a_reason_is_over(event):
+    server = started("fedbuff")
+    server.handle(event, 1)
+    assert server.finished
+
+
+@pytest.mark.xfail(strict=True, reason="leases are cancelled in the order of issue, and each frees the next one")
+def test_a_waiting_lease_is_not_sent_only_to_be_cancelled():
+    server = started("asyncsgd start", names=("a", "b"))
+    assert any(x.issued < 0 and x.task == "a" for x in server.view.leases.values())
+    actions = server.handle(on.TaskEnded("a", "operator"), 1)
+    gone = {a.lease for a in actions if isinstance(a, do.Cancel | do.Release)}
+    assert gone and not [a.lease.id for a in actions if isinstance(a, do.Assign) and a.lease.id in gone]
+
+
+@pytest.mark.xfail(strict=True, reason="_joined adds clients one by one until it meets one that does not exist")
+def test_a_refused_event_changes_nothing():
+    server = serve("fedbuff", ("a",), None, (), False, 0)
+    with pytest.raises(InvalidInput, match=r"client 99 joined; this server has clients 0\.\.6"):
+        server.handle(on.Joined((0, 99)), 0)
+    assert not len(server.view.online)
+
+
+@pytest.mark.xfail(strict=True, reason="_stepped clears the flag before it looks at the version")
+def test_a_step_to_a_wrong_version_changes_nothing():
+    server = started("fedasync")
+    lease = next(iter(server.view.leases.values()))
+    server.handle(on.Arrived(lease.id, lease.client, 100, 10), 1)
+    with pytest.raises(InvalidInput, match="version 5 after 0; versions go up by one"):
+        server.handle(on.Stepped("a", Node("a", 5), 1), 2)
+    assert server.view.tasks["a"].stepping
+
+
+@pytest.mark.xfail(strict=True, reason="_restored sets the epoch before it looks at the version")
+def test_a_restore_to_a_wrong_version_changes_nothing():
+    server = started("fedasync")
+    with pytest.raises(InvalidInput, match="version 0 after 0; versions go up by one"):
+        server.handle(on.Restored("a", Node("a", 0), 3), 2)
+    assert server.view.tasks["a"].epoch == 0
+
+
+@pytest.mark.xfail(strict=True, reason="Stepped.node.task is never compared with Stepped.task", raises=pytest.fail.Exception)
+def test_a_step_of_one_task_cannot_publish_a_node_of_another():
+    server = started("fedasync", names=("a", "b"))
+    lease = next(x for x in server.view.leases.values() if x.task == "a")
+    server.handle(on.Arrived(lease.id, lease.client, 100, 10), 1)
+    with pytest.raises(InvalidInput):
+        server.handle(on.Stepped("a", Node("b", 1), 1), 2)
+
+
+@pytest.mark.xfail(strict=True, reason="_fetched adds the size as it comes; _arrived takes max(size, 0)")
+def test_a_negative_size_does_not_take_bytes_back():
+    server = started("fedbuff")
+    server.handle(on.Fetched(0, 0, Node("a", 0), -500), 1)
+    assert server.state.down == 0
+
+
+@pytest.mark.xfail(strict=True, reason="held is an int32 array and takes whatever version a client claims")
+@pytest.mark.parametrize("version", [2**40, 7, -9])
+def test_a_client_cannot_hold_a_version_that_does_not_exist(version):
+    server = started("fedbuff")
+    server.handle(on.Fetched(0, 0, Node("a", version), 500), 1)
+    assert server.view.tasks["a"].held[0] == -1
+
+
+@pytest.mark.xfail(strict=True, reason="_close sends the waiting lease before the step that the update triggers")
+def test_a_waiting_lease_gets_the_model_that_its_clients_update_made():
+    """attach="start" with refill_first=False: the newest node at that moment is the one after the step."""
+    server = started("asyncsgd start")
+    waiting = next(x for x in server.view.leases.values() if x.issued < 0)
+    working = next(x for x in server.view.leases.values() if x.client == waiting.client)
+    out = server.handle(on.Arrived(working.id, working.client, 100, 10), 1)
+    out += server.handle(on.Stepped("a", Node("a", 1), 1), 1)
+    sent = {a.lease.id: a.lease.version for a in out if isinstance(a, do.Assign)}
+    assert sent[waiting.id] == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "build"),
+    [
+        ("timeout", lambda: started_with(InFlight(2, 1, timeout=float("inf")))),
+        ("deadline", lambda: started_with(Rounds(2, deadline=float("inf")))),
+        ("overcommit", lambda: started_with(Rounds(2, overcommit=float("inf")))),
+        ("window", lambda: started_with(Windows(float("inf")))),
+        ("window", lambda: started_with(Windows(1e-10))),
+        ("in_flight", lambda: started_with(InFlight(2.5, 1))),
+        ("cohort", lambda: started_with(Rounds("5"))),
+    ],
+)
+@pytest.mark.xfail(strict=True, reason="non-finite, too small or non-integer settings are not refused when built")
+def test_settings_that_cannot_work_are_refused_by_name(field, build):
+    with pytest.raises(InvalidInput, match=field):
+        build()
+
+
+def started_with(pacing) -> Server:
+    server = Server(fill(Strategy("x", pacing), ("a",)), 4, {"a": LOCAL})
+    server.handle(on.Joined((0, 1, 2, 3)), 0)
+    for lease in list(server.view.leases.values()):
+        server.handle(on.Arrived(lease.id, lease.client, 1, 1), 1)
+    return server
+
+
+@pytest.mark.xfail(strict=True, reason="time limits are not checked to be finite", raises=OverflowError)
+def test_a_time_limit_is_finite():
+    with pytest.raises(InvalidInput, match="time"):
+        started("fedbuff", until=Until(time=float("inf")))
+
+
+@pytest.mark.xfail(strict=True, reason="Windows offers all idle clients to each task, and the first takes them all")
+def test_windows_share_an_idle_fleet_between_tasks():
+    server = started("fedfix", names=("a", "b"))
+    assert sorted(t.open for t in server.view.tasks.values()) == [3, 4]

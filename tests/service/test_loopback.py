@@ -1,22 +1,26 @@
-"""A loopback run under a script is the simulated run; in real time it trains, survives failures and Ctrl-C."""
+"""Scripted, a loopback run is the simulated run; in real time it learns, survives failures and Ctrl-C."""
 
 import signal
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 import pytest
+from msgspec import Struct
 
 from hocket import Evaluation, Fleet, InvalidInput, Task, Until, compose, strategies
 from hocket.core import Tasks
 from hocket.errors import Stalled
+from hocket.events import Event
+from hocket.policies import Slots
 from hocket.service.clock import ScriptedClock
 from hocket.service.loopback import LoopbackResult, run_loopback
 from hocket.simulation.log import KINDS
 from hocket.simulation.run import Run, prepare, simulate
 from hocket.strategy import Strategy
+from hocket.view import View
 from tests.service.conftest import CLIENTS, METHODS, gaussian
 
 
@@ -33,7 +37,9 @@ def kinds(result: LoopbackResult | Run) -> list[str]:
     return [KINDS[k] for k in result.log.table().column("kind").to_pylist()]
 
 
-def check_same(task: Tasks, fleet: Fleet, method: Strategy, until: Until, seed: int = 0, **options: Any) -> None:
+def check_same(
+    task: Tasks, fleet: Fleet, method: Strategy, until: Until, seed: int = 0, **options: Any
+) -> None:
     simulated = simulate(task, fleet, method, until, seed=seed, log=True, **options)
     real = scripted(task, fleet, method, until, seed, **options)
     assert simulated.log is not None
@@ -81,7 +87,7 @@ def test_late_attachment_agrees(task: Task, fleet: Fleet, until: Until) -> None:
 
 def test_two_tasks_targets_and_times_agree(fleet: Fleet) -> None:
     both = [gaussian("one"), gaussian("two", seed=5)]
-    check_same(both, fleet, strategies.fedbuff(3, 5), Until(accuracy=0.8, confirm=2, updates=200))
+    check_same(both, fleet, strategies.fedbuff(3, 5), Until(accuracy=0.6, confirm=2, updates=200))
     check_same(both, fleet, strategies.fedavg(4), Until(time=200.0), evaluation=Evaluation(every=3))
 
 
@@ -103,7 +109,9 @@ def test_bytes_are_the_lengths_of_buffers(task: Task, until: Until) -> None:
 
 
 def test_real_time_learns(task: Task) -> None:
-    result = run_loopback(task, CLIENTS, strategies.fedbuff(4, 8), Until(accuracy=0.8, updates=2000), workers=4)
+    result = run_loopback(
+        task, CLIENTS, strategies.fedbuff(4, 8), Until(accuracy=0.6, updates=2000), workers=4
+    )
     assert result.summary["finished"] == "target"
     times = result.log.table().column("time_ns").to_pylist()
     assert times == sorted(times) and times[-1] > 0
@@ -118,16 +126,13 @@ def test_real_time_limit_is_kept(task: Task) -> None:
 class Unwell:
     """A learner whose client 3 fails every job with a text of two lines."""
 
-    def __init__(self, inner: Any, hook: Any = None) -> None:
+    def __init__(self, inner: Any) -> None:
         self.inner = inner
-        self.hook = hook
         self.schema, self.samples = inner.schema, inner.samples
         self.initial, self.evaluate = inner.initial, inner.evaluate
 
     def train(self, jobs: Any) -> Any:
-        if self.hook is not None:
-            self.hook()
-        elif any(j.client == 3 for j in jobs):
+        if any(j.client == 3 for j in jobs):
             raise RuntimeError("out of memory\n  while training")
         return self.inner.train(jobs)
 
@@ -147,36 +152,29 @@ def test_a_failing_client_fails_its_leases_only(
     assert b"RuntimeError: out of memory while training" in journal.read_bytes()
 
 
-def test_nothing_left_to_do_is_said(task: Task, fleet: Fleet) -> None:
-    def dead() -> None:
-        raise OSError("gone")
+class Never(Struct, frozen=True, tag="never", tag_field="kind"):
+    """A pacing that lets no work start."""
 
-    dull = msgspec.structs.replace(task, learner=Unwell(task.learner, dead))
-    with pytest.raises(Stalled, match="nothing can happen any more"):
-        paused = compose(strategies.fedavg(CLIENTS), Strategy("none"))
-        _Stuck.run(dull, fleet, paused)
+    timeout: None = None
+    refill_first: bool = False
+    observes: ClassVar[tuple[type, ...]] = ()
+
+    def init(self, view: View) -> None: ...
+
+    def room(self, state: None, view: View, now: int) -> Slots:
+        return {}
+
+    def due(self, state: None, view: View, now: int) -> None: ...
+
+    def observe(self, state: None, fact: Event, view: View, now: int) -> tuple[()]:
+        return ()
 
 
-class _Stuck:
-    """A run whose server never hears of its clients."""
-
-    @staticmethod
-    def run(task: Task, fleet: Fleet, method: Strategy) -> None:
-        from hocket.service import loop
-
-        class Deaf(loop.Loop):
-            def tell(self, event: Any) -> None:
-                if type(event).__name__ != "Failed":
-                    super().tell(event)
-
-        before = loop.Loop
-        from hocket.service import loopback
-
-        loopback.Loop = Deaf  # type: ignore[misc]
-        try:
-            run_loopback(task, fleet, method, Until(updates=10))
-        finally:
-            loopback.Loop = before  # type: ignore[misc]
+def test_a_run_in_which_nothing_can_happen_says_so(task: Task, until: Until) -> None:
+    with pytest.raises(
+        Stalled, match=r"nothing can happen any more at 0 s: 16 of 16 clients online, 16 idle"
+    ):
+        run_loopback(task, CLIENTS, Strategy("never", pacing=Never()), until)
 
 
 def test_ctrl_c_ends_the_run_with_a_whole_result(task: Task, tmp_path: Path) -> None:
@@ -187,10 +185,13 @@ def test_ctrl_c_ends_the_run_with_a_whole_result(task: Task, tmp_path: Path) -> 
     timer = threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT))
     timer.start()
     before = signal.getsignal(signal.SIGINT)
-    result = run_loopback(
-        task, CLIENTS, strategies.fedbuff(4, 8), Until(time=60.0), journal=tmp_path / "journal"
-    )
-    timer.join()
+    try:
+        result = run_loopback(
+            task, CLIENTS, strategies.fedbuff(4, 8), Until(time=60.0), journal=tmp_path / "journal"
+        )
+    finally:
+        timer.cancel()
+        timer.join()
     assert result.summary["finished"] == "interrupted"
     assert 0.1 < result.summary["virtual_time_s"] < 30
     assert signal.getsignal(signal.SIGINT) == before

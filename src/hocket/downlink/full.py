@@ -29,8 +29,8 @@ class Full(Struct, frozen=True, tag="full", tag_field="kind", forbid_unknown_fie
     ) -> tuple[Vector | None, Vector | None, Node]:
         return after, after, Node(task, version)
 
-    def path(self, state: Newest, have: int, want: Node, schema: Schema) -> tuple[Edge, ...]:
-        if have == want.version:
+    def path(self, state: Newest, have: Node | None, want: Node, schema: Schema) -> tuple[Edge, ...]:
+        if have == want:
             return ()
         if not state.path or state.path[0].target != want:
             state.path = (Edge(want, None, state.nbytes),)

@@ -45,7 +45,7 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
     def ahead(self, state: None, slots: Slots, view: View, key: int) -> list[Pick]:
         return []
 
-    def observe(self, state: None, fact: Event, view: View) -> Sequence[Request]:
+    def observe(self, state: None, fact: Event, view: View, now: int) -> Sequence[Request]:
         return ()
 
 

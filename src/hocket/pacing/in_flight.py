@@ -79,7 +79,7 @@ class InFlight(Struct, frozen=True, tag="in_flight", tag_field="kind", forbid_un
                     return Due(t.name)
         return None
 
-    def observe(self, state: None, fact: Event, view: View) -> Sequence[Request]:
+    def observe(self, state: None, fact: Event, view: View, now: int) -> Sequence[Request]:
         return ()
 
     def largest(self, tasks: Mapping[str, object]) -> int:

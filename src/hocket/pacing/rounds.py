@@ -104,7 +104,7 @@ class Rounds(Struct, frozen=True, tag="rounds", tag_field="kind", forbid_unknown
     def _close(self, t: TaskState, view: View) -> Due:
         return Due(t.name, cancel=tuple(i for i, x in view.leases.items() if x.task == t.name))
 
-    def observe(self, state: RoundsState, fact: Event, view: View) -> Sequence[Request]:
+    def observe(self, state: RoundsState, fact: Event, view: View, now: int) -> Sequence[Request]:
         return ()
 
     def largest(self, tasks: Mapping[str, object]) -> int:

@@ -80,7 +80,7 @@ class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unkno
             waiting = waiting or bool(t.buffer)
         return Due(look_again_at=(window + 1) * length) if waiting else None
 
-    def observe(self, state: WindowsState, fact: Event, view: View) -> Sequence[Request]:
+    def observe(self, state: WindowsState, fact: Event, view: View, now: int) -> Sequence[Request]:
         return ()
 
     def largest(self, tasks: Mapping[str, object]) -> int | None:

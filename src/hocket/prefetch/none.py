@@ -26,5 +26,5 @@ class NoPrefetch(Struct, frozen=True, tag="none", tag_field="kind", forbid_unkno
     ) -> list[tuple[int, str, int, int]]:
         return []
 
-    def observe(self, state: None, fact: Event, view: View) -> Sequence[Request]:
+    def observe(self, state: None, fact: Event, view: View, now: int) -> Sequence[Request]:
         return ()

@@ -80,5 +80,5 @@ class Device:
         """Forget nodes that are neither the newest one held nor the start of work under way."""
         c = self.client
         wanted = {lease.node for lease in (*c.downloads, *c.ready)}
-        for node in [n for n in self.nodes if n not in wanted and c.holds[n.task][c.id] != n.version]:
+        for node in [n for n in self.nodes if n not in wanted and c.holds[n.task][c.id] != n]:
             del self.nodes[node]

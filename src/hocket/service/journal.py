@@ -1,8 +1,8 @@
 """What a server was told, in order: a file that is only appended to, from which a run can be replayed.
 
-A record is a head of 12 bytes (length of the body, CRC-32 of the body, CRC-32 of these 8 bytes, little-
-endian) and a body of MessagePack: ``[nanoseconds, [name, fields...]]``. The first record is a :class:`Header`, the
-last one of a run that ended a :class:`Closed`; those between are server events. Nothing is unpickled.
+A record is a head of 12 bytes (length of the body, CRC-32 of the body, CRC-32 of these 8 bytes, all
+little-endian) and a body of MessagePack, ``[nanoseconds, [name, fields...]]``. The first record is a
+:class:`Header`, the last one of a run that ended a :class:`Closed`; those between are server events.
 """
 
 import os

@@ -1,8 +1,8 @@
 """One loop that owns server, book and clients of a run, and the work of the devices in threads around it.
 
-The loop tells the server what happens, one event at a time, and carries out what is asked for. A result of an
-action is told at the time of the action, before any later event. Only decoding, training and encoding happen in
-other threads; what comes of them is looked at when its time has come.
+The loop tells the server what happens, one event at a time, and carries out what is asked for. A result of
+an action is told at the time of the action, before any later event. Only decoding, training and encoding
+happen in other threads; what comes of them is looked at when its time has come.
 """
 
 from collections import deque
@@ -21,7 +21,7 @@ from hocket.events import Event
 from hocket.keyed import key, mix
 from hocket.learning.learner import Trained
 from hocket.learning.task import Task
-from hocket.lease import Lease
+from hocket.lease import Lease, Node
 from hocket.schema import Vector
 from hocket.server import Server
 from hocket.service.clock import Clock, Inbox, Station
@@ -89,7 +89,7 @@ class Loop:
         self._parts = server.strategy.tasks
         self._offer_key = key(seed, "offer")
         n = server.state.clients
-        holds = {t: [-1] * n for t in tasks}
+        holds: dict[str, list[Node | None]] = {t: [None] * n for t in tasks}
         self._devices = [Device(Client(c, holds, overlap), tasks, self._parts) for c in range(n)]
         self._open: dict[int, Open] = {}
         self._work: dict[int, Activity] = {}
@@ -101,7 +101,8 @@ class Loop:
             do.WakeAt: lambda a: self.inbox.at(max(a.time, self.now), on.Woke()),
             do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(a.lease))),
             do.Accumulate: self._accumulate, do.Release: self._release, do.Evaluate: self._evaluate,
-            do.Step: lambda a: self.tell(book.step(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
+            do.Step: lambda a: self.tell(book.step(a.task, dict(a.weights))),
+            do.Rank: lambda a: self.tell(book.rank(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             do.Fetch: self._fetch, do.Train: self._train, do.Upload: self._upload, do.Abort: self._abort,
             on.Fetched: self.tell, on.Started: self.tell, on.Arrived: self.tell, on.Failed: self.tell,
@@ -120,8 +121,9 @@ class Loop:
             item = self.inbox.get(expecting=bool(self._work))
             if item is None:
                 raise Stalled(
-                    f"nothing can happen any more at {self.now / 1e9:.6g} s: {self.server.waits_for}; a timeout "
-                    "or deadline in the pacing, more clients, or another stop condition would let it go on"
+                    f"nothing can happen any more at {self.now / 1e9:.6g} s: {self.server.waits_for}; a "
+                    "timeout or deadline in the pacing, more clients, or another stop condition would let it "
+                    "go on"
                 )
             self.now = max(self.now, item[0])
             if isinstance(item[1], Activity):
@@ -294,10 +296,10 @@ class Loop:
         self.book.release(lease.lease)
 
     def _evaluate(self, a: do.Evaluate) -> None:
-        learner, x = self._tasks[a.task].learner, self.book.model(a.task, a.subject)
+        learner, x = self._tasks[a.task].learner, self.book.model(a.task, a.subject, a.lease)
         assert learner is not None and x is not None, "real work has a learner and a model"
         version = self.book.shelves[a.task].node.version
-        event = on.Evaluated(a.task, version, a.subject, a.split, learner.evaluate(x, a.split))
+        event = on.Evaluated(a.task, version, a.subject, a.split, learner.evaluate(x, a.split), a.lease)
         if (a.split, a.subject) == (self._evaluation.split, self._evaluation.subject):
             down, up = self.under_way()
             accepted = self.server.state.tasks[a.task].accepted

@@ -1,8 +1,8 @@
 """The whole system in one process, for real: bytes are encoded, handed over and decoded, clients train.
 
-The same ``Server``, ``Client`` and ``Book`` as in a simulation, driven by a :class:`~hocket.service.loop.Loop`.
-Under a :class:`~hocket.service.clock.ScriptedClock` the event log, the model and the server's memory are those
-of the simulator, bit for bit.
+The same ``Server``, ``Client`` and ``Book`` as in a simulation, driven by :class:`~hocket.service.loop.Loop`.
+Under a :class:`~hocket.service.clock.ScriptedClock` the event log, the model and the server's memory are
+those of the simulator, bit for bit.
 """
 
 import os

@@ -21,6 +21,10 @@ class Received:
         """Updates of these leases; each is handed over once."""
         return [self.updates.pop(lease.id) for lease in leases]
 
+    def look(self, lease: Lease) -> Trained:
+        """The update of a lease, to be taken later."""
+        return self.updates[lease.id]
+
     def measure(self, lease: int) -> dict[str, float]:
         """``finite``, ``norm`` and the learner's own metrics of an update."""
         t = self.updates[lease]

@@ -86,7 +86,7 @@ class World(Struct):
     """Everything the engine remembers."""
 
     toggles: Toggles
-    holds: dict[str, Ints]
+    holds: dict[str, list[Node | None]]
     ledger: Ledger
     egress: Egress | None
     now: int = 0
@@ -135,7 +135,7 @@ class Engine:
         self._bind(
             World(
                 fleet.availability.init(n, seed),
-                {t: array("i", b"\xff" * (4 * n)) for t in tasks},
+                {t: [None] * n for t in tasks},
                 Ledger(),
                 None if fleet.egress is None else Egress(fleet.egress),
             )
@@ -154,7 +154,8 @@ class Engine:
             do.Accept: self._pass, do.Refuse: self._log_only, do.Publish: self._pass,
             do.WakeAt: self._wake_at, do.Save: self._save, do.Finish: self._log_only,
             do.Decode: self._decode, do.Accumulate: self._accumulate, do.Release: self._release,
-            do.Step: lambda a: self.tell(book.step(a.task)), do.Evaluate: self._evaluate,
+            do.Step: lambda a: self.tell(book.step(a.task, dict(a.weights))), do.Evaluate: self._evaluate,
+            do.Rank: lambda a: self.tell(book.rank(a.task)),
             do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)), do.Plan: self._plan,
             do.Fetch: self._fetch, do.Train: self._train, do.Upload: self._start_upload,
@@ -311,9 +312,9 @@ class Engine:
     def _evaluate(self, a: do.Evaluate) -> None:
         learner = self._tasks[a.task].learner
         node = self.book.shelves[a.task].node
-        x = self.book.model(a.task, a.subject)
+        x = self.book.model(a.task, a.subject, a.lease)
         metrics = {} if learner is None or x is None else learner.evaluate(x, a.split)
-        event = on.Evaluated(a.task, node.version, a.subject, a.split, metrics)
+        event = on.Evaluated(a.task, node.version, a.subject, a.split, metrics, a.lease)
         if metrics and self.on_evaluated is not None:
             self.on_evaluated(self.now, event)
         self.tell(event)

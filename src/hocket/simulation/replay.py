@@ -27,7 +27,7 @@ from hocket.snapshot import pack
 from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
 
-COMPUTED = (on.Measured, on.Stepped, on.Evaluated, on.Kept, on.Restored)
+COMPUTED = (on.Measured, on.Stepped, on.Evaluated, on.Ranked, on.Kept, on.Restored)
 
 
 class Differs(HocketError):
@@ -84,8 +84,8 @@ def replay(
         if isinstance(event, Header):
             if event.run != name:
                 raise InvalidInput(
-                    f"journal {journal} belongs to another run (tasks, strategy, stop rule, evaluation, measure "
-                    "or seed differ); replay it with those it was written with"
+                    f"journal {journal} belongs to another run (tasks, strategy, stop rule, evaluation, "
+                    "measure or seed differ); replay it with those it was written with"
                 )
         elif isinstance(event, Closed):
             closed = True
@@ -103,8 +103,9 @@ class _Again:
         self._carry: dict[type[Any], Callable[[Any], Event | None]] = {
             do.Assign: self._assign, do.Accumulate: self._accumulate, do.Release: self._release,
             do.Decode: lambda a: on.Measured(a.lease, training.measure(self._open[a.lease])),
-            do.Step: lambda a: book.step(a.task), do.Evaluate: self._evaluate,
-            do.Keep: lambda a: book.keep(a.task), do.Restore: lambda a: book.restore_kept(a.task),
+            do.Step: lambda a: book.step(a.task, dict(a.weights)), do.Evaluate: self._evaluate,
+            do.Rank: lambda a: book.rank(a.task), do.Keep: lambda a: book.keep(a.task),
+            do.Restore: lambda a: book.restore_kept(a.task),
         }  # fmt: skip
 
     def tell(self, where: str, now: int, event: Event) -> None:
@@ -147,9 +148,10 @@ class _Again:
             self._book.release(lease)
 
     def _evaluate(self, a: do.Evaluate) -> Event:
-        learner, x = self._tasks[a.task].learner, self._book.model(a.task, a.subject)
+        learner, x = self._tasks[a.task].learner, self._book.model(a.task, a.subject, a.lease)
         metrics = {} if learner is None or x is None else learner.evaluate(x, a.split)
-        return on.Evaluated(a.task, self._book.shelves[a.task].node.version, a.subject, a.split, metrics)
+        version = self._book.shelves[a.task].node.version
+        return on.Evaluated(a.task, version, a.subject, a.split, metrics, a.lease)
 
 
 def _name(e: Event) -> tuple[Any, ...]:
@@ -158,7 +160,7 @@ def _name(e: Event) -> tuple[Any, ...]:
         case on.Measured():
             return ("measured", e.lease)
         case on.Evaluated():
-            return ("evaluated", e.task, e.subject, e.split)
-        case on.Stepped() | on.Kept() | on.Restored():
+            return ("evaluated", e.task, e.subject, e.split, e.lease)
+        case on.Stepped() | on.Ranked() | on.Kept() | on.Restored():
             return (type(e).__name__, e.task)
     raise AssertionError(f"{e} is not computed")

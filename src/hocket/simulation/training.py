@@ -72,6 +72,10 @@ class LazyTraining:
             self.forget(lease.id)
         return out
 
+    def look(self, lease: Lease) -> Trained:
+        """The result of a lease, to be taken later."""
+        return self._decoded(lease)
+
     def measure(self, lease: Lease) -> dict[str, float]:
         """What can be measured of a result: ``finite``, ``norm`` and the learner's own metrics."""
         if lease.task not in self._learners:

@@ -26,5 +26,5 @@ class Whole(Struct, frozen=True, tag="whole", tag_field="kind", forbid_unknown_f
     def cover(self, state: None, client: int) -> Cover:
         return _WHOLE
 
-    def observe(self, state: None, fact: Event, view: View) -> Sequence[Request]:
+    def observe(self, state: None, fact: Event, view: View, now: int) -> Sequence[Request]:
         return ()
