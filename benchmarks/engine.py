@@ -89,9 +89,7 @@ def profile(devices: int, updates: int) -> str:
         place = f"{Path(file).parent.name}/{Path(file).name}:{line}" if line else ""
         rows.append((own, calls / updates, f"{name} {place}".strip()))
     total = sum(r[0] for r in rows)
-    lines = [
-        f"{own / total:6.1%}  {calls:6.2f}  {what}" for own, calls, what in sorted(rows, reverse=True)[:25]
-    ]
+    lines = [f"{own / total:6.1%}  {calls:6.2f}  {what}" for own, calls, what in sorted(rows, reverse=True)[:25]]
     return "\n".join(["   own  calls/update", *lines])
 
 
@@ -110,10 +108,7 @@ def main() -> None:
         print("  ".join(f"{r['devices']:>9,}: {r['updates_per_s']:>7,.0f}/s" for r in row), flush=True)
     cost = {n: statistics.median(r[i]["steady_us_per_update"] for r in runs) for i, n in enumerate(SIZES)}
     ratio = statistics.median(r[2]["steady_us_per_update"] / r[0]["steady_us_per_update"] for r in runs)
-    whole = [
-        apart(SIZES[2], 20 * updates // 4 if a.quick else 1_000_000, 10_000)
-        for _ in range(1 if a.quick else 3)
-    ]
+    whole = [apart(SIZES[2], 20 * updates // 4 if a.quick else 1_000_000, 10_000) for _ in range(1 if a.quick else 3)]
     whole.sort(key=lambda r: r["updates_per_s"])
     big = whole[len(whole) // 2]
     print(

@@ -85,7 +85,10 @@ class Decode(Action, frozen=True, gc=False, array_like=True, tag=True):
 
 
 class Accumulate(Action, frozen=True, gc=False, array_like=True, tag=True):
-    """Add an accepted update to its task's next step, with a weight."""
+    """Add an accepted update to its task's next step.
+
+    ``weight``: what routing and objective make it count for; the guard's weight is asked for at the step.
+    """
 
     lease: int
     task: str
@@ -101,13 +104,9 @@ class Release(Action, frozen=True, gc=False, array_like=True, tag=True):
 
 
 class Step(Action, frozen=True, gc=False, array_like=True, tag=True):
-    """Make one step of a task from what was accumulated; answered by ``Stepped``.
-
-    ``weights``: for a merge that keeps updates, (lease, weight now) of each client's newest one.
-    """
+    """Make one step of a task from what was accumulated; answered by ``Stepped``."""
 
     task: str
-    weights: tuple[tuple[int, float], ...] = ()
 
 
 class Evaluate(Action, frozen=True, gc=False, array_like=True, tag=True):
@@ -147,7 +146,7 @@ class Plan(Action, frozen=True, gc=False, array_like=True, tag=True):
     task: str
 
 
-Request = Plan | Rank | Keep | Restore | Evaluate | Offer
+Request = Plan | Rank | Keep | Restore | Evaluate | Offer | WakeAt
 """What a policy may ask for from ``observe``."""
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from hocket.errors import Diverged, InvalidInput
 from hocket.events import Kept, Ranked, Restored, Stepped
 from hocket.keyed import key, mix
-from hocket.lease import WHOLE, Cover, Edge, Lease, Node
 from hocket.learning.learner import Trained
+from hocket.lease import WHOLE, Cover, Edge, Lease, Node
 from hocket.policies import Contribution
 from hocket.schema import Schema, Vector
 from hocket.snapshot import pack, unpack
@@ -44,7 +44,7 @@ class Shelf(Struct):
     values: dict[int, np.ndarray]
     readers: dict[int, int] = {}
     pending: list[tuple[Lease, float]] = []
-    kept: np.ndarray | None = None
+    kept: list[bytes] | None = None
     epoch: int = 0
     rankings: dict[int, np.ndarray] = {}
     merge: Any = None
@@ -153,8 +153,8 @@ class Book:
         shelf.pending.append((lease, weight))
         return shelf.node.version - lease.version
 
-    def step(self, task: str, weights: Mapping[int, float] | None = None) -> Stepped:
-        """Merge what is in line, apply it, publish the next version; ``weights`` as in the action ``Step``.
+    def step(self, task: str) -> Stepped:
+        """Weigh and merge what is in line, apply it, publish the next version.
 
         Raises:
             Diverged: the model is not finite afterwards.
@@ -163,16 +163,20 @@ class Book:
         pending, shelf.pending = shelf.pending, []
         before, after = shelf.x, shelf.x
         facts: dict[str, float] = {}
+        guard, version = part.guard, shelf.node.version
+
+        def weigh(lease: Lease) -> float:
+            return guard.weigh(lease, version - lease.version)
+
+        weighed = [(lease, weight * weigh(lease)) for lease, weight in pending]
         if before is not None:
             leases = [lease for lease, _ in pending]
-            for (lease, weight), trained in zip(pending, self.source.take(leases), strict=True):
+            for (lease, weight), trained in zip(weighed, self.source.take(leases), strict=True):
                 start, mask = shelf.values[lease.version], self.mask(task, lease.cover)
-                contribution = Contribution(
-                    lease, weight, trained.samples, trained.delta, start, mask, trained.aux
-                )
+                contribution = Contribution(lease, weight, trained.samples, trained.delta, start, mask, trained.aux)
                 for name, value in part.merge.add(shelf.merge, contribution).items():
                     facts[name] = facts.get(name, 0.0) + value / len(leases)
-            step = part.merge.take(shelf.merge, before, weights or {})
+            step = part.merge.take(shelf.merge, before, weigh)
             after = part.optimizer.apply(shelf.optimizer, before, step)
             facts["norm"] = float(np.sqrt(np.dot(step, step)))
             if not np.isfinite(facts["norm"]) or not np.isfinite(after).all():
@@ -200,9 +204,9 @@ class Book:
             shelf.values.pop(old, None)
 
     def keep(self, task: str) -> Kept:
-        """Put a copy of the model aside."""
+        """Put a copy of the model, and of what merge and optimizer remember, aside."""
         shelf = self.shelves[task]
-        shelf.kept = None if shelf.x is None else shelf.x.copy()
+        shelf.kept = [pack(part) for part in (shelf.x, shelf.merge, shelf.optimizer)]
         return Kept(task, shelf.node.version)
 
     def restore_kept(self, task: str) -> Restored:
@@ -212,12 +216,13 @@ class Book:
             InvalidInput: nothing was put aside.
         """
         shelf = self.shelves[task]
-        if shelf.kept is None and shelf.x is not None:
-            raise InvalidInput(
-                f"task {task!r}: nothing was kept, so nothing can be restored; Keep comes first"
-            )
+        if shelf.kept is None:
+            raise InvalidInput(f"task {task!r}: nothing was kept, so there is nothing to restore; Keep first")
         shelf.epoch += 1
-        self._commit(task, shelf.x, shelf.kept)
+        x, merge, optimizer = shelf.kept
+        shelf.merge = unpack(merge, type(shelf.merge))
+        shelf.optimizer = unpack(optimizer, type(shelf.optimizer))
+        self._commit(task, shelf.x, unpack(x, type(shelf.x)))
         return Restored(task, shelf.node, shelf.epoch)
 
     def rank(self, task: str) -> Ranked:

@@ -14,7 +14,6 @@ from hocket import actions as do
 from hocket import events as on
 from hocket.lease import Lease, Node
 
-
 Holds = Mapping[str, Any]
 """Task to a table from client to the node in its cache, None for nothing."""
 
@@ -22,7 +21,7 @@ Holds = Mapping[str, Any]
 class Client:
     """One device. ``overlap``: transfers of one direction go on side by side instead of queueing."""
 
-    __slots__ = ("downloads", "holds", "id", "offer", "overlap", "ready", "uploads")
+    __slots__ = ("downloads", "holds", "id", "offer", "overlap", "ready", "uploads", "wanted")
 
     def __init__(self, client: int, holds: Holds, overlap: bool = False) -> None:
         self.id = client
@@ -32,11 +31,12 @@ class Client:
         self.ready: tuple[Lease, ...] = ()  # the head is training
         self.uploads: tuple[Lease, ...] = ()
         self.offer: Node | None = None  # being fetched ahead of a lease
+        self.wanted: tuple[Node, ...] = ()  # to be fetched ahead, the newest per task
 
     @property
     def idle(self) -> bool:
         """Nothing under way: the object may be dropped."""
-        return not (self.downloads or self.ready or self.uploads or self.offer)
+        return not (self.downloads or self.ready or self.uploads or self.offer or self.wanted)
 
     def handle(self, event: on.DeviceEvent, now: int) -> list[Any]:
         """Take one event; return actions (``Fetch``, ``Train``, ``Upload``, ``Abort``) and events for the server."""
@@ -62,15 +62,21 @@ class Client:
         self.downloads = left = _without(self.downloads, lease)
         self.ready = ready = (*self.ready, lease)
         out = self._fetch(left[0]) if left and not self.overlap else []
+        if self.wanted and not left:
+            out += self._prefetch()
         if ready[0] is lease:
             out += (on.Started(lease.id, self.id), do.Train(lease))
         return out
 
     def _fetched(self, e: on.Fetched) -> list[Any]:
-        self.holds[e.node.task][self.id] = e.node
+        held = self.holds[e.node.task]
+        have = held[self.id]
+        if have is None or e.node.version >= have.version:  # transfers side by side may end out of order
+            held[self.id] = e.node
         if e.lease < 0:
             self.offer = None
-            return [e, *(self._fetch(self.downloads[0]) if self.downloads and not self.overlap else ())]
+            more = self._fetch(self.downloads[0]) if self.downloads and not self.overlap else []
+            return [e, *more, *self._prefetch()]
         for lease in self.downloads:
             if lease.id == e.lease:
                 return [e, *self._received(lease)]
@@ -99,12 +105,19 @@ class Client:
         return []
 
     def _offered(self, e: on.Offered) -> list[Any]:
-        node = e.node
-        have = self.holds[node.task][self.id]
-        if have == node or self.offer is not None or (self.downloads and not self.overlap):
-            return []
-        self.offer = node
-        return [do.Fetch(-1, self.id, node, have)]
+        self.wanted = (*(n for n in self.wanted if n.task != e.node.task), e.node)
+        return self._prefetch()
+
+    def _prefetch(self) -> list[Any]:
+        """Begin the next wanted fetch if nothing more urgent is under way."""
+        while self.wanted and self.offer is None and (self.overlap or not self.downloads):
+            node, *rest = self.wanted
+            self.wanted = tuple(rest)
+            have = self.holds[node.task][self.id]
+            if have is None or have.version < node.version:
+                self.offer = node
+                return [do.Fetch(-1, self.id, node, have)]
+        return []
 
     def _cancelled(self, e: on.Cancelled) -> list[Any]:
         for name in ("downloads", "ready", "uploads"):
@@ -129,7 +142,7 @@ class Client:
             out += (do.Abort(lease.id, self.id), on.Failed(lease.id, self.id, e.reason))
         if self.offer is not None:
             out.append(do.Abort(-1, self.id))
-        self.downloads, self.ready, self.uploads, self.offer = (), (), (), None
+        self.downloads, self.ready, self.uploads, self.offer, self.wanted = (), (), (), None, ()
         return out
 
 

@@ -18,8 +18,9 @@ from hocket.learning.learner import Trained
 from hocket.learning.local import LocalSGD
 from hocket.learning.task import Task
 from hocket.lease import Lease
+from hocket.lease_table import SECOND
 from hocket.policies import Estimate
-from hocket.server import SECOND, Server
+from hocket.server import Server
 from hocket.strategy import FullStrategy, Local, Strategy, fill
 from hocket.until import Evaluation, Until
 
@@ -69,8 +70,7 @@ def resolve(tasks: Mapping[str, Task], method: Strategy) -> tuple[FullStrategy, 
             f"{clients}. Lower cohort, overcommit or in_flight, or let busy clients queue jobs"
         )
     return full, {
-        n: msgspec.structs.replace(t, local=local_work(t.local, full.tasks[n].local))
-        for n, t in tasks.items()
+        n: msgspec.structs.replace(t, local=local_work(t.local, full.tasks[n].local)) for n, t in tasks.items()
     }
 
 
@@ -99,9 +99,7 @@ def build(
         InvalidInput: a target on a metric for a task without a learner.
     """
     if until is not None and until.targeted and (bare := [n for n, t in tasks.items() if t.learner is None]):
-        raise InvalidInput(
-            f"until: task {bare[0]!r} is size-only and has no metrics; stop at a limit instead"
-        )
+        raise InvalidInput(f"until: task {bare[0]!r} is size-only and has no metrics; stop at a limit instead")
     weights = {n: w.tolist() for n, t in tasks.items() if (w := objective_weights(t)) is not None}
     server = Server(
         strategy,
@@ -254,15 +252,13 @@ class Core:
                         trained = self._told[a.lease]
                         norm = float(np.linalg.norm(trained.delta.astype(np.float64)))
                         finite = float(np.isfinite(norm))
-                        queue.append(
-                            on.Measured(a.lease, {**trained.metrics, "norm": norm, "finite": finite})
-                        )
+                        queue.append(on.Measured(a.lease, {**trained.metrics, "norm": norm, "finite": finite}))
                     case do.Accumulate():
                         self.book.accumulate(self._open.pop(a.lease), a.weight)
                     case do.Release():
                         self._release(a)
                     case do.Step():
-                        queue.append(self.book.step(a.task, dict(a.weights)))
+                        queue.append(self.book.step(a.task))
                     case do.Refuse():
                         refused = a.reason
                     case do.WakeAt():
@@ -290,6 +286,4 @@ class Core:
         self.book.open(lease)
         self._open[lease.id] = lease
         start = self._tasks[lease.task].schema.views(self.book.start(lease))
-        self._jobs.append(
-            Job(lease.id, lease.task, lease.client, start, lease.local, lease.seed, lease.version)
-        )
+        self._jobs.append(Job(lease.id, lease.task, lease.client, start, lease.local, lease.seed, lease.version))

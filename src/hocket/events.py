@@ -49,12 +49,16 @@ class Started(Event, frozen=True, gc=False, array_like=True, tag=True):
 
 
 class Arrived(Event, frozen=True, gc=False, array_like=True, tag=True):
-    """A whole update arrived: ``size`` bytes, from ``samples`` local samples."""
+    """A whole update arrived: ``size`` bytes, from ``samples`` local samples.
+
+    ``digest``: of the node it was trained from, where the device computed one.
+    """
 
     lease: int
     client: int
     size: int
     samples: int
+    digest: str = ""
 
 
 class Failed(Event, frozen=True, gc=False, array_like=True, tag=True):
@@ -166,6 +170,18 @@ class Planned(Event, frozen=True, gc=False, array_like=True, tag=True):
     task: str
     probabilities: tuple[float, ...]
     in_flight: int
+
+
+class Closed(Event, frozen=True, gc=False, array_like=True, tag=True):
+    """A lease is over: a fact for policies, never told to a server.
+
+    ``outcome`` "accepted", or the reason why it came to nothing; ``size`` and ``samples`` of its update, if one arrived.
+    """
+
+    lease: Lease
+    outcome: str
+    size: int = 0
+    samples: int = 0
 
 
 ServerEvent = (

@@ -28,7 +28,7 @@ class Node(Struct, frozen=True, gc=False, array_like=True):
 
     ``kind`` is ``"model"`` for a published model (later: a hidden state, an anchor); ``variant`` tells
     apart values of the same version that belong to one client each (-1: shared by all); ``cover`` is the part
-    of it that a client has or needs.
+    of it that a client has or needs; ``digest`` names its bits where a method needs them equal on every host.
     """
 
     task: str
@@ -36,6 +36,7 @@ class Node(Struct, frozen=True, gc=False, array_like=True):
     kind: str = "model"
     variant: int = -1
     cover: Cover = Cover()
+    digest: str = ""
 
 
 class Edge(Struct, frozen=True, gc=False, array_like=True):

@@ -10,10 +10,10 @@ and NumPy arrays. ``observe`` folds one fact (an event) into that state and may 
 (:data:`hocket.actions.Request`); a policy that names the facts it wants in ``observes`` gets those, and
 only those. A policy that needs values from an update names them in ``needs`` (``norm``, ``loss``, ...);
 that, and nothing else, makes the simulator train before the server step. What a policy does not have (``needs``,
-``keeps``, ``objection``) counts as empty.
+``objection``, ``looks_ahead``) counts as empty.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -97,6 +97,10 @@ class Estimate(Struct, frozen=True):
     down: NDArray[np.float64]
 
 
+Weigh = Callable[[Lease], float]
+"""What an update of a lease weighs at this step."""
+
+
 class Pacing(Protocol):
     """How much work may start, and when is a buffer, round or window due?
 
@@ -123,7 +127,10 @@ class Pacing(Protocol):
 
 
 class Matching(Protocol):
-    """Which client does which task's next job?"""
+    """Which client does which task's next job?
+
+    ``looks_ahead``: a class attribute, True if ``ahead`` is to be asked at every decision.
+    """
 
     observes: ClassVar[tuple[type[Event], ...]]
 
@@ -205,29 +212,27 @@ class Uplink(Protocol):
     def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]: ...
 
     def encode(
-        self, memory: State | None, delta: Vector, schema: Schema, lease: Lease
-    ) -> tuple[bytes, State | None]: ...
+        self, memory: State | None, delta: Vector, aux: bytes | None, schema: Schema, lease: Lease
+    ) -> tuple[bytes, State | None]:
+        """Bytes to send, and what the client remembers (None at its first job)."""
 
-    def decode(self, data: bytes, schema: Schema, lease: Lease) -> Vector: ...
+    def decode(self, data: bytes, schema: Schema, lease: Lease) -> tuple[Vector, bytes | None]:
+        """The update and its aux."""
 
     def settle(self, memory: State | None, ordinal: int, accepted: bool) -> State | None: ...
 
 
 class Merge(Protocol):
-    """How do updates become a step?
-
-    ``keeps``: a class attribute, True if clients' updates stay in after a step (a buffer per client); such a
-    merge is told at every step what each client's newest update weighs by now.
-    """
+    """How do updates become a step?"""
 
     def init(self, schema: Schema, clients: int) -> State: ...
 
     def add(self, state: State, contribution: Contribution) -> Mapping[str, float]: ...
 
-    def take(self, state: State, x: Vector, weights: Mapping[int, float]) -> NDArray[np.float64]:
+    def take(self, state: State, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
         """The step (to be added to ``x`` at rate 1, float64[size]) from what was added; resets ``state``.
 
-        ``weights``: for a merge that keeps, lease id of each client's newest update to its weight now.
+        A merge that keeps updates beyond the step asks ``weigh(lease)`` what one weighs by now.
         """
 
 

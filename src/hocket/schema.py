@@ -97,9 +97,7 @@ class Schema(Struct, frozen=True):
         """
         want = {s.name: s for s in self.travelling}
         if wrong := sorted(want.keys() ^ tensors.keys()):
-            raise InvalidInput(
-                f"tensors: {', '.join(wrong)} missing or unknown; the schema has {', '.join(want)}"
-            )
+            raise InvalidInput(f"tensors: {', '.join(wrong)} missing or unknown; the schema has {', '.join(want)}")
         for name, s in want.items():
             if tuple(tensors[name].shape) != s.shape:
                 raise InvalidInput(f"tensor {name!r} has shape {tuple(tensors[name].shape)}, not {s.shape}")

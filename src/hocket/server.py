@@ -2,14 +2,12 @@
 
 It decides who works on what and when a model steps; it sees identities, counts, sizes and scalars, never
 arrays, and does no I/O. One event is handled in three moves: the *tables* change (leases, clients, tasks),
-the policies *observe* the fact, then the server *decides* (is a step due? may work start?).
+the policies *observe* the facts, then the server *decides* (is a step due? may work start?).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
-
-from msgspec.structs import replace
 
 from hocket import actions as do
 from hocket import events as on
@@ -18,14 +16,15 @@ from hocket.events import Event
 from hocket.keyed import key, mix
 from hocket.learning.local import LocalSGD
 from hocket.lease import Lease, Node
-from hocket.policies import Due, Estimate, Facts, Pick
-from hocket.server_state import ServerState, fresh, invariants
+from hocket.lease_table import SECOND, LeaseTable
+from hocket.policies import Due, Estimate, Facts
+from hocket.server_state import ServerState, fresh, invariants, policy_memories
 from hocket.snapshot import pack, unpack
 from hocket.strategy import FullStrategy, policies_of
 from hocket.until import Evaluation, Until
 from hocket.view import TaskState, View
 
-SECOND = 1_000_000_000
+ANSWERS = 4096  # how many answers a journaled server remembers for clients that ask again
 
 
 class Server:
@@ -40,7 +39,7 @@ class Server:
         evaluation: when models are measured.
         objective: task to one weight per client (mean 1); a task left out weighs all clients equally.
         measure: facts the driver measures of every update, whatever the policies need (service: finite).
-        journaled: hold acknowledgements back until ``Durable`` covers them.
+        journaled: hold acknowledgements back until ``Durable`` covers them, and answer repeats alike.
         estimate: task to what a prefetch policy may know of sizes and rates.
     """
 
@@ -62,22 +61,22 @@ class Server:
             raise InvalidInput(f"clients = {clients}: a fleet has at least 1")
         self.strategy = strategy
         self._local = dict(local)
+        self._seed = seed
         self._until = until
         self._evaluation = evaluation or Evaluation()
-        self._max_updates = inf if until is None or until.updates is None else until.updates
-        self._max_bytes = inf if until is None or until.bytes is None else until.bytes
+        limits = {} if until is None else until.limits
+        self._end_time = round(limits["time"] * SECOND) if "time" in limits else -1
+        self._max_updates, self._max_bytes = limits.get("updates", inf), limits.get("bytes", inf)
+        self._max_steps = limits.get("steps", inf)
         self._objective = dict(objective or {})
         self._journaled = journaled
         self._estimate = dict(estimate or {})
-        self._keys = {t: key(seed, "lease", t) for t in strategy.tasks}
-        self._timeout = None if strategy.pacing.timeout is None else round(strategy.pacing.timeout * SECOND)
         self._match_key = key(seed, "match")
         self._needs = {
-            t: tuple(
-                sorted({*measure, *(n for p in policies_of(strategy, t) for n in getattr(p, "needs", ()))})
-            )
+            t: tuple(sorted({*measure, *(n for p in policies_of(strategy, t) for n in getattr(p, "needs", ()))}))
             for t in strategy.tasks
         }
+        self._guards = {n: part.guard for n, part in strategy.tasks.items()}
         self._apply: dict[type[Event], Callable[[Any], None]] = {
             on.Joined: self._joined, on.Left: self._left, on.Fetched: self._fetched,
             on.Started: self._started, on.Arrived: self._arrived, on.Measured: self._measured,
@@ -91,8 +90,9 @@ class Server:
         self._now = 0
         self._dirty = False
         state = fresh(tuple(strategy.tasks), clients)
-        self._bind(state)
-        self._init_policies()
+        view = _view(state)
+        state.memories = policy_memories(strategy, view)
+        self._bind(state, view)
 
     # --- the one entry -----------------------------------------------------------------------------------
 
@@ -100,23 +100,32 @@ class Server:
         """Take one event at a time in nanoseconds (never before the last one); return what is to be done.
 
         Raises:
-            InvalidInput: an event the server does not know.
+            InvalidInput: an event that does not exist or names something that does not; nothing has changed.
         """
         out: list[do.Action] = []
-        self._out = out
-        self._now = now
+        table = self._table
+        self._out = table.out = out
+        self._now = table.now = now
         self._dirty = False
-        self.state.events += 1
         try:
             apply, observers = self._handlers[type(event)]
         except KeyError:
             raise InvalidInput(f"server: no event {type(event).__name__}; see hocket.events") from None
         apply(event)
+        self.state.events += 1
         for policy, memory in observers:
             out.extend(policy.observe(memory, event, self.view, now))
+        if table.facts:
+            self._observe_closed()
         if self._dirty and not self.state.finished:
             self._decide()
         return out
+
+    def _observe_closed(self) -> None:
+        facts, self._table.facts = self._table.facts, []
+        for fact in facts:
+            for policy, memory in self._observers[on.Closed]:
+                self._out.extend(policy.observe(memory, fact, self.view, self._now))
 
     @property
     def finished(self) -> str:
@@ -127,9 +136,7 @@ class Server:
     def waits_for(self) -> str:
         """One sentence on what would let the run go on, for the error that a stalled run ends with."""
         s = self.state
-        tasks = ", ".join(
-            f"{t.name}: {t.status}, {t.open} open, {len(t.buffer)} buffered" for t in s.tasks.values()
-        )
+        tasks = ", ".join(f"{t.name}: {t.status}, {t.open} open, {len(t.buffer)} buffered" for t in s.tasks.values())
         return f"{len(s.online)} of {s.clients} clients online, {len(s.idle)} idle; {tasks}"
 
     # --- memory ------------------------------------------------------------------------------------------
@@ -141,10 +148,17 @@ class Server:
     def restore(self, data: bytes) -> None:
         """Continue from a snapshot of a server built with the same arguments."""
         state = unpack(data, ServerState)
-        memories = {name: type(m) for name, m in self.state.memories.items()}
-        state.memories = {n: unpack(pack(state.memories[n]), t) for n, t in memories.items()}
-        self._bind(state)
-        self._index_observers()
+        kinds = {name: type(m) for name, m in self.state.memories.items()}
+        state.memories = {n: unpack(pack(state.memories[n]), kind) for n, kind in kinds.items()}
+        self._bind(state, _view(state))
+
+    def pending(self) -> list[do.Action]:
+        """What was asked and is not answered, for a driver that lost it (after a restart)."""
+        s = self.state
+        out: list[do.Action] = [do.Assign(x) for x in s.leases.values() if x.issued >= 0 and x.id not in s.measuring]
+        out += [do.Decode(i, self._needs[s.leases[i].task]) for i in s.measuring]
+        out += [do.Step(t.name) for t in s.tasks.values() if t.stepping]
+        return out if s.wake < 0 else [*out, do.WakeAt(s.wake)]
 
     def validate(self) -> None:
         """Check every invariant of the tables.
@@ -154,45 +168,31 @@ class Server:
         """
         invariants(self.state)
 
-    def _bind(self, state: ServerState) -> None:
-        self.state = state
-        self._tasks = state.tasks
-        self._leases = state.leases
-        self.view = View(state.clients, state.tasks, state.leases, state.idle, state.online, state.busy)
-
-    def _init_policies(self) -> None:
-        s, view = self.strategy, self.view
-        memories = self.state.memories
-        for level in ("pacing", "matching", "prefetch"):
-            memories[level] = getattr(s, level).init(view)
-        for name, part in s.tasks.items():
-            memories[f"submodel.{name}"] = part.submodel.init(view)
-        self._index_observers()
-
-    def _index_observers(self) -> None:
-        s, memories = self.strategy, self.state.memories
+    def _bind(self, state: ServerState, view: View) -> None:
+        self.state, self.view = state, view
+        self._tasks, self._leases = state.tasks, state.leases
+        s, memories = self.strategy, state.memories
         policies: list[tuple[Any, Any]] = [
             (getattr(s, level), memories[level]) for level in ("pacing", "matching", "prefetch")
         ]
-        policies += [(part.submodel, memories[f"submodel.{n}"]) for n, part in s.tasks.items()]
+        policies += [(part.submodel, memories["submodel." + n]) for n, part in s.tasks.items()]
         self._observers: dict[type[Event], list[tuple[Any, Any]]] = {}
         for p, memory in policies:
             for fact in p.observes:
                 self._observers.setdefault(fact, []).append((p, memory))
         self._handlers = {kind: (apply, self._observers.get(kind, ())) for kind, apply in self._apply.items()}
-        self._submodels = {n: (part.submodel, memories[f"submodel.{n}"]) for n, part in s.tasks.items()}
-        self._guards = {n: part.guard for n, part in s.tasks.items()}
-        self._keeps = {n for n, part in s.tasks.items() if getattr(part.merge, "keeps", False)}
         self._pacing, self._pacing_memory = policies[0]
         self._matching, self._matching_memory = policies[1]
+        self._looks_ahead = bool(getattr(s.matching, "looks_ahead", False))
+        self._table = LeaseTable(state, s, self._local, self._seed, on.Closed in self._observers)
 
     # --- the fleet ---------------------------------------------------------------------------------------
 
     def _joined(self, e: on.Joined) -> None:
         s = self.state
+        if e.clients and not 0 <= min(e.clients) <= max(e.clients) < s.clients:
+            raise InvalidInput(f"clients {e.clients} joined; this server has clients 0..{s.clients - 1}")
         for c in e.clients:
-            if not 0 <= c < s.clients:
-                raise InvalidInput(f"client {c} joined; this server has clients 0..{s.clients - 1}")
             s.online.add(c)
             if not s.busy[c]:
                 s.idle.add(c)
@@ -201,16 +201,16 @@ class Server:
             s.begun = True
             for t in self._tasks.values():
                 self._measure_model(t)
-            if self._until is not None and self._until.time is not None:
-                self._out.append(do.WakeAt(round(self._until.time * SECOND)))
 
     def _left(self, e: on.Left) -> None:
-        if not 0 <= e.client < self.state.clients:
-            raise InvalidInput(f"client {e.client} left; this server has clients 0..{self.state.clients - 1}")
-        self.state.online.discard(e.client)
-        self.state.idle.discard(e.client)
-        for lease_id in list(self.state.waiting.get(e.client, ())):
-            self._lose(self._leases[lease_id], "left")
+        s = self.state
+        if not 0 <= e.client < s.clients:
+            raise InvalidInput(f"client {e.client} left; this server has clients 0..{s.clients - 1}")
+        s.online.discard(e.client)
+        s.idle.discard(e.client)
+        for lease_id in list(s.waiting.get(e.client, ())):
+            self._table.lose(self._leases[lease_id], "left")
+            self._dirty = True
 
     # --- the life of a lease -----------------------------------------------------------------------------
 
@@ -229,108 +229,86 @@ class Server:
         self.state.up += max(e.size, 0)
         lease = self._leases.get(e.lease)
         if lease is None or self.state.finished:
-            self._out.append(do.Refuse(e.lease, e.client, self._unknown(e.lease)))
+            self._answer_again(e)
         elif lease.client != e.client:
             self._out.append(do.Refuse(e.lease, e.client, "not yours"))
-        elif lease.issued < 0 or e.lease in self.state.measuring:
-            self._out.append(do.Refuse(e.lease, e.client, "not issued" if lease.issued < 0 else "duplicate"))
-        elif needs := self._needs[lease.task]:
+        elif lease.issued < 0:
+            self._out.append(do.Refuse(e.lease, e.client, "not issued"))
+        elif not (needs := self._needs[lease.task]) or self._refusal(lease, e):
+            self._judge(lease, e.size, e.samples, {}, self._refusal(lease, e))
+        elif e.lease not in self.state.measuring:  # a repeat gets the first one's answer
             self.state.measuring[e.lease] = (e.size, e.samples)
+            self.state.deadlines.pop(e.lease, None)
+            lease.deadline = -1
             self._out.append(do.Decode(e.lease, needs))
-        else:
-            self._judge(lease, e.size, e.samples, {})
 
-    def _unknown(self, lease: int) -> str:
-        if self.state.finished:
-            return "finished"
-        return "closed" if 0 <= lease < self.state.next_lease else "unknown"
+    def _refusal(self, lease: Lease, e: on.Arrived) -> str | None:
+        if e.samples < 1:
+            return "no samples"
+        if e.digest and lease.node is not None and lease.node.digest not in ("", e.digest):
+            return "wrong start"
+        return None
+
+    def _answer_again(self, e: on.Arrived) -> None:
+        s = self.state
+        answer = s.answers.get(e.lease)
+        if answer is None:
+            known = "closed" if 0 <= e.lease < s.next_lease else "unknown"
+            self._out.append(do.Refuse(e.lease, e.client, (s.finished and "finished") or known))
+        elif answer:
+            self._out.append(do.Refuse(e.lease, e.client, answer))
+        elif all(e.lease != lease for _, lease, _ in s.unacknowledged):
+            self._out.append(do.Accept(e.lease, e.client))
 
     def _measured(self, e: on.Measured) -> None:
         pending = self.state.measuring.pop(e.lease, None)
         lease = self._leases.get(e.lease)
         if pending is not None and lease is not None and not self.state.finished:
-            self._judge(lease, *pending, e.facts)
+            finite = e.facts.get("finite", 1.0) == 1.0
+            self._judge(lease, *pending, e.facts, None if finite else "not finite")
 
-    def _judge(self, lease: Lease, size: int, samples: int, measured: Mapping[str, float]) -> None:
-        task = self._tasks[lease.task]
-        guard = self._guards[lease.task]
+    def _judge(self, lease: Lease, size: int, samples: int, measured: Mapping[str, float], refusal: str | None) -> None:
+        s, task = self.state, self._tasks[lease.task]
         staleness = task.node.version - lease.version
-        if measured and measured.get("finite", 1.0) != 1.0:
-            reason: str | None = "not finite"
-        elif samples < 1:
-            reason = "no samples"
-        else:
-            reason = guard.admit(lease, Facts(staleness, size, samples, measured))
-        self._close(lease, task)
-        if reason is not None:
+        if refusal is None:
+            refusal = self._guards[lease.task].admit(lease, Facts(staleness, size, samples, measured))
+        self._table.close(lease, refusal or "accepted", size, samples)
+        self._dirty = True
+        if self._journaled:
+            s.answers[lease.id] = refusal or ""
+            if len(s.answers) > ANSWERS:
+                del s.answers[next(iter(s.answers))]
+        if refusal is not None:
             task.refused += 1
-            self.state.refused += 1
-            self._out.append(do.Refuse(lease.id, lease.client, reason))
-            self._out.append(do.Release(lease.id, lease.task, reason))
+            s.refused += 1
+            self._out.append(do.Refuse(lease.id, lease.client, refusal))
+            self._out.append(do.Release(lease.id, lease.task, refusal))
             return
         task.accepted += 1
-        self.state.updates += 1
+        s.updates += 1
         task.buffer.append(lease.id)
-        if lease.task in self._keeps:
-            task.newest[lease.client] = lease
         if self._journaled:
-            self.state.unacknowledged.append((self.state.events, lease.id, lease.client))
+            s.unacknowledged.append((s.events + 1, lease.id, lease.client))
         else:
             self._out.append(do.Accept(lease.id, lease.client))
-        self._out.append(do.Accumulate(lease.id, lease.task, self._weight(lease, staleness)))
+        weight = lease.weight
+        if lease.task in self._objective:
+            weight *= self._objective[lease.task][lease.client]
+        self._out.append(do.Accumulate(lease.id, lease.task, weight))
 
     def _failed(self, e: on.Failed) -> None:
         lease = self._leases.get(e.lease)
         if lease is not None and lease.client == e.client and lease.issued >= 0:
-            self._lose(lease, e.reason)
-
-    def _lose(self, lease: Lease, reason: str) -> None:
-        self._close(lease, self._tasks[lease.task])
-        self.state.lost += 1
-        self._out.append(do.Release(lease.id, lease.task, reason))
-
-    def _close(self, lease: Lease, task: TaskState) -> None:
-        s, c = self.state, lease.client
-        del self._leases[lease.id]
-        task.open -= 1
-        busy = s.busy[c] = s.busy[c] - 1
-        if lease.deadline >= 0:
-            s.deadlines.pop(lease.id, None)
-        s.measuring.pop(lease.id, None)
-        if s.waiting and (queue := s.waiting.get(c)):
-            if lease.id in queue:
-                queue.remove(lease.id)
-            elif queue:
-                waiting = self._leases[queue.pop(0)]
-                self._send(waiting, self._tasks[waiting.task])
-            if not queue:
-                del s.waiting[c]
-        if not busy and s.online.where[c] >= 0:
-            s.idle.add(c)
-        self._dirty = True
-
-    def _cancel(self, lease: Lease, reason: str) -> None:
-        self._close(lease, self._tasks[lease.task])
-        if lease.issued >= 0:
-            self._out.append(do.Cancel(lease.id, lease.client, lease.task, reason))
-        self._out.append(do.Release(lease.id, lease.task, reason))
+            self._table.lose(lease, e.reason)
+            self._dirty = True
 
     # --- time, storage, operators ------------------------------------------------------------------------
 
     def _woke(self, e: on.Woke) -> None:
-        s = self.state
-        if 0 <= s.wake <= self._now:
-            s.wake = -1
-        expired = []
-        for lease_id, deadline in s.deadlines.items():
-            if deadline > self._now:
-                break
-            expired.append(lease_id)
-        for lease_id in expired:
-            self._cancel(self._leases[lease_id], "expired")
-            s.lost += 1
-        limit = self._until.time if self._until is not None else None
-        if limit is not None and self._now >= round(limit * SECOND):
+        if 0 <= self.state.wake <= self._now:
+            self.state.wake = -1
+        self._table.expire()
+        if 0 <= self._end_time <= self._now:
             self._finish("time")
         self._dirty = True
 
@@ -365,9 +343,14 @@ class Server:
             return
         task.status = "ended"
         for lease in [x for x in self._leases.values() if x.task == task.name]:
-            self._cancel(lease, "ended")
+            self._table.cancel(lease, "ended")
         for lease_id in task.buffer:
             self._out.append(do.Release(lease_id, task.name, "ended"))
+        dropped, s = set(task.buffer), self.state
+        self._out.extend(do.Refuse(i, c, "ended") for _, i, c in s.unacknowledged if i in dropped)
+        s.unacknowledged = [x for x in s.unacknowledged if x[1] not in dropped]
+        s.answers.update((i, "ended") for i in dropped if i in s.answers)
+        s.offers = [x for x in s.offers if x[1] != task.name]
         task.buffer.clear()
         self._dirty = True
         if all(t.status == "ended" for t in self._tasks.values()):
@@ -388,13 +371,13 @@ class Server:
         task = self._task(e.task)
         if not task.stepping:
             raise InvalidInput(f"task {e.task!r} stepped to version {e.node.version} without being asked")
-        task.stepping = False
         self._advance(task, e.node)
+        task.stepping = False
 
     def _restored(self, e: on.Restored) -> None:
         task = self._task(e.task)
-        task.epoch = e.epoch
         self._advance(task, e.node)
+        task.epoch = e.epoch
 
     def _advance(self, task: TaskState, node: Node) -> None:
         if node.version != task.version + 1:
@@ -407,7 +390,7 @@ class Server:
         self._dirty = True
         if node.version % self._evaluation.every == 0:
             self._measure_model(task)
-        if self._until is not None and self._until.steps is not None and node.version >= self._until.steps:
+        if node.version >= self._max_steps:
             self._finish("steps")
 
     def _measure_model(self, task: TaskState) -> None:
@@ -419,17 +402,13 @@ class Server:
     def _evaluated(self, e: on.Evaluated) -> None:
         task = self._task(e.task)
         until, ev = self._until, self._evaluation
-        if (
-            until is None
-            or not until.targeted
-            or e.split != ev.split
-            or e.subject != ev.subject
-            or not e.metrics
-        ):
+        if until is None or not until.targeted or not e.metrics or e.version <= task.measured:
             return
-        task.streak = task.streak + 1 if until.reached(e.metrics) else 0
-        if task.streak >= until.confirm:
-            self._end(task, "target")
+        if (e.split, e.subject) == (ev.split, ev.subject):
+            task.measured = e.version
+            task.streak = task.streak + 1 if until.reached(e.metrics) else 0
+            if task.streak >= until.confirm:
+                self._end(task, "target")
 
     def _ranked(self, e: on.Ranked) -> None:
         self._task(e.task).epoch = e.epoch
@@ -442,24 +421,35 @@ class Server:
 
     def _decide(self) -> None:
         s = self.state
-        if self._pacing.refill_first:
+        over = s.updates >= self._max_updates or s.up + s.down >= self._max_bytes
+        if self._pacing.refill_first and not over:
             self._refill()
         while (due := self._pacing.due(self._pacing_memory, self.view, self._now)) is not None:
             if due.look_again_at is not None:
-                self._wake(due.look_again_at)
+                self._look_again(due.look_again_at)
             if due.task is None:
                 break
             self._begin_step(due, self._tasks[due.task])
-        if s.updates >= self._max_updates or s.up + s.down >= self._max_bytes:
+        if over:
             self._finish("updates" if s.updates >= self._max_updates else "bytes")
-        if not s.finished and not self._pacing.refill_first:
+            return
+        if s.freed:
+            self._table.send_waiting()
+        if not self._pacing.refill_first:
             self._refill()
-        if self._estimate and not s.finished:
+        if self._looks_ahead:
             self._look_ahead()
         if s.offers:
             self._offer()
         if s.deadlines:
             self._wake(next(iter(s.deadlines.values())))
+        if self._end_time >= 0:
+            self._wake(self._end_time)
+
+    def _look_again(self, time: int) -> None:
+        if time <= self._now:
+            raise InvalidInput(f"pacing asks to look again at {time} ns; it is {self._now} ns already")
+        self._wake(time)
 
     def _wake(self, time: int) -> None:
         s = self.state
@@ -475,36 +465,26 @@ class Server:
                     self._out.append(do.Release(lease_id, task.name, "discarded"))
         task.buffer.clear()
         for lease_id in due.cancel or ():
-            self._cancel(self._leases[lease_id], "overcommitted")
+            self._table.cancel(self._leases[lease_id], "overcommitted")
         task.stepping = True
-        self._out.append(do.Step(task.name, self._weights_now(task)))
+        self._out.append(do.Step(task.name))
 
-    def _weights_now(self, task: TaskState) -> tuple[tuple[int, float], ...]:
-        if task.name not in self._keeps:
-            return ()
-        return tuple((x.id, self._weight(x, task.version - x.version)) for x in task.newest.values())
-
-    def _weight(self, lease: Lease, staleness: int) -> float:
-        weight = self._guards[lease.task].weigh(lease, staleness) * lease.weight
-        objective = self._objective.get(lease.task)
-        return weight if objective is None else weight * objective[lease.client]
+    def _key(self) -> int:
+        s = self.state
+        s.draws += 1
+        return mix(self._match_key ^ s.draws)
 
     def _refill(self) -> None:
         slots = self._pacing.room(self._pacing_memory, self.view, self._now)
-        if not slots:
-            return
-        s = self.state
-        k = mix(self._match_key ^ s.draws)
-        s.draws += 1
-        for pick in self._matching.match(self._matching_memory, slots, self.view, k):
-            self._route(pick)
+        if slots:
+            route = self._table.route
+            for pick in self._matching.match(self._matching_memory, slots, self.view, self._key()):
+                route(pick)
 
     def _look_ahead(self) -> None:
         s, view = self.state, self.view
         slots = self._pacing.room(self._pacing_memory, view, self._now)
-        k = mix(self._match_key ^ s.draws)
-        s.draws += 1
-        picks = self._matching.ahead(self._matching_memory, slots, view, k)
+        picks = self._matching.ahead(self._matching_memory, slots, view, self._key())
         for name, estimate in self._estimate.items():
             mine = [p for p in picks if p.task == name]
             s.offers += self.strategy.prefetch.starts(s.memories["prefetch"], mine, view, estimate)
@@ -521,38 +501,6 @@ class Server:
         if times := [time for *_, time in later if time > self._now]:
             self._wake(min(times))
 
-    def _route(self, pick: Pick) -> None:
-        s, c, name = self.state, pick.client, pick.task
-        task = self._tasks[name]
-        submodel, memory = self._submodels[name]
-        ordinal = task.ordinals[c]
-        task.ordinals[c] = ordinal + 1
-        lease_id = s.next_lease
-        s.next_lease = lease_id + 1
-        attach = self.strategy.attach
-        lease = Lease(
-            lease_id, name, c, ordinal, None, submodel.cover(memory, c), self._local[name],
-            mix(self._keys[name] ^ (c << 32 | ordinal)), self._now, -1, -1, -1,
-            pick.probability, pick.weight, pick.group, "", attach, task.epoch,
-        )  # fmt: skip
-        self._leases[lease_id] = lease
-        task.open += 1
-        busy = s.busy[c]
-        s.busy[c] = busy + 1
-        if not busy:
-            s.idle.discard(c)
-        elif attach == "start":
-            s.waiting.setdefault(c, []).append(lease_id)
-            return
-        self._send(lease, task)
 
-    def _send(self, lease: Lease, task: TaskState) -> None:
-        node = task.node
-        if lease.cover is not node.cover and lease.cover != node.cover:
-            node = replace(node, cover=lease.cover)
-        lease.node, lease.version = node, node.version
-        lease.issued = self._now
-        if self._timeout is not None:
-            lease.deadline = self._now + self._timeout
-            self.state.deadlines[lease.id] = lease.deadline
-        self._out.append(do.Assign(lease))
+def _view(state: ServerState) -> View:
+    return View(state.clients, state.tasks, state.leases, state.idle, state.online, state.busy)

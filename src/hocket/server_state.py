@@ -5,16 +5,19 @@ from typing import Any
 
 from msgspec import Struct
 
+from hocket.errors import InvalidInput
 from hocket.index_set import IndexSet, Ints
 from hocket.lease import Lease, Node
-from hocket.view import TaskState
+from hocket.strategy import FullStrategy
+from hocket.view import TaskState, View
 
 
 class ServerState(Struct):
     """Everything a server remembers.
 
     ``measuring``: arrived updates (size, samples) whose facts are awaited. ``deadlines``: lease id to its
-    deadline in the order of issue. ``waiting``: client to leases that get their node when it is free.
+    deadline in the order of issue. ``waiting``: client to leases that get their node when it is free; ``freed``: clients that may be free now.
+    ``answers``: what recently closed leases were told (journaled servers only).
     ``offers``: (client, task, version, time) of prefetches that may not begin yet. ``unacknowledged``: (event
     number, lease, client) accepted and not yet durable. ``memories``: policy states by level.
     """
@@ -28,8 +31,10 @@ class ServerState(Struct):
     measuring: dict[int, tuple[int, int]] = {}
     deadlines: dict[int, int] = {}
     waiting: dict[int, list[int]] = {}
+    freed: list[int] = []
     offers: list[tuple[int, str, int, int]] = []
     unacknowledged: list[tuple[int, int, int]] = []
+    answers: dict[int, str] = {}
     memories: dict[str, Any] = {}
     next_lease: int = 0
     draws: int = 0
@@ -46,16 +51,30 @@ class ServerState(Struct):
 
 def fresh(tasks: tuple[str, ...], clients: int) -> ServerState:
     """The state before the first event: everybody offline, every task at version 0."""
+    nothing = array("i", b"\xff" * (4 * clients))
     return ServerState(
         clients,
-        {
-            t: TaskState(t, Node(t, 0), array("i", bytes(4 * clients)), array("i", b"\xff" * (4 * clients)))
-            for t in tasks
-        },
+        {t: TaskState(t, Node(t, 0), array("i", bytes(4 * clients)), nothing[:], nothing[:]) for t in tasks},
         IndexSet.empty(clients),
         IndexSet.empty(clients),
         array("i", bytes(4 * clients)),
     )
+
+
+def policy_memories(strategy: FullStrategy, view: View) -> dict[str, Any]:
+    """What every control-plane policy remembers before the first event, by level.
+
+    Raises:
+        InvalidInput: a memory that a snapshot could not bring back.
+    """
+    out = {level: getattr(strategy, level).init(view) for level in ("pacing", "matching", "prefetch")}
+    out |= {"submodel." + n: part.submodel.init(view) for n, part in strategy.tasks.items()}
+    for level, memory in out.items():
+        if memory is not None and not isinstance(memory, Struct):
+            raise InvalidInput(
+                f"{level}: init returned {type(memory).__name__}; a policy remembers in a msgspec.Struct or None"
+            )
+    return out
 
 
 def invariants(s: ServerState) -> None:
@@ -70,9 +89,7 @@ def invariants(s: ServerState) -> None:
         assert i == lease.id < s.next_lease, f"lease {i}: id and key differ or were never given out"
         open_by_task[lease.task] += 1
         busy[lease.client] += 1
-        assert lease.ordinal < s.tasks[lease.task].ordinals[lease.client], (
-            f"lease {i}: ordinal from the future"
-        )
+        assert lease.ordinal < s.tasks[lease.task].ordinals[lease.client], f"lease {i}: ordinal from the future"
         waits = any(i in q for q in s.waiting.values())
         assert waits == (lease.issued < 0) == (lease.node is None), f"lease {i}: waits, yet has a node"
         if lease.node is not None:
@@ -91,7 +108,8 @@ def invariants(s: ServerState) -> None:
     assert list(s.deadlines.values()) == sorted(s.deadlines.values()), "deadlines out of order"
     for c in range(s.clients):
         assert (c in s.idle) == (c in s.online and not busy[c]), f"client {c}: idle set is wrong"
-        assert not s.waiting.get(c) or busy[c] > len(s.waiting[c]), f"client {c}: leases wait for nobody"
+        alone = s.waiting.get(c) and busy[c] == len(s.waiting[c])
+        assert not alone or c in s.freed, f"client {c}: leases wait for nobody"
     for members in (s.idle, s.online):
         for at, c in enumerate(members.items):
             assert members.where[c] == at, f"client {c}: index set is torn"

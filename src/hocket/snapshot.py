@@ -55,9 +55,7 @@ def unpack(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.msgpack.decode(data, type=kind, dec_hook=_decode)
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as e:
-        raise Damaged(
-            f"snapshot of {kind.__name__}: {e}; it was written by another version or is torn"
-        ) from e
+        raise Damaged(f"snapshot of {kind.__name__}: {e}; it was written by another version or is torn") from e
 
 
 def digest(*states: object) -> str:

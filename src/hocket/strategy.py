@@ -54,9 +54,7 @@ class Local(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
-            raise InvalidInput(
-                f"local: steps = {self.steps} and epochs = {self.epochs}; set only one of them"
-            )
+            raise InvalidInput(f"local: steps = {self.steps} and epochs = {self.epochs}; set only one of them")
 
 
 class TaskPart(Struct, frozen=True):
@@ -184,9 +182,7 @@ def fill(strategy: Strategy, names: tuple[str, ...]) -> FullStrategy:
     from hocket import plain  # the defaults know every policy package; those know this module
 
     if unknown := sorted(set(strategy.tasks) - set(names)):
-        raise InvalidInput(
-            f"strategy {strategy.name}: no task {unknown[0]!r}; this run has {', '.join(names)}"
-        )
+        raise InvalidInput(f"strategy {strategy.name}: no task {unknown[0]!r}; this run has {', '.join(names)}")
     full = FullStrategy(
         name=strategy.name,
         attach=strategy.attach or "issue",

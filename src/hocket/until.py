@@ -77,9 +77,7 @@ class Until(Struct, frozen=True, forbid_unknown_fields=True):
         """
         for name in (*self.floors, *self.ceilings):
             if name not in metrics:
-                raise InvalidInput(
-                    f"until: no metric {name!r}; this task measures {', '.join(sorted(metrics))}"
-                )
+                raise InvalidInput(f"until: no metric {name!r}; this task measures {', '.join(sorted(metrics))}")
         return all(metrics[n] >= v for n, v in self.floors.items()) and all(
             metrics[n] <= v for n, v in self.ceilings.items()
         )

@@ -15,23 +15,25 @@ class TaskState(Struct):
     """The server's memory of one task.
 
     ``open``: leases routed and not yet closed. ``buffer``: accepted updates that wait for the next step
-    (lease ids in journal order). ``ordinals[c]``: jobs given to client c so far. ``held[c]``: version
-    client c last fetched, -1 for none. ``newest``: client to its newest accepted lease, for merges that keep. ``streak``: consecutive evaluations at or above the target.
+    (lease ids in journal order). ``ordinals[c]``: jobs given to client c so far. ``given[c]`` and
+    ``held[c]``: version client c was last given work with, and last fetched; -1 for none. ``streak``: consecutive measured versions at or above the
+    target, the last of them ``measured``.
     """
 
     name: str
     node: Node
     ordinals: Ints
     held: Ints
+    given: Ints
     status: Status = "active"
     open: int = 0
     buffer: list[int] = []
-    newest: dict[int, Lease] = {}
     stepping: bool = False
     accepted: int = 0
     refused: int = 0
     epoch: int = 0
     streak: int = 0
+    measured: int = -1
     last_step: int = 0
 
     @property

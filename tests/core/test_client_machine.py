@@ -41,12 +41,19 @@ class Driver:
         if isinstance(event, on.Fetched) and event.lease in self.order and self.overlap:
             self._receive(event.lease)
         out = self.client.handle(event, 0)
+        while not self.overlap and self.order and self._held(self.order[0]):
+            self._receive(self.order[0])
         started: int | None = None
         for item in out:
             assert (started is not None) == isinstance(item, do.Train), "Started and Train go together"
             started = self._item(event, item)
         assert started is None
         return out
+
+    def _held(self, lease: int) -> bool:
+        """The model is there already, so the lease is received without a download."""
+        node = self.assigned[lease].node
+        return ("fetch", lease) not in self.under_way and self.client.holds[node.task][ME] == node
 
     def _receive(self, lease: int) -> None:
         self.order.remove(lease)
@@ -66,8 +73,6 @@ class Driver:
                 return lease
             case do.Train(lease):
                 assert not self.kind("train"), "two trainings at once"
-                while not self.overlap and self.order and lease.id not in self.received:
-                    self._receive(self.order[0])  # held already, so received without a download
                 assert lease.id == self.received[0], "trained out of the order of reception"
                 assert lease.id not in self.ended
                 self.under_way["train", lease.id] = item
@@ -189,7 +194,7 @@ class ClientMachine(RuleBasedStateMachine):
         kinds = (
             ("train", on.Trained(lease, ME)),
             ("upload", on.Uploaded(lease, ME, 7, 5)),
-            ("fetch", on.Fetched(lease, ME, Node("a", 0), 10)),
+            ("fetch", on.Fetched(lease, ME, Node("a", 99), 10)),
         )
         what, event = kinds[kind]
         if (what, lease) in self.driver.under_way or (what == "fetch" and lease in self.driver.order):

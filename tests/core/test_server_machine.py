@@ -115,6 +115,8 @@ class Referee:
                 self.version[task] = node.version
             case on.Restored(task, node):
                 self.version[task] = node.version
+            case on.Measured(lease) if self.finished and "silent after the end" in KNOWN:
+                self.decoding.discard(lease)
             case on.Durable(count):
                 self.durable = max(self.durable, count)
             case _:
@@ -394,10 +396,8 @@ class ServerMachine(RuleBasedStateMachine):
         pending = lease in self.referee.decoding
         actions = self.send(on.Measured(lease, facts))
         verdicts = [a for a in actions if isinstance(a, do.Accumulate | do.Refuse)]
-        if not self.referee.finished or "silent after the end" not in KNOWN:
-            assert len(verdicts) == pending, "one answer per measured update"
-        else:
-            self.referee.decoding.discard(lease)
+        silent = self.referee.finished and "silent after the end" in KNOWN
+        assert len(verdicts) == (pending and not silent), "one answer per measured update"
 
     # --- results -----------------------------------------------------------------------------------------
 

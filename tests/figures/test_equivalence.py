@@ -35,18 +35,14 @@ def test_lazy_batches_equal_one_at_a_time_bit_for_bit(name: str, model: str) -> 
 def test_same_seed_same_bytes(name: str, tmp_path) -> None:
     for run in ("a", "b"):
         fleet = hk.Fleet.synthetic(60, seed=1)
-        hk.simulate(
-            digits("softmax"), fleet, METHODS[name], hk.Until(updates=300), seed=5, out=tmp_path / run
-        )
+        hk.simulate(digits("softmax"), fleet, METHODS[name], hk.Until(updates=300), seed=5, out=tmp_path / run)
     for file in ("summary.json", "model-digits.safetensors", "curve.parquet", "events/000000.parquet"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
 
 def test_another_seed_gives_another_run() -> None:
     runs = [
-        hk.simulate(
-            digits("softmax"), hk.Fleet.synthetic(60), METHODS["fedbuff"], hk.Until(updates=100), seed=s
-        )
+        hk.simulate(digits("softmax"), hk.Fleet.synthetic(60), METHODS["fedbuff"], hk.Until(updates=100), seed=s)
         for s in (0, 1)
     ]
     assert runs[0].models["digits"].tobytes() != runs[1].models["digits"].tobytes()
@@ -69,8 +65,6 @@ def test_fedavg_equals_a_plain_loop(objective: str) -> None:
         start = x.astype(np.float32)
         seeds = [mix(key(seed, "lease", "digits") ^ (c << 32 | version)) for c in range(20)]
         jobs = [Job(c, c, start, task.local, seeds[c], version) for c in range(20)]
-        x = start + sum(
-            w * t.delta.astype(np.float64) for w, t in zip(weights, task.learner.train(jobs), strict=True)
-        )
+        x = start + sum(w * t.delta.astype(np.float64) for w, t in zip(weights, task.learner.train(jobs), strict=True))
     np.testing.assert_allclose(run.models["digits"], x, atol=1e-6)
     assert run.summary["tasks"]["digits"]["version"] == rounds

@@ -35,9 +35,7 @@ def test_asyncsgd_conserves_staleness_exactly(m: int, law: hk.fleet.Law) -> None
     task = hk.Task.sized(parameters=100, clients=25)
     fleet = hk.Fleet.synthetic(25, seed=2, compute_law=law)
     updates = 3000
-    engine = prepare(
-        task, fleet, hk.strategies.asyncsgd(in_flight=m), hk.Until(updates=updates), seed=4
-    ).engine
+    engine = prepare(task, fleet, hk.strategies.asyncsgd(in_flight=m), hk.Until(updates=updates), seed=4).engine
     engine.run()
     applied = sum(s * n for s, n in engine.ledger.staleness.items())
     version = engine.server.view.tasks["task"].version

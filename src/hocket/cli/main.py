@@ -56,9 +56,9 @@ def root(
 
 @app.command()
 def demo(
-    out: Annotated[
-        Path, typer.Option(help="Where to write; what an earlier demo left there is replaced.")
-    ] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="Where to write; what an earlier demo left there is replaced.")] = Path(
+        "runs/demo"
+    ),
     seed: Annotated[int, typer.Option(help="Fixes the data, the devices and the runs.")] = 0,
 ) -> None:
     """Train on handwritten digits with FedAvg and with FedBuff, side by side."""

@@ -21,7 +21,14 @@ def show(views: Sequence[RunView], mean: bool = False) -> None:
     goal = f" to {targets.pop():g}" if len(targets) == 1 and None not in targets else " to target"
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("run")
-    for head in (f"time{goal}" if targeted else "virtual time", "updates", "up", "down", "staleness", "accuracy"):
+    for head in (
+        f"time{goal}" if targeted else "virtual time",
+        "updates",
+        "up",
+        "down",
+        "staleness",
+        "accuracy",
+    ):
         table.add_column(head, justify="right", no_wrap=True)
     for view, row in zip(views, rows, strict=True):
         table.add_row(Text(view.label), *_cells(row, targeted))

@@ -85,9 +85,7 @@ class Experiment(Struct, frozen=True, eq=False):
         """The same experiment under another name; a name is what reports call it."""
         return structs.replace(self, name=name, table={**self.table, "name": name})
 
-    def run(
-        self, out: str | Path | None = None, resume: bool = False, report: "Report | None" = None
-    ) -> "Run":
+    def run(self, out: str | Path | None = None, resume: bool = False, report: "Report | None" = None) -> "Run":
         """Simulate; see :func:`hocket.experiment.folder.run`."""
         from hocket.experiment import folder  # knows this module
 
@@ -126,7 +124,7 @@ def parse(
     tree = _copy(tree)
     edits.assign(tree, overrides)
     document: Document = convert(tree, Document, "")
-    if not 0 <= document.seed:
+    if not document.seed >= 0:
         raise InvalidInput(f"seed = {document.seed}: must be 0 or more")
     tables = _tasks(document)
     parsed = {at: task_table.read(table, at) for at, table in tables.values()}

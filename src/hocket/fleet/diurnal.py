@@ -52,9 +52,7 @@ class Diurnal(Struct, frozen=True, tag="diurnal", forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.low <= self.high <= 1.0:
-            raise InvalidInput(
-                f"diurnal: low={self.low}, high={self.high}; give shares with 0 <= low <= high <= 1"
-            )
+            raise InvalidInput(f"diurnal: low={self.low}, high={self.high}; give shares with 0 <= low <= high <= 1")
         if not 0.0 < self._share < 1.0:
             raise InvalidInput(
                 f"diurnal: low and high are both {self.low:g}; "
@@ -63,9 +61,7 @@ class Diurnal(Struct, frozen=True, tag="diurnal", forbid_unknown_fields=True):
         if not 1.0 <= self.period <= 1e9:
             raise InvalidInput(f"diurnal: period={self.period} s; give 1 to 1e9 s")
         if not 0.0 <= self.peak <= self.period:
-            raise InvalidInput(
-                f"diurnal: peak={self.peak} s; give a time from 0 to the period, {self.period} s"
-            )
+            raise InvalidInput(f"diurnal: peak={self.peak} s; give a time from 0 to the period, {self.period} s")
         room = min(self._share, 1.0 - self._share) * self.period / 2.0
         if not 0.0 <= self.jitter < room:
             raise InvalidInput(

@@ -52,9 +52,7 @@ class Egress(Struct, eq=False):
     sizes: Floats = field(default_factory=_none)  # bytes
     left: Floats = field(default_factory=_none)  # bytes
     speeds: Floats = field(default_factory=_none)  # bytes/ns
-    done: list[tuple[int, int, int]] = field(
-        default_factory=_no_ends
-    )  # heap of (time, flow, bytes), unfinished
+    done: list[tuple[int, int, int]] = field(default_factory=_no_ends)  # heap of (time, flow, bytes), unfinished
 
     def __post_init__(self) -> None:
         if not 0.0 < self.rate < inf:
@@ -105,9 +103,7 @@ class Egress(Struct, eq=False):
         self._advance(now)
         if self._forget(flow) is None:
             left = ceil(self.left[self._place(flow)])
-            raise InvalidInput(
-                f"egress: flow {flow} has {left} bytes to send at {now} ns; next() tells when it ends"
-            )
+            raise InvalidInput(f"egress: flow {flow} has {left} bytes to send at {now} ns; next() tells when it ends")
 
     def sent(self, flow: int, now: int) -> int:
         """Whole bytes of a flow sent by now.

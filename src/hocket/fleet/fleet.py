@@ -106,9 +106,7 @@ class Fleet(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
             raise InvalidInput(f"fleet: compute has shape {compute.shape}; give one number for each client")
         lowest = "0 or more" if self.undefined_is_free else "above 0 (or set undefined_is_free=True)"
         bad = (compute < 0.0) | ~np.isfinite(compute)
-        _refuse(
-            bad if self.undefined_is_free else bad | (compute == 0.0), "compute", compute, " s/sample", lowest
-        )
+        _refuse(bad if self.undefined_is_free else bad | (compute == 0.0), "compute", compute, " s/sample", lowest)
         self._fix("compute", compute)
         for name in ("down", "up"):
             rate = self._column(name)
@@ -124,9 +122,7 @@ class Fleet(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
         return len(self.compute)
 
     @classmethod
-    def equal(
-        cls, clients: int, compute: float, down: float, up: float, **options: Unpack[Options]
-    ) -> "Fleet":
+    def equal(cls, clients: int, compute: float, down: float, up: float, **options: Unpack[Options]) -> "Fleet":
         """``clients`` devices alike: ``compute`` in s per sample, ``down`` and ``up`` in bytes per second.
 
         >>> Fleet.equal(3, compute=0.01, down=1e6, up=float("inf")).down.tolist()
@@ -149,9 +145,7 @@ class Fleet(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
         """
         from hocket.fleet import synthetic  # loads scipy, which is slower to import than all of hocket
 
-        return cls._of(
-            _count(clients), {**synthetic.columns(_count(clients), seed, augmentation), **overrides}
-        )
+        return cls._of(_count(clients), {**synthetic.columns(_count(clients), seed, augmentation), **overrides})
 
     @classmethod
     def from_parquet(
@@ -184,9 +178,7 @@ class Fleet(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
         if compute.ndim == 0:
             compute = np.full(clients, compute)
         if compute.shape != (clients,):
-            raise InvalidInput(
-                f"fleet: compute has shape {compute.shape} for {clients} clients; give one for each"
-            )
+            raise InvalidInput(f"fleet: compute has shape {compute.shape} for {clients} clients; give one for each")
         fields["compute"] = compute
         return cls(**fields)
 

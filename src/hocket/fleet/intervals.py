@@ -165,9 +165,7 @@ def _row(name: str, entry: object) -> tuple[tuple[float, ...], tuple[float, ...]
     if missing := [f for f in _NEEDED if f not in fields]:
         raise InvalidInput(f"fedscale trace: {name} lacks {', '.join(missing)}; needed: {', '.join(_NEEDED)}")
     if unknown := [str(f) for f in fields if f not in _FIELDS]:
-        raise InvalidInput(
-            f"fedscale trace: {name} has unknown {', '.join(unknown)}; allowed: {', '.join(_FIELDS)}"
-        )
+        raise InvalidInput(f"fedscale trace: {name} has unknown {', '.join(unknown)}; allowed: {', '.join(_FIELDS)}")
     active, inactive = (_seconds(name, f, fields[f]) for f in ("active", "inactive"))
     return active, inactive, _seconds(name, "finish_time", [fields["finish_time"]])[0]
 

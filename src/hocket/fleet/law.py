@@ -49,9 +49,7 @@ class ShiftedExponential(Struct, frozen=True, tag="shifted_exponential", forbid_
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.shift <= 1.0:
-            raise InvalidInput(
-                f"shifted_exponential: shift={self.shift} is not a share of the mean; give 0 to 1"
-            )
+            raise InvalidInput(f"shifted_exponential: shift={self.shift} is not a share of the mean; give 0 to 1")
 
     def draw(self, k: int) -> float:
         """The factor for key ``k``, at least ``shift``."""
@@ -106,9 +104,7 @@ class Empirical(Struct, frozen=True, tag="empirical", forbid_unknown_fields=True
         _all_positive("factors", self.factors)
         mean = fsum(self.factors) / len(self.factors)
         if abs(mean - 1.0) > 1e-9:
-            raise InvalidInput(
-                f"empirical: the factors have mean {mean:g}, not 1; use Empirical.from_trace(durations)"
-            )
+            raise InvalidInput(f"empirical: the factors have mean {mean:g}, not 1; use Empirical.from_trace(durations)")
 
     @classmethod
     def from_trace(cls, durations: Iterable[float]) -> "Empirical":

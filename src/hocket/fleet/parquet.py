@@ -39,8 +39,7 @@ def read(path: str | PathLike[str], augmentation: float) -> dict[str, Any]:
     needed = FEDFETCH if fedfetch else OWN
     if missing := [name for name in needed if name not in found]:
         raise InvalidInput(
-            f"{path}: column {', '.join(missing)} is missing; found {', '.join(found) or 'none'}; "
-            f"allowed: {_ALLOWED}"
+            f"{path}: column {', '.join(missing)} is missing; found {', '.join(found) or 'none'}; allowed: {_ALLOWED}"
         )
     compute, down, up = (_floats(path, table, name) for name in needed)
     if fedfetch:

@@ -31,9 +31,7 @@ class Renewal(Struct, frozen=True, tag="renewal", forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name, mean in (("on", self.on), ("off", self.off)):
             if not 0.0 < mean <= _LONGEST:
-                raise InvalidInput(
-                    f"renewal: {name}={mean} s; give a mean above 0 and at most {_LONGEST:g} s"
-                )
+                raise InvalidInput(f"renewal: {name}={mean} s; give a mean above 0 and at most {_LONGEST:g} s")
 
     def init(self, clients: int, seed: int) -> Toggles:
         """The stationary state at time 0."""

@@ -49,9 +49,7 @@ def columns(clients: int, seed: int, augmentation: float) -> Columns:
         InvalidInput: an augmentation that is not positive and finite.
     """
     scale = seconds_per_ms(augmentation)
-    mine = keyed.mix_array(
-        np.arange(clients, dtype=np.uint64) ^ np.uint64(keyed.key(seed, "fleet", "synthetic"))
-    )
+    mine = keyed.mix_array(np.arange(clients, dtype=np.uint64) ^ np.uint64(keyed.key(seed, "fleet", "synthetic")))
     first, second, third = (keyed.uniform_array(mine ^ np.uint64(station)) for station in range(3))
     rho = 2.0 * sin(pi * RANK_CORRELATION / 6.0)  # Pearson of the normals for this Spearman of the ranks
     tied = ndtr(rho * ndtri(first) + sqrt(1.0 - rho * rho) * ndtri(second))
@@ -72,8 +70,7 @@ def seconds_per_ms(augmentation: float) -> float:
     """
     if not 0.0 < augmentation < float("inf"):
         raise InvalidInput(
-            f"fleet: augmentation={augmentation}; give training time over inference time, above 0 "
-            "(FedScale: 3.0)"
+            f"fleet: augmentation={augmentation}; give training time over inference time, above 0 (FedScale: 3.0)"
         )
     return augmentation / 1000.0
 

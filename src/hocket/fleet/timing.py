@@ -65,9 +65,7 @@ class Timing:
             InvalidInput: a negative cost.
         """
         if samples_cost < 0:
-            raise InvalidInput(
-                f"client {client}: training cost {samples_cost}; give 0 or more samples x cost"
-            )
+            raise InvalidInput(f"client {client}: training cost {samples_cost}; give 0 or more samples x cost")
         mean = self._compute[client] * samples_cost
         draw = self._train_draw
         return int((mean if draw is None else mean * draw(k ^ self._train_key)) + 0.5)

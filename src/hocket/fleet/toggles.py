@@ -62,8 +62,7 @@ def advance(state: Toggles, time: int, following: Callable[[Ints], Ints]) -> Cha
     """
     if time < state.now:
         raise InvalidInput(
-            f"availability: asked for {time} ns after {state.now} ns; time only moves forward, "
-            "start a new state"
+            f"availability: asked for {time} ns after {state.now} ns; time only moves forward, start a new state"
         )
     state.now = time
     blocks = np.flatnonzero(state.soonest <= time)

@@ -39,9 +39,7 @@ class Hinge(Struct, frozen=True, tag="hinge", tag_field="kind", forbid_unknown_f
 
     def __post_init__(self) -> None:
         if not self.slope > 0 or self.grace < 0:
-            raise InvalidInput(
-                f"hinge: slope = {self.slope}, grace = {self.grace}; slope > 0, grace 0 or more"
-            )
+            raise InvalidInput(f"hinge: slope = {self.slope}, grace = {self.grace}; slope > 0, grace 0 or more")
 
     def weight(self, staleness: int) -> float:
         return 1.0 if staleness <= self.grace else 1.0 / (self.slope * (staleness - self.grace) + 1.0)

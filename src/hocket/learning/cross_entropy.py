@@ -31,9 +31,7 @@ def fold(z: NDArray[Any]) -> NDArray[Any]:
         t = z[:, :half] + z[:, half : 2 * half]
 
 
-def cross_entropy(
-    z: NDArray[np.float32], target: NDArray[np.int64], scale: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def cross_entropy(z: NDArray[np.float32], target: NDArray[np.int64], scale: NDArray[np.float32]) -> NDArray[np.float32]:
     """Losses, float32[lanes, width]; the logits ``z`` are overwritten with the gradient times ``scale``.
 
     Args:

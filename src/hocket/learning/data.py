@@ -32,16 +32,13 @@ class Examples(Struct, frozen=True, eq=False):
             raise InvalidInput(f"{self.name}: features have shape {features.shape}; give [samples, features]")
         if given.shape != features.shape[:1]:
             raise InvalidInput(
-                f"{self.name}: labels have shape {given.shape} for {len(features)} samples; "
-                "give one per sample"
+                f"{self.name}: labels have shape {given.shape} for {len(features)} samples; give one per sample"
             )
         if given.dtype.kind not in "iu":
             raise InvalidInput(f"{self.name}: labels are {given.dtype}; give whole numbers from 0")
         if given.size and given.min() < 0:
             row = int(given.argmin())
-            raise InvalidInput(
-                f"{self.name}: label {given[row]} of row {row} is negative; classes count from 0"
-            )
+            raise InvalidInput(f"{self.name}: label {given[row]} of row {row} is negative; classes count from 0")
         force_setattr(self, "features", features)
         force_setattr(self, "labels", _read_only(given, np.int64))
 
@@ -85,9 +82,7 @@ class ClientData(Struct, frozen=True, eq=False):
         force_setattr(self, "offsets", offsets)
         total = len(self.train)
         if offsets.ndim != 1 or len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != total:
-            raise InvalidInput(
-                f"data: offsets must be [clients + 1] numbers from 0 to {total}, the training samples"
-            )
+            raise InvalidInput(f"data: offsets must be [clients + 1] numbers from 0 to {total}, the training samples")
         sizes = np.diff(offsets)
         if (empty := np.flatnonzero(sizes < 1)).size:
             raise InvalidInput(

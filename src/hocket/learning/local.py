@@ -46,9 +46,7 @@ class LocalSGD(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
-            raise InvalidInput(
-                f"local: epochs {self.epochs} and steps {self.steps} are both set; give one of them"
-            )
+            raise InvalidInput(f"local: epochs {self.epochs} and steps {self.steps} are both set; give one of them")
         if self.epochs is None and self.steps is None:
             force_setattr(self, "epochs", 1)
         for name in ("batch_size", "epochs", "steps", "decay_every"):

@@ -122,9 +122,7 @@ def gaussian(
     train = Examples(
         np.concatenate([h.features for h in held]), np.concatenate([h.labels for h in held]), "gaussian train"
     )
-    data = ClientData(
-        train, samples * np.arange(clients + 1), draw("validation", held_out), draw("test", held_out)
-    )
+    data = ClientData(train, samples * np.arange(clients + 1), draw("validation", held_out), draw("test", held_out))
     learner = NumpyLearner(MLP(dim, tuple(hidden), classes), data)
     local = local or LocalSGD(lr=0.05, batch_size=32, steps=27)
     return Task.of(
@@ -136,9 +134,7 @@ def gaussian(
     )
 
 
-def _around(
-    means: NDArray[np.float64], labels: NDArray[np.int64], g: np.random.Generator, name: str
-) -> Examples:
+def _around(means: NDArray[np.float64], labels: NDArray[np.int64], g: np.random.Generator, name: str) -> Examples:
     x = g.standard_normal((len(labels), means.shape[1]), np.float32)
     x += means.astype(np.float32)[labels]
     return Examples(x, labels, name)

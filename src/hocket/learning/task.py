@@ -53,8 +53,7 @@ class Task(Struct, frozen=True, eq=False):
         if samples.min() < 1:
             client = int(samples.argmin())
             raise InvalidInput(
-                f"task {self.name!r}: client {client} has {samples[client]} samples; "
-                "every client needs 1 or more"
+                f"task {self.name!r}: client {client} has {samples[client]} samples; every client needs 1 or more"
             )
         if not 0 < self.cost < float("inf"):
             raise InvalidInput(f"task {self.name!r}: cost is {self.cost!r}; it must be positive and finite")
@@ -109,9 +108,7 @@ class Task(Struct, frozen=True, eq=False):
         [50, 50, 50]
         """
         if parameters < 1 or clients < 1:
-            raise InvalidInput(
-                f"task {name!r}: {parameters} parameters, {clients} clients; both must be 1 or more"
-            )
+            raise InvalidInput(f"task {name!r}: {parameters} parameters, {clients} clients; both must be 1 or more")
         each = np.asarray(samples)
         if each.ndim and each.shape != (clients,):
             raise InvalidInput(

@@ -1,6 +1,6 @@
 """Every client is equally likely: among the idle ones, or among all with a queue at the client."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 from msgspec import Struct
@@ -20,10 +20,12 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
 
     ``busy`` "skip": without replacement among online clients that have no open lease (FedAvg, FedBuff).
     "queue": with replacement among all online clients; a busy one queues the job (AsyncSGD, FedAST).
-    Slots for any task are dealt to the active tasks in turn.
+    ``once``: clients that were already given this version of the task come last, so a cohort that replaces
+    lost members does not ask the fast ones twice. Slots for any task are dealt to the active tasks in turn.
     """
 
     busy: Literal["skip", "queue"] = "skip"
+    once: bool = False
     observes: ClassVar[tuple[type[Event], ...]] = ()
 
     def init(self, view: View) -> None:
@@ -36,11 +38,14 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
         if not n:
             return []
         wanted = deal(slots, view)
-        if len(wanted) == 1:
+        if len(wanted) == 1 and not self.once:
             return [Pick(wanted[0], members[(key >> 32) * n >> 32], 1.0 / n)]
         if self.busy == "queue":
             return [Pick(t, members[below(key ^ i, n)], 1.0 / n) for i, t in enumerate(wanted)]
-        return [Pick(t, c, 1.0 / n) for t, c in zip(wanted, draw(view.idle, len(wanted), key), strict=False)]
+        order = draw(view.idle, len(wanted) if not self.once else n, key)
+        if self.once:
+            return _fresh_first(wanted, order, n, view)
+        return [Pick(t, c, 1.0 / n) for t, c in zip(wanted, order, strict=False)]
 
     def ahead(self, state: None, slots: Slots, view: View, key: int) -> list[Pick]:
         return []
@@ -49,27 +54,48 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
         return ()
 
 
-def draw(members: IndexSet, count: int, key: int) -> list[int]:
+def _fresh_first(wanted: list[str], order: Iterator[int], n: int, view: View) -> list[Pick]:
+    """Deal clients in a random order, those that already had the newest version of a task last."""
+    picks: list[Pick] = []
+    passed: list[int] = []
+    for task in wanted:
+        t = view.tasks[task]
+        c = next((c for c in passed if t.given[c] != t.node.version), None)
+        if c is not None:
+            passed.remove(c)
+        while c is None and (drawn := next(order, None)) is not None:
+            if t.given[drawn] != t.node.version:
+                c = drawn
+            else:
+                passed.append(drawn)
+        if c is None and passed:
+            c = passed.pop(0)
+        if c is None:
+            break
+        picks.append(Pick(task, c, 1.0 / n))
+    return picks
+
+
+def draw(members: IndexSet, count: int, key: int) -> Iterator[int]:
     """``count`` distinct members, or all of them if there are fewer, in random order.
 
-    A Fisher-Yates shuffle that touches only the places it draws from: O(count) for any population.
+    A Fisher-Yates shuffle that touches only the places it draws from: O(1) per member drawn.
     """
     items, n = members.items, len(members)
     moved: dict[int, int] = {}
-    out: list[int] = []
     for i in range(min(count, n)):
         key = mix(key)
         at = i + below(key, n - i)
-        out.append(items[moved.get(at, at)])
+        yield items[moved.get(at, at)]
         moved[at] = moved.get(i, i)
-    return out
 
 
 def deal(slots: Slots, view: View) -> list[str]:
-    """One task name per slot; slots for any task go to the active tasks in turn."""
+    """One task name per slot, evenly interleaved; slots for any task go to the active tasks in turn."""
     if len(slots) == 1 and ANY not in slots:
         ((task, count),) = slots.items()
         return [task] * count
-    out = [t for t, count in slots.items() if t != ANY for _ in range(count)]
+    spread = [((i + 0.5) / count, t) for t, count in slots.items() if t != ANY for i in range(count)]
+    out = [t for _, t in sorted(spread)]
     active = [t.name for t in view.tasks.values() if t.status == "active"]
     return out + [active[i % len(active)] for i in range(slots.get(ANY, 0))] if active else out

@@ -15,7 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from hocket.errors import Diverged
-from hocket.policies import Contribution
+from hocket.policies import Contribution, Weigh
 from hocket.schema import Schema, Vector
 from hocket.strategy import FullStrategy, FullTask, policy
 
@@ -82,7 +82,7 @@ class MeanByCount(Struct, frozen=True, tag="mean_by_count", tag_field="kind", fo
     def add(self, state: Sum, contribution: Contribution) -> Mapping[str, float]:
         return _add(state, contribution, self.order)
 
-    def take(self, state: Sum, x: Vector, weights: Mapping[int, float]) -> NDArray[np.float64]:
+    def take(self, state: Sum, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
         return _take(state, self.order, "count")
 
 
@@ -98,7 +98,7 @@ class MeanByWeight(Struct, frozen=True, tag="mean_by_weight", tag_field="kind", 
     def add(self, state: Sum, contribution: Contribution) -> Mapping[str, float]:
         return _add(state, contribution, self.order)
 
-    def take(self, state: Sum, x: Vector, weights: Mapping[int, float]) -> NDArray[np.float64]:
+    def take(self, state: Sum, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
         return _take(state, self.order, "weight")
 
 
@@ -114,7 +114,7 @@ class MeanByFleet(Struct, frozen=True, tag="mean_by_fleet", tag_field="kind", fo
     def add(self, state: Sum, contribution: Contribution) -> Mapping[str, float]:
         return _add(state, contribution, self.order)
 
-    def take(self, state: Sum, x: Vector, weights: Mapping[int, float]) -> NDArray[np.float64]:
+    def take(self, state: Sum, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
         return _take(state, self.order, "fleet")
 
     def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:

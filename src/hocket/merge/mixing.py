@@ -11,7 +11,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from hocket.errors import InvalidInput
-from hocket.policies import Contribution
+from hocket.policies import Contribution, Weigh
 from hocket.schema import Schema, Vector
 from hocket.strategy import policy
 
@@ -43,7 +43,7 @@ class Mixing(Struct, frozen=True, tag="mixing", tag_field="kind", forbid_unknown
         state.keep *= 1.0 - a
         return {"mixing_rate": a}
 
-    def take(self, state: Mixed, x: Vector, weights: Mapping[int, float]) -> NDArray[np.float64]:
+    def take(self, state: Mixed, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
         step = state.add - (1.0 - state.keep) * x.astype(np.float64)
         state.add, state.keep = np.zeros_like(state.add), 1.0
         return step

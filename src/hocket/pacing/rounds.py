@@ -51,9 +51,7 @@ class Rounds(Struct, frozen=True, tag="rounds", tag_field="kind", forbid_unknown
     def __post_init__(self) -> None:
         positive(self.cohort, "cohort")
         if not self.overcommit >= 1:
-            raise InvalidInput(
-                f"overcommit = {self.overcommit}: must be 1 or more (1.3 asks 30% more clients)"
-            )
+            raise InvalidInput(f"overcommit = {self.overcommit}: must be 1 or more (1.3 asks 30% more clients)")
         if self.deadline is not None and not self.deadline > 0:
             raise InvalidInput(f"deadline = {self.deadline}: must be above 0 seconds, or left out for none")
         if self.minimum < 1:

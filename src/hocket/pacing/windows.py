@@ -45,9 +45,7 @@ class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unkno
         if not self.window > 0:
             raise InvalidInput(f"window = {self.window}: must be above 0 seconds")
         if self.in_flight is not None and self.in_flight < 1:
-            raise InvalidInput(
-                f"in_flight = {self.in_flight}: must be 1 or more, or left out for every client"
-            )
+            raise InvalidInput(f"in_flight = {self.in_flight}: must be 1 or more, or left out for every client")
         check_timeout(self.timeout)
 
     @property

@@ -143,9 +143,7 @@ def _figures(runs: Sequence[RunView], metric: str) -> list[dict[str, object]]:
     curves = [_points(run, metric) for run in runs]
     longest = max((t for curve in curves for t, _, _ in curve), default=0.0)
     most = max((b for curve in curves for _, b, _ in curve), default=0.0)
-    second, time_unit = next(
-        ((s, name) for least, s, name in _TIME_UNITS if longest >= least), (1.0, "seconds")
-    )
+    second, time_unit = next(((s, name) for least, s, name in _TIME_UNITS if longest >= least), (1.0, "seconds"))
     byte, byte_unit = next(((size, name) for size, name in _BYTE_UNITS if most >= size), (1.0, "bytes"))
     targets = sorted({run.target for run in runs if run.target is not None}) if metric == "accuracy" else []
 

@@ -70,9 +70,7 @@ class ScriptedClock:
             if value := getattr(fleet, name):
                 raise InvalidInput(f"scripted clock: fleet.{name} = {value}; leave it out, or simulate")
         if not isinstance(fleet.availability, Always):
-            raise InvalidInput(
-                f"scripted clock: fleet.availability = {fleet.availability!r}; use Always, or simulate"
-            )
+            raise InvalidInput(f"scripted clock: fleet.availability = {fleet.availability!r}; use Always, or simulate")
         self._timing = fleet.timing(seed)
         self._now = 0
 

@@ -53,9 +53,7 @@ class Device:
         def work() -> Vector:
             for edge, each in zip(edges, data, strict=True):
                 if edge.source is not None:
-                    raise InvalidInput(
-                        f"edge to {node} starts from {edge.source}; a device decodes full models only"
-                    )
+                    raise InvalidInput(f"edge to {node} starts from {edge.source}; a device decodes full models only")
                 value = _CODEC.decode(each, schema)
             return value
 

@@ -33,6 +33,8 @@ from hocket.simulation.ledger import Ledger
 from hocket.simulation.log import EventLog
 from hocket.until import Evaluation
 
+FAILURES = 100  # in a row, and ten per client, after which a run is given up
+
 
 class Open(Struct):
     """A lease that is neither accepted nor released, and the bytes sent for it."""
@@ -95,6 +97,7 @@ class Loop:
         self._work: dict[int, Activity] = {}
         self._events: deque[Event] = deque()
         self._draining = False
+        self._failures = 0  # since something last arrived
         self._carry: dict[type[Any], Callable[[Any], None]] = {
             do.Assign: self._assign, do.Offer: self._offer, do.Cancel: self._cancel, do.Refuse: self._write,
             do.Finish: self._write, do.Accept: _pass, do.Publish: _pass, do.Save: _pass,
@@ -114,7 +117,7 @@ class Loop:
         """Go on until the server is finished.
 
         Raises:
-            Stalled: nothing can happen any more.
+            Stalled: nothing can happen any more, or every lease fails.
         """
         self.tell(on.Joined(tuple(range(len(self._devices)))))
         while not self.server.finished:
@@ -193,6 +196,12 @@ class Loop:
 
     def _fail(self, a: Activity, reason: str) -> None:
         client = self._devices[a.client].client
+        self._failures += 1
+        if self._failures > FAILURES + 10 * len(self._devices):
+            raise Stalled(
+                f"{self._failures} leases failed one after the other, the last one on client {a.client}: "
+                f"{reason}; repair the learner or its data"
+            )
         if a.name < 0:
             self._do(client.handle(on.Lost(a.client, reason), self.now))
             return
@@ -259,6 +268,7 @@ class Loop:
         done = on.Uploaded(lease.id, lease.client, size, update.samples)
 
         def then(trained: Trained) -> None:
+            self._failures = 0
             self._count("upload", lease.id, size)
             self.received.updates[lease.id] = trained
             self._do(device.client.handle(done, self.now))

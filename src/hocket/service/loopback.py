@@ -16,13 +16,14 @@ from hocket.core import Tasks, build, named, resolve
 from hocket.errors import InvalidInput
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
+from hocket.policies import Estimate
 from hocket.service.clock import Clock, RealClock, on_interrupt
 from hocket.service.journal import Closed, Journal, fingerprint, state_digest
 from hocket.service.loop import Loop
 from hocket.service.received import Received
 from hocket.service.result import LoopbackResult, summarise
 from hocket.simulation.curve import Curve
-from hocket.strategy import Strategy
+from hocket.strategy import FullStrategy, Strategy
 from hocket.until import Evaluation, Until
 
 
@@ -58,7 +59,7 @@ def run_loopback(
 
     Raises:
         InvalidInput: something contradicts something else, or a task is size-only.
-        Stalled: nothing can happen any more.
+        Stalled: nothing can happen any more, or every lease fails.
         Diverged: a model stopped being finite.
     """
     tasks = named(task)
@@ -68,7 +69,7 @@ def run_loopback(
     received = Received()
     server, book = build(
         tasks, strategy, received, seed=seed, until=until, evaluation=evaluation, measure=measure,
-        journaled=journal is not None,
+        journaled=journal is not None, estimate=_estimates(tasks, strategy, fleet),
     )  # fmt: skip
     with ExitStack() as stack:
         told = None
@@ -89,17 +90,22 @@ def run_loopback(
         if told is not None:
             told.append(loop.now, Closed(end))
     summary = summarise(server, loop.ledger, loop.totals(), loop.curve, loop.now, until, seed)
-    return LoopbackResult(
-        summary, {n: book.model(n) for n in tasks}, loop.log, loop.curve, server.snapshot(), end
-    )
+    return LoopbackResult(summary, {n: book.model(n) for n in tasks}, loop.log, loop.curve, server.snapshot(), end)
 
 
 def _check(tasks: Mapping[str, Task], fleet: Fleet | int) -> None:
     n = fleet if isinstance(fleet, int) else len(fleet)
     for t in tasks.values():
         if t.clients != n:
-            raise InvalidInput(
-                f"task {t.name!r} has {t.clients} clients and the fleet {n} devices; make them equal"
-            )
+            raise InvalidInput(f"task {t.name!r} has {t.clients} clients and the fleet {n} devices; make them equal")
         if t.learner is None:
             raise InvalidInput(f"task {t.name!r} is size-only; give it a learner, or simulate the run")
+
+
+def _estimates(tasks: Mapping[str, Task], strategy: FullStrategy, fleet: Fleet | int) -> dict[str, Estimate]:
+    kind = strategy.prefetch.__struct_config__.tag  # type: ignore[attr-defined]
+    if kind == "none":
+        return {}
+    if isinstance(fleet, int):
+        raise InvalidInput(f"prefetch {kind!r} needs to know the devices' links; give a fleet, not its size")
+    return {n: Estimate(t.schema.nbytes, t.schema.nbytes, 0, fleet.down) for n, t in tasks.items()}

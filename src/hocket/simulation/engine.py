@@ -24,7 +24,6 @@ from hocket.fleet import Fleet
 from hocket.fleet.egress import Egress
 from hocket.fleet.toggles import Toggles
 from hocket.keyed import key, mix
-from hocket.index_set import Ints
 from hocket.learning.task import Task
 from hocket.lease import Edge, Lease, Node
 from hocket.server import Server
@@ -80,6 +79,7 @@ class Device(Struct):
     ready: tuple[Lease, ...]
     uploads: tuple[Lease, ...]
     offer: Node | None
+    wanted: tuple[Node, ...] = ()
 
 
 class World(Struct):
@@ -123,13 +123,9 @@ class Engine:
         self.on_evaluated: Callable[[int, on.Evaluated], None] | None = None
         self._overlap = fleet.links == "parallel"
         self._offer_key = key(seed, "offer")
-        self._samples = {
-            t: array("q", [task.local.samples(int(n)) for n in task.samples]) for t, task in tasks.items()
-        }
+        self._samples = {t: array("q", [task.local.samples(int(n)) for n in task.samples]) for t, task in tasks.items()}
         self._upload = {t: book.upload_size(t) for t in tasks}
-        self._costs = {
-            t: array("d", [n * tasks[t].cost for n in samples]) for t, samples in self._samples.items()
-        }
+        self._costs = {t: array("d", [n * tasks[t].cost for n in samples]) for t, samples in self._samples.items()}
         self._devices: dict[int, Client] = {}
         n = len(fleet)
         self._bind(
@@ -154,7 +150,7 @@ class Engine:
             do.Accept: self._pass, do.Refuse: self._log_only, do.Publish: self._pass,
             do.WakeAt: self._wake_at, do.Save: self._save, do.Finish: self._log_only,
             do.Decode: self._decode, do.Accumulate: self._accumulate, do.Release: self._release,
-            do.Step: lambda a: self.tell(book.step(a.task, dict(a.weights))), do.Evaluate: self._evaluate,
+            do.Step: lambda a: self.tell(book.step(a.task)), do.Evaluate: self._evaluate,
             do.Rank: lambda a: self.tell(book.rank(a.task)),
             do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)), do.Plan: self._plan,
@@ -321,9 +317,7 @@ class Engine:
 
     def _plan(self, a: do.Plan) -> None:
         if self._planner is None:
-            raise InvalidInput(
-                "a policy asked for a plan and this run has no planner; pass planner= to simulate"
-            )
+            raise InvalidInput("a policy asked for a plan and this run has no planner; pass planner= to simulate")
         self.tell(self._planner(a.task, self.server))
 
     # --- what devices do ---------------------------------------------------------------------------------
@@ -502,7 +496,7 @@ class Engine:
         """The engine's memory as one value, complete at this instant."""
         w = self.world
         w.now, w.sequence = self.now, self._sequence
-        w.devices = [Device(c.id, c.downloads, c.ready, c.uploads, c.offer) for c in self._devices.values()]
+        w.devices = [Device(c.id, c.downloads, c.ready, c.uploads, c.offer, c.wanted) for c in self._devices.values()]
         w.started = self.training.started
         return w
 
@@ -521,7 +515,7 @@ class Engine:
         for d in world.devices:
             client = self._devices[d.id] = Client(d.id, world.holds, self._overlap)
             client.downloads, client.ready, client.uploads = own(d.downloads), own(d.ready), own(d.uploads)
-            client.offer = d.offer
+            client.offer, client.wanted = d.offer, d.wanted
         waiting = {x.id: x for shelf in self.book.shelves.values() for x, _ in shelf.pending}
         for i in world.started:
             self.training.start(open_leases.get(i) or waiting[i])

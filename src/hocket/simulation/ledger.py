@@ -10,6 +10,8 @@ from msgspec import Struct
 
 from hocket.lease import Edge
 
+REMEMBERED = 1024  # target versions whose edges are told apart; an older one counts as published anew
+
 
 class Ledger(Struct):
     """Running totals in bytes, and how many accepted updates had which staleness."""
@@ -22,16 +24,19 @@ class Ledger(Struct):
     overcommitted: int = 0
     wasted: int = 0
     refused: int = 0
-    newest: dict[str, tuple[int, int, int]] = {}
+    opened: dict[str, dict[int, list[tuple[int, int]]]] = {}
     staleness: dict[int, int] = {}
 
     def open_edge(self, edge: Edge) -> None:
         """An edge starts to be sent to somebody; the first time it is published."""
-        task = edge.target.task
-        place = (edge.target.version, -1 if edge.source is None else edge.source.version, edge.band)
-        if task not in self.newest or self.newest[task] < place:
-            self.newest[task] = place
+        versions = self.opened.setdefault(edge.target.task, {})
+        edges = versions.setdefault(edge.target.version, [])
+        name = (-1 if edge.source is None else edge.source.version, edge.band)
+        if name not in edges:
+            edges.append(name)
             self.published += edge.size
+        if len(versions) > REMEMBERED:
+            del versions[next(iter(versions))]
 
     def accepted(self, down: int, staleness: int) -> None:
         """An update will go into a step; ``down`` bytes were fetched for it."""

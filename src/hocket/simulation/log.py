@@ -76,9 +76,7 @@ class EventLog:
         table = as_table(self.rows)
         replace(
             self.folder / f"{self.segments:06d}.parquet",
-            lambda path: pq.write_table(
-                table, path, compression="zstd", use_dictionary=["kind", "task", "value"]
-            ),
+            lambda path: pq.write_table(table, path, compression="zstd", use_dictionary=["kind", "task", "value"]),
         )
         self.segments += 1
         self.rows.clear()
@@ -104,10 +102,7 @@ def as_table(rows: bytearray) -> pa.Table:
     grid = np.frombuffer(bytes(rows), np.int64).reshape(-1, len(COLUMNS))
     kinds = {"kind": np.int8, "task": np.int16, "client": np.int32}
     return pa.table(
-        {
-            name: np.ascontiguousarray(grid[:, i]).astype(kinds.get(name, np.int64))
-            for i, name in enumerate(COLUMNS)
-        }
+        {name: np.ascontiguousarray(grid[:, i]).astype(kinds.get(name, np.int64)) for i, name in enumerate(COLUMNS)}
     )
 
 

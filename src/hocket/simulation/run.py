@@ -20,8 +20,9 @@ from hocket.core import Tasks, build, named, resolve
 from hocket.errors import HocketError, InvalidInput
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
+from hocket.lease_table import SECOND
 from hocket.policies import Estimate
-from hocket.server import SECOND, Server
+from hocket.server import Server
 from hocket.simulation import checkpoint
 from hocket.simulation.curve import Curve, Moved
 from hocket.simulation.engine import Engine
@@ -117,9 +118,7 @@ def prepare(
     learners = {n: t.learner for n, t in tasks.items() if t.learner is not None}
     training = LazyTraining(learners, {n: p.uplink for n, p in strategy.tasks.items()}, schemas, eager=eager)
     estimates = _estimates(tasks, strategy, fleet)
-    server, book = build(
-        tasks, strategy, training, seed=seed, until=until, evaluation=evaluation, estimate=estimates
-    )
+    server, book = build(tasks, strategy, training, seed=seed, until=until, evaluation=evaluation, estimate=estimates)
     training.book = book
     events = EventLog(tuple(tasks), folder) if log else None
     curve = Curve(confirm=until.confirm)

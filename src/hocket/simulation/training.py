@@ -96,9 +96,11 @@ class LazyTraining:
         if uplink.lossless or lease.id in self._encoded:
             return trained
         schema, memory = self._schemas[lease.task], self.memories[lease.task]
-        data, memory[lease.client] = uplink.encode(memory.get(lease.client), trained.delta, schema, lease)
+        own, delta, aux = memory.get(lease.client), trained.delta, trained.aux
+        data, memory[lease.client] = uplink.encode(own, delta, aux, schema, lease)
         self._encoded[lease.id] = data
-        trained = Trained(uplink.decode(data, schema, lease), trained.samples, trained.metrics, trained.aux)
+        delta, aux = uplink.decode(data, schema, lease)
+        trained = Trained(delta, trained.samples, trained.metrics, aux)
         self._done[lease.id] = trained
         return trained
 

@@ -35,6 +35,6 @@ def fedavg(
     return Strategy(
         name="fedavg",
         pacing=Rounds(cohort, overcommit, deadline, minimum, timeout),
-        matching=Uniform("skip"),
+        matching=Uniform("skip", once=True),
         task=TaskPart(merge=MeanByWeight(), optimizer=SGD(lr)),
     )

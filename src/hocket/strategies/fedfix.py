@@ -22,9 +22,7 @@ from hocket.pacing import Windows
 from hocket.strategy import Strategy, TaskPart
 
 
-def fedfix(
-    window: float = 10.0, lr: float = 1.0, unbiased: bool = True, timeout: float | None = None
-) -> Strategy:
+def fedfix(window: float = 10.0, lr: float = 1.0, unbiased: bool = True, timeout: float | None = None) -> Strategy:
     """Steps at the multiples of ``window`` seconds with every client at work.
 
     >>> fedfix(window=5).pacing.window

@@ -23,8 +23,7 @@ def draw_jobs(learner: Learner, local: Sequence[LocalSGD], n: int, seed: int) ->
     """``n`` jobs of random clients (some twice), from different starts and versions, of mixed local work."""
     x = learner.initial(seed)
     starts = [x] + [
-        (x + 0.01 * generator(key(seed, "start", v)).standard_normal(x.shape)).astype(np.float32)
-        for v in (1, 2)
+        (x + 0.01 * generator(key(seed, "start", v)).standard_normal(x.shape)).astype(np.float32) for v in (1, 2)
     ]
     out = []
     for i in range(n):

@@ -1,4 +1,4 @@
-"""Each update is encoded on its own; the client remembers nothing."""
+"""Each update is encoded on its own; the client remembers nothing and sends nothing besides it."""
 
 from typing import Any
 
@@ -24,11 +24,11 @@ class Plain(Struct, frozen=True, tag="plain", tag_field="kind", forbid_unknown_f
     def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]:
         return self.codec.size(schema)
 
-    def encode(self, memory: Any, delta: Vector, schema: Schema, lease: Lease) -> tuple[bytes, Any]:
+    def encode(self, memory: Any, delta: Vector, aux: bytes | None, schema: Schema, lease: Lease) -> tuple[bytes, Any]:
         return self.codec.encode(delta, schema, lease.seed), memory
 
-    def decode(self, data: bytes, schema: Schema, lease: Lease) -> Vector:
-        return self.codec.decode(data, schema)
+    def decode(self, data: bytes, schema: Schema, lease: Lease) -> tuple[Vector, bytes | None]:
+        return self.codec.decode(data, schema), None
 
     def settle(self, memory: Any, ordinal: int, accepted: bool) -> Any:
         return memory
