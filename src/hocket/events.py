@@ -175,7 +175,8 @@ class Planned(Event, frozen=True, gc=False, array_like=True, tag=True):
 class Closed(Event, frozen=True, gc=False, array_like=True, tag=True):
     """A lease is over: a fact for policies, never told to a server.
 
-    ``outcome`` "accepted", or the reason why it came to nothing; ``size`` and ``samples`` of its update, if one arrived.
+    ``outcome`` "accepted", or the reason why it came to nothing; ``size`` and ``samples`` of its update, if
+    one arrived.
     """
 
     lease: Lease

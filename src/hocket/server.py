@@ -114,7 +114,7 @@ class Server:
         apply(event)
         self.state.events += 1
         for policy, memory in observers:
-            out.extend(policy.observe(memory, event, self.view, now))
+            self._ask(policy.observe(memory, event, self.view, now))
         if table.facts:
             self._observe_closed()
         if self._dirty and not self.state.finished:
@@ -125,7 +125,19 @@ class Server:
         facts, self._table.facts = self._table.facts, []
         for fact in facts:
             for policy, memory in self._observers[on.Closed]:
-                self._out.extend(policy.observe(memory, fact, self.view, self._now))
+                self._ask(policy.observe(memory, fact, self.view, self._now))
+
+    def _ask(self, requests: Sequence[do.Request]) -> None:
+        """Pass requests on; a restore keeps its task from new work until it is done, and waits for an open step."""
+        for request in requests:
+            if isinstance(request, do.Restore):
+                task = self._task(request.task)
+                if task.stepping:
+                    if request not in self.state.asked:
+                        self.state.asked.append(request)
+                    continue
+                task.stepping = True
+            self._out.append(request)
 
     @property
     def finished(self) -> str:
@@ -373,10 +385,14 @@ class Server:
             raise InvalidInput(f"task {e.task!r} stepped to version {e.node.version} without being asked")
         self._advance(task, e.node)
         task.stepping = False
+        waiting = [r for r in self.state.asked if r.task == e.task]
+        self.state.asked = [r for r in self.state.asked if r.task != e.task]
+        self._ask(waiting)
 
     def _restored(self, e: on.Restored) -> None:
         task = self._task(e.task)
         self._advance(task, e.node)
+        task.stepping = False
         task.epoch = e.epoch
 
     def _advance(self, task: TaskState, node: Node) -> None:

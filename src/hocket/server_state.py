@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from hocket import actions as do
 from hocket.errors import InvalidInput
 from hocket.index_set import IndexSet, Ints
 from hocket.lease import Lease, Node
@@ -16,10 +17,11 @@ class ServerState(Struct):
     """Everything a server remembers.
 
     ``measuring``: arrived updates (size, samples) whose facts are awaited. ``deadlines``: lease id to its
-    deadline in the order of issue. ``waiting``: client to leases that get their node when it is free; ``freed``: clients that may be free now.
-    ``answers``: what recently closed leases were told (journaled servers only).
-    ``offers``: (client, task, version, time) of prefetches that may not begin yet. ``unacknowledged``: (event
-    number, lease, client) accepted and not yet durable. ``memories``: policy states by level.
+    deadline in the order of issue. ``waiting``: client to leases that get their node when it is free;
+    ``freed``: clients that may be free now. ``offers``: (client, task, version, time) of prefetches that may
+    not begin yet. ``unacknowledged``: (event number, lease, client) accepted and not yet durable. ``asked``:
+    restores that wait for an open step. ``answers``: what recently closed leases were told (journaled servers
+    only). ``memories``: policy states by level.
     """
 
     clients: int
@@ -34,6 +36,7 @@ class ServerState(Struct):
     freed: list[int] = []
     offers: list[tuple[int, str, int, int]] = []
     unacknowledged: list[tuple[int, int, int]] = []
+    asked: list[do.Restore] = []
     answers: dict[int, str] = {}
     memories: dict[str, Any] = {}
     next_lease: int = 0

@@ -15,9 +15,9 @@ class TaskState(Struct):
     """The server's memory of one task.
 
     ``open``: leases routed and not yet closed. ``buffer``: accepted updates that wait for the next step
-    (lease ids in journal order). ``ordinals[c]``: jobs given to client c so far. ``given[c]`` and
-    ``held[c]``: version client c was last given work with, and last fetched; -1 for none. ``streak``: consecutive measured versions at or above the
-    target, the last of them ``measured``.
+    (lease ids in journal order). ``stepping``: a step or a restore is under way. ``ordinals[c]``: jobs given to
+    client c so far. ``given[c]``, ``held[c]``: version client c was last given work with, and last fetched; -1
+    for none. ``streak``: consecutive measured versions at or above the target, the last of them ``measured``.
     """
 
     name: str

@@ -9,7 +9,7 @@ from hocket import events as on
 from hocket.errors import Damaged
 from hocket.lease import Cover, Node
 from hocket.service import journal
-from hocket.service.journal import Closed, Header, Journal, Record, read
+from hocket.service.journal import End, Header, Journal, Record, read
 
 EVENTS: list[tuple[int, on.Event]] = [
     (0, on.Joined((0, 1, 2))),
@@ -23,7 +23,7 @@ EVENTS: list[tuple[int, on.Event]] = [
     (5, on.Durable(9)),
     (1 << 62, on.Woke()),
     (1 << 62, on.Planned("digits", (0.25, 0.75), 4)),
-    (1 << 62, Closed("ab")),
+    (1 << 62, End("ab")),
 ]
 
 
@@ -98,9 +98,7 @@ def test_a_missing_record_in_the_middle_shifts_nothing_silently(path: Path) -> N
         list(read(path))
 
 
-def test_other_formats_and_places_are_refused(
-    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_formats_and_places_are_refused(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "FORMAT", 2)
     Journal(tmp_path / "later", "run").close()
     monkeypatch.undo()

@@ -32,18 +32,14 @@ from tests.service.conftest import CLIENTS, METHODS, gaussian
 def scripted(
     task: Tasks, fleet: Fleet, method: Strategy, until: Until, seed: int = 0, **options: Any
 ) -> LoopbackResult:
-    return run_loopback(
-        task, fleet, method, until, seed=seed, clock=ScriptedClock(fleet, seed), workers=3, **options
-    )
+    return run_loopback(task, fleet, method, until, seed=seed, clock=ScriptedClock(fleet, seed), workers=3, **options)
 
 
 def kinds(result: LoopbackResult) -> list[str]:
     return [KINDS[k] for k in result.log.table().column("kind").to_pylist()]
 
 
-def check_same(
-    task: Tasks, fleet: Fleet, method: Strategy, until: Until, seed: int = 0, **options: Any
-) -> None:
+def check_same(task: Tasks, fleet: Fleet, method: Strategy, until: Until, seed: int = 0, **options: Any) -> None:
     simulated = simulate(task, fleet, method, until, seed=seed, log=True, **options)
     real = scripted(task, fleet, method, until, seed, **options)
     assert simulated.log is not None
@@ -92,9 +88,7 @@ def test_two_tasks_targets_and_times_agree(fleet: Fleet) -> None:
     check_same(both, fleet, strategies.fedavg(4), Until(time=200.0), evaluation=Evaluation(every=3))
 
 
-def test_a_journal_changes_neither_log_nor_model(
-    task: Task, fleet: Fleet, until: Until, tmp_path: Path
-) -> None:
+def test_a_journal_changes_neither_log_nor_model(task: Task, fleet: Fleet, until: Until, tmp_path: Path) -> None:
     plain = scripted(task, fleet, METHODS["fedbuff"], until)
     written = scripted(task, fleet, METHODS["fedbuff"], until, journal=tmp_path / "journal")
     assert written.log.table().equals(plain.log.table())
@@ -110,9 +104,7 @@ def test_bytes_are_the_lengths_of_buffers(task: Task, until: Until) -> None:
 
 
 def test_real_time_learns(task: Task) -> None:
-    result = run_loopback(
-        task, CLIENTS, strategies.fedbuff(4, 8), Until(accuracy=0.6, updates=2000), workers=4
-    )
+    result = run_loopback(task, CLIENTS, strategies.fedbuff(4, 8), Until(accuracy=0.6, updates=2000), workers=4)
     assert result.summary["finished"] == "target"
     times = result.log.table().column("time_ns").to_pylist()
     assert times == sorted(times) and times[-1] > 0
@@ -169,9 +161,7 @@ def test_bytes_that_cannot_be_decoded_fail_their_lease(
 
 def test_a_learner_that_always_fails_ends_the_run(task: Task, until: Until) -> None:
     broken = msgspec.structs.replace(task, learner=Unwell(task.learner, everybody=True))
-    with pytest.raises(
-        Stalled, match=r"leases failed one after the other, .* RuntimeError: out of memory while"
-    ):
+    with pytest.raises(Stalled, match=r"leases failed one after the other, .* RuntimeError: out of memory while"):
         run_loopback(broken, CLIENTS, METHODS["fedavg"], until)
 
 
@@ -215,9 +205,7 @@ class Never(Struct, frozen=True, tag="never", tag_field="kind"):
 
 
 def test_a_run_in_which_nothing_can_happen_says_so(task: Task, until: Until) -> None:
-    with pytest.raises(
-        Stalled, match=r"nothing can happen any more at 0 s: 16 of 16 clients online, 16 idle"
-    ):
+    with pytest.raises(Stalled, match=r"nothing can happen any more at 0 s: 16 of 16 clients online, 16 idle"):
         run_loopback(task, CLIENTS, Strategy("never", pacing=Never()), until)
 
 
@@ -230,9 +218,7 @@ def test_ctrl_c_ends_the_run_with_a_whole_result(task: Task, tmp_path: Path) -> 
     timer.start()
     before = signal.getsignal(signal.SIGINT)
     try:
-        result = run_loopback(
-            task, CLIENTS, strategies.fedbuff(4, 8), Until(time=60.0), journal=tmp_path / "journal"
-        )
+        result = run_loopback(task, CLIENTS, strategies.fedbuff(4, 8), Until(time=60.0), journal=tmp_path / "journal")
     finally:
         timer.cancel()
         timer.join()

@@ -10,7 +10,7 @@ import pytest
 from hocket import Evaluation, Fleet, InvalidInput, Task, Until, strategies
 from hocket import events as on
 from hocket.service.clock import ScriptedClock
-from hocket.service.journal import Closed, Journal, Record, read
+from hocket.service.journal import End, Journal, Record, read
 from hocket.service.loopback import run_loopback
 from hocket.simulation.replay import Differs, replay
 from tests.service.conftest import CLIENTS, METHODS, gaussian
@@ -38,9 +38,7 @@ def test_replay_comes_to_the_same_digest(
     name: str, real: bool, task: Task, fleet: Fleet, until: Until, path: Path
 ) -> None:
     clock = None if real else ScriptedClock(fleet, 4)
-    lived = run_loopback(
-        task, fleet, METHODS[name], until, seed=4, clock=clock, measure=FACTS, journal=path, workers=4
-    )
+    lived = run_loopback(task, fleet, METHODS[name], until, seed=4, clock=clock, measure=FACTS, journal=path, workers=4)
     again = replay(path, task, METHODS[name], until, seed=4, measure=FACTS)
     assert again.digest == lived.digest and again.closed
     assert again.server.snapshot() == lived.snapshot
@@ -48,7 +46,7 @@ def test_replay_comes_to_the_same_digest(
     assert np.array_equal(again.book.model("gaussian"), lived.models["gaussian"])  # type: ignore[arg-type]
     assert again.events == len(list(read(path))) - 2
     kinds = {type(e) for _, e in read(path)}
-    assert {on.Measured, on.Stepped, on.Evaluated, on.Durable, Closed} <= kinds
+    assert {on.Measured, on.Stepped, on.Evaluated, on.Durable, End} <= kinds
 
 
 def test_two_tasks_and_failures_replay(fleet: Fleet, path: Path) -> None:
@@ -72,9 +70,7 @@ def test_two_tasks_and_failures_replay(fleet: Fleet, path: Path) -> None:
     assert replay(path, both, method, until).digest == lived.digest
 
 
-def test_an_unfinished_journal_replays_as_far_as_it_goes(
-    task: Task, fleet: Fleet, until: Until, path: Path
-) -> None:
+def test_an_unfinished_journal_replays_as_far_as_it_goes(task: Task, fleet: Fleet, until: Until, path: Path) -> None:
     run_loopback(task, fleet, METHODS["fedbuff"], until, clock=ScriptedClock(fleet), journal=path)
     whole = list(read(path))[1:]
     for length in (0, 1, 40, len(whole) - 1):
@@ -94,15 +90,13 @@ def changed(record: Record) -> Record | None:
             return now, msgspec.structs.replace(e, facts={**e.facts, "norm": e.facts["norm"] + 1e-9})
         case on.Evaluated():
             return now, msgspec.structs.replace(e, metrics={**e.metrics, "accuracy": 0.5000001})
-        case Closed():
-            return now, Closed("0" * 32)
+        case End():
+            return now, End("0" * 32)
     return None
 
 
-@pytest.mark.parametrize("kind", [on.Measured, on.Stepped, on.Evaluated, Closed])
-def test_the_first_record_that_differs_is_named(
-    kind: type, task: Task, fleet: Fleet, until: Until, path: Path
-) -> None:
+@pytest.mark.parametrize("kind", [on.Measured, on.Stepped, on.Evaluated, End])
+def test_the_first_record_that_differs_is_named(kind: type, task: Task, fleet: Fleet, until: Until, path: Path) -> None:
     method = METHODS["fedavg"]
     run_loopback(task, fleet, method, until, clock=ScriptedClock(fleet), measure=FACTS, journal=path)
     records: list[Any] = list(read(path))[1:]

@@ -48,12 +48,12 @@ def report(where: Path) -> None:
 
 def demo(out: Path, seed: int) -> None:
     """Run the demo and say what came out."""
-    from hocket import demo as it
+    from hocket.demo import run, verdict
 
     with Progress({}) as progress:
-        views = it.run(out, seed, report=lambda label, state: progress.update(label, **state))
+        views = run(out, seed, report=lambda label, state: progress.update(label, **state))
     show(views)
-    print(it.verdict(views))
+    print(verdict(views))
     print(out / folder.PAGE)
 
 

@@ -17,6 +17,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     help="Federated learning for fleets that are slow, uneven and only sometimes there.",
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

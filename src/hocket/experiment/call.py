@@ -4,9 +4,11 @@
 its types and its defaults are those of the function, and a new method is in the file format without more.
 """
 
+import functools
 import inspect
+import operator
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -33,6 +35,11 @@ def table(function: Callable[..., Any], tag_field: str, tag: str, **fields: Any)
         tag_field=tag_field,
         tag=tag,
     )
+
+
+def union(types: Iterable[type]) -> Any:
+    """One of ``types``, as an annotation."""
+    return functools.reduce(operator.or_, types)
 
 
 def partial(cls: type[Struct]) -> type[Struct]:

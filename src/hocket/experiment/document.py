@@ -121,10 +121,10 @@ def parse(
     Raises:
         InvalidInput: anything that cannot be run; the line names the key.
     """
-    tree = _copy(tree)
-    edits.assign(tree, overrides)
-    document: Document = convert(tree, Document, "")
-    if not document.seed >= 0:
+    edited = {k: _copy(v) for k, v in tree.items()}
+    edits.assign(edited, overrides)
+    document: Document = convert(edited, Document, "")
+    if document.seed < 0:
         raise InvalidInput(f"seed = {document.seed}: must be 0 or more")
     tables = _tasks(document)
     parsed = {at: task_table.read(table, at) for at, table in tables.values()}

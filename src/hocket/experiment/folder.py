@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +137,7 @@ def _prepare(experiment: Experiment, folder: Path, resume: bool) -> None:
         vacant(folder)
     checkpoint.begin(folder, resume)
     for name, source in experiment.files.items():
-        replace(folder / name, lambda path, data=source.read_bytes(): path.write_bytes(data))
+        replace(folder / name, partial(shutil.copyfile, source))
     replace(folder / FILE, lambda path: path.write_text(experiment.toml(), encoding="utf-8"))
 
 

@@ -7,7 +7,6 @@ one task a strategy of its own.
 """
 
 import functools
-import operator
 from typing import Any, Literal
 
 from msgspec import Struct, structs
@@ -15,7 +14,7 @@ from msgspec import Struct, structs
 import hocket.plain  # noqa: F401  # it imports every policy package, which fills the registry
 from hocket import strategies
 from hocket.errors import InvalidInput
-from hocket.experiment.call import table
+from hocket.experiment.call import table, union
 from hocket.experiment.strict import blaming, convert, dotted, unknown
 from hocket.strategy import FLEET, LEVELS, PER_TASK, Local, Strategy, TaskPart, compose, registry, tasks
 
@@ -39,9 +38,7 @@ def build(value: object) -> Strategy:
 @functools.cache
 def _tables() -> dict[str | None, type[Struct]]:
     """A table per method, and under None the one of explicit parts alone."""
-    parts: dict[str, Any] = {
-        level: (functools.reduce(operator.or_, registry[level].values()) | None, None) for level in LEVELS
-    }
+    parts: dict[str, Any] = {level: (union(registry[level].values()) | None, None) for level in LEVELS}
     parts["attach"] = (Literal["issue", "start"] | None, None)
     parts["local"] = (Local | None, None)
     parts["name"] = (str | None, None)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from hocket.experiment.call import given, partial, plain, table
+from hocket.experiment.call import given, partial, plain, table, union
 from hocket.experiment.strict import blaming, convert, dotted
 from hocket.learning.local import LocalSGD
 from hocket.learning.reference_tasks import digits, gaussian
@@ -34,8 +34,7 @@ _CALLS: dict[str, Any] = {"digits": digits, "gaussian": gaussian, "sized": Task.
 
 def read(value: object, at: str) -> Struct:
     """The typed table of one task."""
-    kinds = tuple(TABLES.values())
-    parsed: Struct = convert(value, _union(kinds), at)
+    parsed: Struct = convert(value, union(TABLES.values()), at)
     return parsed
 
 
@@ -63,10 +62,3 @@ def make(parsed: Struct, name: str | None, clients: int, seed: int, at: str) -> 
             task = msgspec.structs.replace(task, local=msgspec.structs.replace(task.local, **changes))
     arguments.pop("name")
     return task, {"kind": kind, **plain(arguments), "local": plain(task.local)}
-
-
-def _union(kinds: tuple[type[Struct], ...]) -> Any:
-    whole: Any = kinds[0]
-    for kind in kinds[1:]:
-        whole = whole | kind
-    return whole

@@ -31,7 +31,6 @@ class Update(Struct, frozen=True, eq=False):
     memory: State
     samples: int
     metrics: dict[str, float]
-    aux: bytes | None
 
 
 class Device:
@@ -69,8 +68,8 @@ class Device:
 
         def work() -> Update:
             (done,) = learner.train([job])
-            data, memory = uplink.encode(before, done.delta, task.schema, lease)
-            return Update(data, memory, done.samples, done.metrics, done.aux)
+            data, memory = uplink.encode(before, done.delta, done.aux, task.schema, lease)
+            return Update(data, memory, done.samples, done.metrics)
 
         return work
 

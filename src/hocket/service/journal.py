@@ -2,7 +2,7 @@
 
 A record is a head of 12 bytes (length of the body, CRC-32 of the body, CRC-32 of these 8 bytes, all
 little-endian) and a body of MessagePack, ``[nanoseconds, [name, fields...]]``. The first record is a
-:class:`Header`, the last one of a run that ended a :class:`Closed`; those between are server events.
+:class:`Header`, the last one of a run that ended a :class:`End`; those between are server events.
 """
 
 import os
@@ -36,13 +36,13 @@ class Header(Event, frozen=True, gc=False, array_like=True, tag=True):
     run: str
 
 
-class Closed(Event, frozen=True, gc=False, array_like=True, tag=True):
+class End(Event, frozen=True, gc=False, array_like=True, tag=True):
     """Last record: the digest of the state that the run ended in."""
 
     digest: str
 
 
-Record = tuple[int, Header | Closed | ServerEvent]
+Record = tuple[int, Header | End | ServerEvent]
 _decoder = msgspec.msgpack.Decoder(Record)
 
 

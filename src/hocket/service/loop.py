@@ -104,7 +104,7 @@ class Loop:
             do.WakeAt: lambda a: self.inbox.at(max(a.time, self.now), on.Woke()),
             do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(a.lease))),
             do.Accumulate: self._accumulate, do.Release: self._release, do.Evaluate: self._evaluate,
-            do.Step: lambda a: self.tell(book.step(a.task, dict(a.weights))),
+            do.Step: lambda a: self.tell(book.step(a.task)),
             do.Rank: lambda a: self.tell(book.rank(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             do.Fetch: self._fetch, do.Train: self._train, do.Upload: self._upload, do.Abort: self._abort,

@@ -18,7 +18,7 @@ from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.policies import Estimate
 from hocket.service.clock import Clock, RealClock, on_interrupt
-from hocket.service.journal import Closed, Journal, fingerprint, state_digest
+from hocket.service.journal import End, Journal, fingerprint, state_digest
 from hocket.service.loop import Loop
 from hocket.service.received import Received
 from hocket.service.result import LoopbackResult, summarise
@@ -88,7 +88,7 @@ def run_loopback(
             loop.run()
         end = state_digest(server, book)
         if told is not None:
-            told.append(loop.now, Closed(end))
+            told.append(loop.now, End(end))
     summary = summarise(server, loop.ledger, loop.totals(), loop.curve, loop.now, until, seed)
     return LoopbackResult(summary, {n: book.model(n) for n in tasks}, loop.log, loop.curve, server.snapshot(), end)
 

@@ -36,7 +36,7 @@ def decoding(update: Update, task: Task, part: FullTask, lease: Lease) -> Callab
     """Decode an update as the server does: a function for a worker thread."""
 
     def work() -> Trained:
-        delta = part.uplink.decode(update.data, task.schema, lease)
-        return Trained(delta, update.samples, update.metrics, update.aux)
+        delta, aux = part.uplink.decode(update.data, task.schema, lease)
+        return Trained(delta, update.samples, update.metrics, aux)
 
     return work

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
+from hocket.lease_table import SECOND
 from hocket.schema import Vector
-from hocket.server import SECOND, Server
+from hocket.server import Server
 from hocket.simulation.curve import Curve
 from hocket.simulation.ledger import Ledger
 from hocket.simulation.log import EventLog

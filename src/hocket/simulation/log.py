@@ -2,7 +2,8 @@
 
 Columns: ``time_ns``, ``kind`` (an index into :data:`KINDS`), ``task`` (index, -1 unknown), ``client``, ``lease``
 (-1 none) and ``value`` (bytes for fetched and arrived, version for assigned, stepped and evaluated, number of
-clients for joined). An arrival that is not followed by ``refused`` was accepted. Both drivers write it, so a simulated and a real run compare row by row.
+clients for joined). An arrival that is not followed by ``refused`` was accepted. Both
+drivers write it, so a simulated and a real run compare row by row.
 """
 
 from collections.abc import Callable

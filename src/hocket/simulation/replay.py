@@ -21,7 +21,7 @@ from hocket.events import Event
 from hocket.learning.task import Task
 from hocket.lease import Lease
 from hocket.server import Server
-from hocket.service.journal import Closed, Header, fingerprint, read, state_digest
+from hocket.service.journal import End, Header, fingerprint, read, state_digest
 from hocket.simulation.training import LazyTraining
 from hocket.snapshot import pack
 from hocket.strategy import Strategy
@@ -87,7 +87,7 @@ def replay(
                     f"journal {journal} belongs to another run (tasks, strategy, stop rule, evaluation, "
                     "measure or seed differ); replay it with those it was written with"
                 )
-        elif isinstance(event, Closed):
+        elif isinstance(event, End):
             closed = True
             again.check_end(f"journal {journal}: record {number}", event)
         else:
@@ -103,7 +103,7 @@ class _Again:
         self._carry: dict[type[Any], Callable[[Any], Event | None]] = {
             do.Assign: self._assign, do.Accumulate: self._accumulate, do.Release: self._release,
             do.Decode: lambda a: on.Measured(a.lease, training.measure(self._open[a.lease])),
-            do.Step: lambda a: book.step(a.task, dict(a.weights)), do.Evaluate: self._evaluate,
+            do.Step: lambda a: book.step(a.task), do.Evaluate: self._evaluate,
             do.Rank: lambda a: book.rank(a.task), do.Keep: lambda a: book.keep(a.task),
             do.Restore: lambda a: book.restore_kept(a.task),
         }  # fmt: skip
@@ -125,7 +125,7 @@ class _Again:
             if result is not None:
                 self._computed.setdefault(_name(result), deque()).append(result)
 
-    def check_end(self, where: str, event: Closed) -> None:
+    def check_end(self, where: str, event: End) -> None:
         """Compare the state with the one the run ended in."""
         if left := [e for waiting in self._computed.values() for e in waiting]:
             raise Differs(f"{where}: the journal is closed; replayed, {left[0]} is still to come")

@@ -21,7 +21,9 @@ from hocket.pacing import InFlight
 from hocket.strategy import Local, Strategy, TaskPart
 
 
-def asyncsgd(in_flight: int = 10, lr: float = 1.0, steps: int | None = 1, timeout: float | None = None) -> Strategy:
+def asyncsgd(
+    in_flight: int = 10, lr: float | None = None, steps: int | None = 1, timeout: float | None = None
+) -> Strategy:
     """One gradient per job, applied at once; ``steps`` None keeps the task's own local work.
 
     >>> asyncsgd(in_flight=8).matching.busy
@@ -31,5 +33,9 @@ def asyncsgd(in_flight: int = 10, lr: float = 1.0, steps: int | None = 1, timeou
         name="asyncsgd",
         pacing=InFlight(in_flight, buffer=1, timeout=timeout),
         matching=Uniform("queue"),
-        task=TaskPart(merge=MeanByCount(), optimizer=SGD(lr), local=None if steps is None else Local(steps=steps)),
+        task=TaskPart(
+            merge=MeanByCount(),
+            optimizer=None if lr is None else SGD(lr),
+            local=None if steps is None else Local(steps=steps),
+        ),
     )

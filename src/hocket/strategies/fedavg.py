@@ -4,7 +4,7 @@
 |---|---|---|
 | K | ``cohort`` | updates that make a round |
 | OC | ``overcommit`` | clients asked per update wanted (Bonawitz et al. 2019 ask 1.3) |
-| eta_g | ``lr`` | server learning rate, 1 in the paper |
+| eta_g | ``lr`` | server learning rate, 1 in the paper; left out, the optimizer is open to compose |
 | w_i | the task's objective | 1, or client i's number of samples |
 
 McMahan, Moore, Ramage, Hampson, Agüera y Arcas, "Communication-efficient learning of deep networks from
@@ -24,7 +24,7 @@ def fedavg(
     overcommit: float = 1.0,
     deadline: float | None = None,
     minimum: int = 1,
-    lr: float = 1.0,
+    lr: float | None = None,
     timeout: float | None = None,
 ) -> Strategy:
     """Synchronous rounds over a uniform cohort; ``deadline`` and ``timeout`` in seconds.
@@ -36,5 +36,5 @@ def fedavg(
         name="fedavg",
         pacing=Rounds(cohort, overcommit, deadline, minimum, timeout),
         matching=Uniform("skip", once=True),
-        task=TaskPart(merge=MeanByWeight(), optimizer=SGD(lr)),
+        task=TaskPart(merge=MeanByWeight(), optimizer=None if lr is None else SGD(lr)),
     )

@@ -29,7 +29,7 @@ from hocket.strategy import Strategy, TaskPart
 def fedbuff(
     buffer: int = 10,
     in_flight: int = 20,
-    lr: float = 1.0,
+    lr: float | None = None,
     decay: Decay | None = None,
     normalise: Literal["count", "weight"] = "count",
     staleness_limit: int | None = None,
@@ -50,7 +50,7 @@ def fedbuff(
         matching=Uniform("skip"),
         task=TaskPart(
             merge=merges[normalise],
-            optimizer=SGD(lr),
+            optimizer=None if lr is None else SGD(lr),
             guard=Staleness(decay or Polynomial(), staleness_limit),
         ),
     )

@@ -22,7 +22,9 @@ from hocket.pacing import Windows
 from hocket.strategy import Strategy, TaskPart
 
 
-def fedfix(window: float = 10.0, lr: float = 1.0, unbiased: bool = True, timeout: float | None = None) -> Strategy:
+def fedfix(
+    window: float = 10.0, lr: float | None = None, unbiased: bool = True, timeout: float | None = None
+) -> Strategy:
     """Steps at the multiples of ``window`` seconds with every client at work.
 
     >>> fedfix(window=5).pacing.window
@@ -34,7 +36,7 @@ def fedfix(window: float = 10.0, lr: float = 1.0, unbiased: bool = True, timeout
         matching=Uniform("skip"),
         task=TaskPart(
             merge=MeanByFleet(),
-            optimizer=SGD(lr),
+            optimizer=None if lr is None else SGD(lr),
             guard=Staleness(Windowed() if unbiased else Constant()),
         ),
     )

@@ -19,7 +19,7 @@ def fedprox(
     overcommit: float = 1.0,
     deadline: float | None = None,
     minimum: int = 1,
-    lr: float = 1.0,
+    lr: float | None = None,
     timeout: float | None = None,
 ) -> Strategy:
     """FedAvg with a proximal term in the local work.
