@@ -30,7 +30,7 @@ from hocket.core import named, resolve
 from hocket.errors import InvalidInput
 from hocket.experiment import edits, fleet_table, strategy_table, task_table
 from hocket.experiment.call import plain
-from hocket.experiment.strict import blaming, convert
+from hocket.experiment.strict import blaming, convert, unknown
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.strategy import Strategy
@@ -132,6 +132,9 @@ def parse(
     strategy = strategy_table.build(document.strategy)
     counts = {f"{at}.clients": p.clients for at, p in parsed.items()}  # type: ignore[attr-defined]
     counts["fleet.clients"] = getattr(fleet_read, "clients", None)
+    for key, n in counts.items():
+        if n is not None and n < 1:
+            raise InvalidInput(f"{key} = {n}: must be 1 or more")
     clients = next((n for n in counts.values() if n is not None), CLIENTS)
     fleet, fleet_resolved, files = fleet_table.make(fleet_read, clients, document.seed, folder)
     for key, n in counts.items():
@@ -145,8 +148,9 @@ def parse(
         for key, (at, _) in tables.items()
     }
     each = {task.name: (task, table) for task, table in made.values()}
-    with blaming(None, "strategy"):
+    with blaming(document.strategy, "strategy"):
         full, _ = resolve(named([task for task, _ in each.values()]), strategy)
+    _check_metrics(document, [task for task, _ in each.values()])
     resolved = {
         "name": document.name or name,
         "seed": document.seed,
@@ -178,6 +182,16 @@ def _tasks(document: Document) -> dict[str, tuple[str, dict[str, Any]]]:
     if not document.tasks:
         raise InvalidInput('task: missing; give a table such as [task] with kind = "digits"')
     return {n: (f"tasks.{n}", table) for n, table in document.tasks.items()}
+
+
+def _check_metrics(document: Document, tasks: Iterable[Task]) -> None:
+    """Targets on other metrics than the two that every learner has are looked for in a first evaluation."""
+    for key, targets in (("at_least", document.until.at_least), ("at_most", document.until.at_most)):
+        for name in set(targets) - {"accuracy", "loss"}:
+            for learner in (t.learner for t in tasks if t.learner is not None):
+                known = learner.evaluate(learner.initial(document.seed), document.evaluation.split)
+                if name not in known:
+                    raise unknown(f"until.{key}.{name}", sorted(known), "no such metric")
 
 
 def _copy(value: Any) -> Any:

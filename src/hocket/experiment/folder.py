@@ -15,7 +15,7 @@ from hocket.experiment.document import FILE, Experiment
 from hocket.files import replace
 from hocket.report import RunView, write_page
 from hocket.simulation import checkpoint
-from hocket.simulation.run import Report, Run, simulate
+from hocket.simulation.run import Report, Run, prepare, simulate
 
 PAGE = "report.html"
 
@@ -29,19 +29,14 @@ def run(
         InvalidInput: ``out`` holds another run, or with ``resume`` one that is finished or of another experiment.
     """
     folder = None if out is None else Path(out)
+    e = experiment
     if folder is not None:
-        _prepare(experiment, folder, resume)
+        prepare(e.tasks, e.fleet, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation)  # refuses before we write
+        _begin(e, folder, resume)
     done = simulate(
-        experiment.tasks,
-        experiment.fleet,
-        experiment.strategy,
-        experiment.until,
-        seed=experiment.seed,
-        evaluation=experiment.evaluation,
-        out=folder,
-        resume=resume,
-        report=report,
-    )
+        e.tasks, e.fleet, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation,
+        out=folder, resume=resume, report=report,
+    )  # fmt: skip
     if folder is not None:
         write_report(folder)
     return done
@@ -126,7 +121,7 @@ def write_report(folder: Path, title: str | None = None) -> Path:
     return path
 
 
-def _prepare(experiment: Experiment, folder: Path, resume: bool) -> None:
+def _begin(experiment: Experiment, folder: Path, resume: bool) -> None:
     if resume and finished(folder):
         if same(experiment, folder):
             raise InvalidInput(f"{folder} is finished; there is nothing to resume")

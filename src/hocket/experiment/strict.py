@@ -34,9 +34,9 @@ def convert(value: object, kind: Any, at: str) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$")
-        where = f"{at}{path.rstrip('`')}"
-        found = _find(value, path.rstrip("`"))
+        text, _, path = str(error).rstrip("`").partition(" - at `$")
+        where = f"{at}{path}".removeprefix(".").replace("[...]", ".*")
+        found = _find(value, path)
         if isinstance(error.__cause__, InvalidInput):
             raise blame(error.__cause__, found, where) from None
         raise InvalidInput(_typed(text, found, where)) from None
@@ -49,8 +49,7 @@ def dotted(at: str, key: str) -> str:
 
 def shown(value: object) -> str:
     """A value as a file would have it, in one short line."""
-    text = {True: "true", False: "false"}.get(value, "") if isinstance(value, bool) else ""
-    text = text or ("a table" if isinstance(value, Mapping) else repr(value))
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -80,7 +79,7 @@ def blame(error: InvalidInput, table: object, at: str) -> InvalidInput:
         places = [(m.start(), k) for k in keys if (m := re.search(pattern.format(re.escape(k)), text))]
         if places:
             key = min(places)[1]
-            rest = re.sub(rf"^(\w+: )?(\w+\.)?{re.escape(key)}(?=\s*=)", "", text)
+            rest = re.sub(rf"^(\w+: )?(\w+\.)?{re.escape(key)}(?=\s*=|\s+is\b)", "", text)
             return InvalidInput(f"{dotted(at, key)}{rest if rest != text else ': ' + text}")
     return InvalidInput(text if re.match(rf"{re.escape(at)}\b", text) else f"{at}: {text}")
 
@@ -148,5 +147,6 @@ def _typed(text: str, found: object, at: str) -> str:
     if match is None:
         return f"{at}: {text}"
     wanted = " or ".join(_WORDS.get(w, w) for w in match[1].split(" | ") if w != "null")
-    value = f" = {shown(found)}" if found is not None else ""
-    return f"{at}{value}: must be {wanted}, not {_WORDS.get(match[2], match[2])}"
+    if found is None or isinstance(found, Mapping | list):
+        return f"{at}: must be {wanted}, not {_WORDS.get(match[2], match[2])}"
+    return f"{at} = {shown(found)}: must be {wanted}"
