@@ -186,6 +186,21 @@ def test_offers_agree(name: str, links: str, task: Task, fleet: Fleet, until: Un
     check_same(task, fleet, compose(METHODS[name], Strategy("eager", task=TaskPart(Eager()))), until)
 
 
+class Rare(Eager, frozen=True, tag="rare", tag_field="kind"):
+    """Offers a node that may be gone when a device gets round to it."""
+
+    def observe(self, state: None, fact: Stepped, view: View, now: int) -> list[Offer]:
+        return super().observe(state, fact, view, now) if fact.node.version % 4 == 0 else []
+
+
+def test_an_offer_of_a_node_that_is_gone_ends_no_run(task: Task, fleet: Fleet, until: Until) -> None:
+    method = compose(strategies.fedasync(14), Strategy("rare", task=TaskPart(Rare())))
+    slow = msgspec.structs.replace(fleet, down=fleet.down / 1000, compute=fleet.compute / 100)
+    result = scripted(task, slow, method, until)
+    assert result.summary["updates"] == 60
+    assert result.summary["lost"] > 0
+
+
 class Never(Struct, frozen=True, tag="never", tag_field="kind"):
     """A pacing that lets no work start."""
 

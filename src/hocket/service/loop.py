@@ -232,19 +232,24 @@ class Loop:
 
     def _fetch(self, a: do.Fetch) -> None:
         edges = self.book.path(a.have, a.node)
-        data = [self.book.read(edge) for edge in edges]
+        device, client = self._devices[a.client], self._devices[a.client].client
+        try:
+            data = [self.book.read(edge) for edge in edges]
+        except KeyError:  # nobody works from it any more
+            self._do(client.handle(on.Lost(a.client, f"{a.node} is gone"), self.now))
+            return
         for edge in edges:
             self.ledger.open_edge(edge)
         size = sum(map(len, data))
         name, k = ~a.client, mix(self._offer_key ^ (a.client << 32 | a.node.version))
         if a.lease >= 0:
             name, k = a.lease, self._open[a.lease].lease.seed
-        device, done = self._devices[a.client], on.Fetched(a.lease, a.client, a.node, size)
+        done = on.Fetched(a.lease, a.client, a.node, size)
 
         def then(value: Vector) -> None:
             self._count("download", a.lease, size)
             device.nodes[a.node] = value
-            self._do(device.client.handle(done, self.now))
+            self._do(client.handle(done, self.now))
 
         self._begin(name, a.client, "download", k, size, device.receiving(a.node, edges, data), then)
 
