@@ -52,7 +52,7 @@ class Client:
         node = lease.node
         assert node is not None, "a lease is sent with its node"
         have = self.holds[node.task][self.id]
-        if have is node or have == node:
+        if have is node or (have is not None and have.version == node.version and have == node):
             return self._received(lease)
         if self.offer is not None and not self.overlap:
             return []
@@ -85,11 +85,11 @@ class Client:
     def _trained(self, e: on.Trained) -> list[Any]:
         if not self.ready or self.ready[0].id != e.lease:
             return []
-        lease, *rest = self.ready
-        self.ready = tuple(rest)
+        lease, rest = self.ready[0], self.ready[1:]
+        self.ready = rest
         self.uploads = (*self.uploads, lease)
         out: list[Any] = [do.Upload(lease)] if self.uploads[0] is lease or self.overlap else []
-        return out + self._start(rest)
+        return out + self._start(rest) if rest else out
 
     def _start(self, ready: Sequence[Lease]) -> list[Any]:
         return [on.Started(ready[0].id, self.id), do.Train(ready[0])] if ready else []

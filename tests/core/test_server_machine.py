@@ -56,7 +56,7 @@ UNTIL = (
 )
 
 
-KNOWN = {"assigns after the end", "silent after the end"}
+KNOWN = {"silent after the end", "answers strangers", "judges repeats"}
 """Faults that the referee overlooks for now; each has a strict xfail below that names it."""
 
 
@@ -80,6 +80,7 @@ class Referee:
         self.in_step: dict[int, tuple[str, int]] = {}
         self.stepping: set[str] = set()
         self.acknowledged: set[int] = set()
+        self.taken_back: set[int] = set()  # accepted, never acknowledged, and over with their task
         self.durable = 0
         self.finished = ""
         self.wakes: list[int] = []
@@ -90,13 +91,23 @@ class Referee:
         assert now >= self.now
         self.now = now
         self._before(event)
-        verdicts = [a for a in actions if isinstance(a, do.Accumulate | do.Refuse | do.Decode)]
         if isinstance(event, on.Arrived):
-            assert len(verdicts) == 1 and verdicts[0].lease == event.lease, "an arrival has one answer"
+            self._one_answer(event, actions)
         elif not isinstance(event, on.Measured):
-            assert not verdicts, f"{type(event).__name__} judged an update"
+            assert not any(isinstance(a, do.Accumulate | do.Decode) for a in actions)
         for at, action in enumerate(actions):
             self._action(event, action, actions[:at])
+
+    def _one_answer(self, event: on.Arrived, actions: list[do.Action]) -> None:
+        """An arrival is answered now, or later if it or an earlier copy of it is on its way to an answer."""
+        about = [a for a in actions if getattr(a, "lease", None) == event.lease]
+        answers = [a for a in about if isinstance(a, do.Accumulate | do.Refuse | do.Decode)]
+        if not answers:  # else the acknowledgement of an earlier copy, said again
+            answers = [a for a in about if isinstance(a, do.Accept)]
+        accepted = event.lease in self.accumulated and event.lease not in self.acknowledged | self.taken_back
+        mine = event.lease in self.decoding and self.assigned[event.lease].client == event.client
+        measured = mine and not self.finished and (event.samples > 0 or "judges repeats" not in KNOWN)
+        assert len(answers) == (0 if accepted or measured else 1)
 
     def _before(self, event: on.Event) -> None:
         match event:
@@ -138,16 +149,20 @@ class Referee:
                 mine = self.assigned[lease]
                 assert lease in self.held and (mine.client, mine.task) == (client, task)
             case do.Accept(lease, client):
-                assert lease not in self.acknowledged, "acknowledged twice"
-                self.acknowledged.add(lease)
-                assert self.assigned[lease].client == client
+                assert self.assigned[lease].client == client or "answers strangers" in KNOWN
                 if self.journaled:
                     assert self.accumulated[lease] <= self.durable, "acknowledged before it was durable"
+                    again = isinstance(event, on.Arrived) and event.lease == lease
+                    assert again == (lease in self.acknowledged), "acknowledged twice"
                 else:
                     assert isinstance(event, on.Arrived | on.Measured) and event.lease == lease
-            case do.Refuse(lease):
-                assert isinstance(event, on.Arrived | on.Measured) and event.lease == lease
-                assert not any(isinstance(a, do.Accept | do.Accumulate) for a in before)
+                    assert lease not in self.acknowledged, "acknowledged twice"
+                self.acknowledged.add(lease)
+            case do.Refuse(lease) if isinstance(event, on.Arrived | on.Measured) and event.lease == lease:
+                assert not any(isinstance(a, do.Accept | do.Accumulate) and a.lease == lease for a in before)
+            case do.Refuse(lease) if lease not in self.decoding:
+                assert lease in self.accumulated and lease not in self.acknowledged and lease in self.released
+                self.taken_back.add(lease)
             case do.Step(task):
                 assert task not in self.stepping, "two steps at once"
                 assert not self.finished, "a step after the end"
@@ -169,7 +184,7 @@ class Referee:
 
     def _assign(self, lease: Lease) -> None:
         assert lease.id not in self.assigned, "assigned twice"
-        assert not self.finished or "assigns after the end" in KNOWN
+        assert not self.finished, "work after the end"
         assert lease.client in self.online, "work for somebody who is away"
         assert lease.node == Node(lease.task, self.version[lease.task]), "not the newest node"
         assert lease.issued == self.now and lease.started < 0 and lease.routed <= self.now
@@ -200,7 +215,7 @@ class Referee:
         guard = self.strategy.tasks[task].guard
         limits = [g.limit for g in (guard, *getattr(guard, "guards", ())) if isinstance(g, Staleness)]
         assert all(limit is None or staleness <= limit for limit in limits), "too old"
-        assert weight == guard.weigh(mine, staleness) * OBJECTIVE[mine.client]
+        assert weight == OBJECTIVE[mine.client]
         self._close(lease)
         self.accumulated[lease] = self.events
         self.buffer[task].append(lease)
@@ -232,8 +247,8 @@ class Referee:
             assert (t.version, t.stepping) == (self.version[name], name in self.stepping)
             assert t.buffer == self.buffer[name]
             self._within(name, t.open, len(t.buffer), len(view.online))
-        waiting = {i for i, *_ in ((x[1],) for x in s.unacknowledged)}
-        assert waiting == (set(self.accumulated) - self.acknowledged if self.journaled else set())
+        owed = set(self.accumulated) - self.acknowledged - self.taken_back
+        assert {lease for _, lease, _ in s.unacknowledged} == owed
         if self.until is not None and self.until.updates is not None and not self.finished:
             assert s.updates < self.until.updates
 
@@ -316,7 +331,6 @@ class ServerMachine(RuleBasedStateMachine):
         for server in (self.server, self.twin) if self.twin else (self.server,):
             with pytest.raises(InvalidInput):
                 server.handle(event, self.now)
-        self.referee.events += 1
 
     def task(self, at):
         return self.names[at % len(self.names)]
@@ -424,6 +438,8 @@ class ServerMachine(RuleBasedStateMachine):
     def others(self, at, kind):
         task = self.task(at)
         version = self.referee.version[task]
+        if task in self.referee.stepping and kind == "restored":
+            return  # a restore waits for the step
         event = {
             "ranked": on.Ranked(task, at),
             "kept": on.Kept(task, version),
@@ -512,7 +528,6 @@ def started(method: str, **options) -> Server:
     return server
 
 
-@pytest.mark.xfail(strict=True, reason="_close sends the next waiting lease whether or not the run is over")
 def test_no_work_is_given_out_after_the_end():
     server = started("asyncsgd start")
     waiting = next(x for x in server.view.leases.values() if x.issued < 0)
@@ -541,6 +556,34 @@ def test_an_update_that_is_measured_after_the_end_is_refused():
     assert [a.reason for a in actions if isinstance(a, do.Refuse)] == ["finished"]
 
 
+@pytest.mark.xfail(strict=True, reason="_arrived judges a repeat without samples, and that closes the lease")
+def test_a_bad_copy_does_not_spoil_an_update_that_is_being_measured():
+    server = started("fedbuff", measure=("finite",))
+    lease = next(iter(server.view.leases.values()))
+    server.handle(on.Arrived(lease.id, lease.client, 100, 10), 1)
+    server.handle(on.Arrived(lease.id, lease.client, 100, 0), 2)
+    assert any(isinstance(a, do.Accumulate) for a in server.handle(on.Measured(lease.id, {"finite": 1.0}), 3))
+
+
+@pytest.mark.xfail(strict=True, reason="_answer_again does not know whose lease it was")
+def test_a_stranger_is_not_acknowledged_for_an_update_that_another_sent():
+    server = started("fedbuff", journaled=True)
+    lease = next(iter(server.view.leases.values()))
+    server.handle(on.Arrived(lease.id, lease.client, 100, 10), 1)
+    server.handle(on.Durable(9), 2)
+    actions = server.handle(on.Arrived(lease.id, (lease.client + 1) % CLIENTS, 100, 10), 3)
+    assert not any(isinstance(a, do.Accept) for a in actions)
+
+
+@pytest.mark.xfail(strict=True, reason="_restored takes a restore nobody asked for, and clears the flag of the open step")
+def test_a_restore_that_nobody_asked_for_is_refused():
+    server = started("fedasync")
+    lease = next(iter(server.view.leases.values()))
+    server.handle(on.Arrived(lease.id, lease.client, 100, 10), 1)
+    with pytest.raises(InvalidInput):
+        server.handle(on.Restored("a", Node("a", 1), 1), 2)
+
+
 @pytest.mark.xfail(strict=True, reason="state.finished is the reason, and an empty one says 'not finished'")
 @pytest.mark.parametrize("event", [on.Halted(""), on.TaskEnded("a", "")])
 def test_a_run_halted_without_a_reason_is_over(event):
@@ -549,7 +592,6 @@ def test_a_run_halted_without_a_reason_is_over(event):
     assert server.finished
 
 
-@pytest.mark.xfail(strict=True, reason="leases are cancelled in the order of issue, and each frees the next one")
 def test_a_waiting_lease_is_not_sent_only_to_be_cancelled():
     server = started("asyncsgd start", names=("a", "b"))
     assert any(x.issued < 0 and x.task == "a" for x in server.view.leases.values())
@@ -558,15 +600,13 @@ def test_a_waiting_lease_is_not_sent_only_to_be_cancelled():
     assert gone and not [a.lease.id for a in actions if isinstance(a, do.Assign) and a.lease.id in gone]
 
 
-@pytest.mark.xfail(strict=True, reason="_joined adds clients one by one until it meets one that does not exist")
 def test_a_refused_event_changes_nothing():
     server = serve("fedbuff", ("a",), None, (), False, 0)
-    with pytest.raises(InvalidInput, match=r"client 99 joined; this server has clients 0\.\.6"):
+    with pytest.raises(InvalidInput, match=r"this server has clients 0\.\.6"):
         server.handle(on.Joined((0, 99)), 0)
     assert not len(server.view.online)
 
 
-@pytest.mark.xfail(strict=True, reason="_stepped clears the flag before it looks at the version")
 def test_a_step_to_a_wrong_version_changes_nothing():
     server = started("fedasync")
     lease = next(iter(server.view.leases.values()))
@@ -576,7 +616,6 @@ def test_a_step_to_a_wrong_version_changes_nothing():
     assert server.view.tasks["a"].stepping
 
 
-@pytest.mark.xfail(strict=True, reason="_restored sets the epoch before it looks at the version")
 def test_a_restore_to_a_wrong_version_changes_nothing():
     server = started("fedasync")
     with pytest.raises(InvalidInput, match="version 0 after 0; versions go up by one"):
@@ -608,7 +647,6 @@ def test_a_client_cannot_hold_a_version_that_does_not_exist(version):
     assert server.view.tasks["a"].held[0] == -1
 
 
-@pytest.mark.xfail(strict=True, reason="_close sends the waiting lease before the step that the update triggers")
 def test_a_waiting_lease_gets_the_model_that_its_clients_update_made():
     """attach="start" with refill_first=False: the newest node at that moment is the one after the step."""
     server = started("asyncsgd start")
@@ -652,7 +690,6 @@ def test_a_time_limit_is_finite():
         started("fedbuff", until=Until(time=float("inf")))
 
 
-@pytest.mark.xfail(strict=True, reason="Windows offers all idle clients to each task, and the first takes them all")
 def test_windows_share_an_idle_fleet_between_tasks():
     server = started("fedfix", names=("a", "b"))
     assert sorted(t.open for t in server.view.tasks.values()) == [3, 4]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hocket.cli.table import show
+from hocket.errors import InvalidInput
 from hocket.experiment import Experiment, edits, folder, load
 from hocket.progress import Progress
 
@@ -19,8 +20,8 @@ def simulate(file: Path, changes: Sequence[str], seeds: str | None, out: Path | 
     each = [None] if seeds is None else list(edits.seeds(seeds))
     places = [where if seed is None else where / f"seed-{seed}" for seed in each]
     first = _load(file, changes, each[0])
-    if seeds is not None:
-        folder.vacant(where)
+    if seeds is not None and (where / "summary.json").exists():
+        raise InvalidInput(f"{where} holds a single run; choose another directory for --seeds with --out")
     for place in places if not resume else ():
         folder.vacant(place)
     if out is None:

@@ -17,7 +17,6 @@ INTERRUPTED = 130
 app = typer.Typer(
     help="Federated learning for fleets that are slow, uneven and only sometimes there.",
     add_completion=False,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -79,7 +78,7 @@ def simulate(
         str | None, typer.Option(metavar="A:B", help="One run per seed from A to B-1, each in DIR/seed-N.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run directory [default: runs/ and the file's name].")
+        Path | None, typer.Option(metavar="DIR", help="Run directory (runs/ and the file's name if not given).")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
 ) -> None:

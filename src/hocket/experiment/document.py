@@ -21,7 +21,7 @@ otherwise. Number of clients: the fleet's or the tasks', whichever is given (100
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tomli_w
 from msgspec import Struct, structs
@@ -33,11 +33,9 @@ from hocket.experiment.call import plain
 from hocket.experiment.strict import blaming, convert, unknown
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
+from hocket.simulation.run import Report, Run, prepare
 from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
-
-if TYPE_CHECKING:
-    from hocket.simulation.run import Report, Run
 
 CLIENTS = 100
 FILE = "experiment.toml"
@@ -85,7 +83,7 @@ class Experiment(Struct, frozen=True, eq=False):
         """The same experiment under another name; a name is what reports call it."""
         return structs.replace(self, name=name, table={**self.table, "name": name})
 
-    def run(self, out: str | Path | None = None, resume: bool = False, report: "Report | None" = None) -> "Run":
+    def run(self, out: str | Path | None = None, resume: bool = False, report: Report | None = None) -> Run:
         """Simulate; see :func:`hocket.experiment.folder.run`."""
         from hocket.experiment import folder  # knows this module
 
@@ -135,7 +133,8 @@ def parse(
     for key, n in counts.items():
         if n is not None and n < 1:
             raise InvalidInput(f"{key} = {n}: must be 1 or more")
-    clients = next((n for n in counts.values() if n is not None), CLIENTS)
+    lists = [len(v) for p in parsed.values() if isinstance(v := getattr(p, "samples", None), tuple)]
+    clients = next((n for n in [*counts.values(), *lists] if n is not None), CLIENTS)
     fleet, fleet_resolved, files = fleet_table.make(fleet_read, clients, document.seed, folder)
     for key, n in counts.items():
         if n is not None and n != len(fleet):
@@ -148,29 +147,24 @@ def parse(
         for key, (at, _) in tables.items()
     }
     each = {task.name: (task, table) for task, table in made.values()}
+    tasks = tuple(task for task, _ in each.values())
+    if stray := set(strategy.tasks) - set(each):
+        raise unknown(f"strategy.tasks.{min(stray)}", each, "no such task")
     with blaming(document.strategy, "strategy"):
-        full, _ = resolve(named([task for task, _ in each.values()]), strategy)
-    _check_metrics(document, [task for task, _ in each.values()])
+        full, _ = resolve(named(tasks), strategy)
+    until, evaluation, seed = document.until, document.evaluation, document.seed
+    prepare(tasks, fleet, strategy, until, seed=seed, evaluation=evaluation)  # what cannot be run is refused here
+    _check_metrics(document, tasks)
     resolved = {
         "name": document.name or name,
-        "seed": document.seed,
+        "seed": seed,
         "tasks": {n: table for n, (_, table) in each.items()},
         "fleet": fleet_resolved,
         "strategy": plain(full),
-        "until": plain(document.until),
-        "evaluation": plain(document.evaluation),
+        "until": plain(until),
+        "evaluation": plain(evaluation),
     }
-    return Experiment(
-        resolved["name"],
-        tuple(task for task, _ in each.values()),
-        fleet,
-        strategy,
-        document.until,
-        document.evaluation,
-        document.seed,
-        resolved,
-        files,
-    )
+    return Experiment(resolved["name"], tasks, fleet, strategy, until, evaluation, seed, resolved, files)
 
 
 def _tasks(document: Document) -> dict[str, tuple[str, dict[str, Any]]]:

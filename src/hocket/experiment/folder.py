@@ -15,7 +15,7 @@ from hocket.experiment.document import FILE, Experiment
 from hocket.files import replace
 from hocket.report import RunView, write_page
 from hocket.simulation import checkpoint
-from hocket.simulation.run import Report, Run, prepare, simulate
+from hocket.simulation.run import Report, Run, simulate
 
 PAGE = "report.html"
 
@@ -31,7 +31,6 @@ def run(
     folder = None if out is None else Path(out)
     e = experiment
     if folder is not None:
-        prepare(e.tasks, e.fleet, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation)  # refuses before we write
         _begin(e, folder, resume)
     done = simulate(
         e.tasks, e.fleet, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation,

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from math import isfinite, isinf
+from math import inf, isfinite
 from typing import Any
 
 import msgspec
@@ -18,6 +18,15 @@ from hocket.errors import InvalidInput
 
 MAY_BE_INFINITE = ("down", "up")  # an instantaneous link
 LARGEST = 1 << 53
+_SECONDS = (1e-9, 1e9, "seconds")  # the clock counts nanoseconds; 31 years
+_RATE = (1e-3, 1e18, "bytes per second")
+MAGNITUDES = {
+    **dict.fromkeys(("latency", "deadline", "timeout", "window", "time", "period"), _SECONDS),
+    **dict.fromkeys(("down", "up", "egress"), _RATE),
+    "compute": (1e-12, 1e6, "seconds per sample"),
+    "augmentation": (1e-6, 1e6, "training per inference"),
+}
+"""By last key: sizes of a number, apart from 0, that are no slip and that the clock can add up."""
 _WORDS = {
     "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list",
     "object": "a table", "null": "left out", "datetime": "a date",
@@ -59,7 +68,7 @@ def unknown(key: str, allowed: Iterable[str], what: str = "unknown key") -> Inva
     said = re.sub(r"^.* = |^.*\.", "", key).strip("'")
     near = difflib.get_close_matches(said, names, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
-    return InvalidInput(f"{key}: {what}; {guess}allowed: {', '.join(names)}")
+    return InvalidInput(f"{key}: {what}; {guess}allowed: {', '.join(names) or 'none'}")
 
 
 @contextmanager
@@ -74,23 +83,20 @@ def blaming(table: object, at: str) -> Iterator[None]:
 def blame(error: InvalidInput, table: object, at: str) -> InvalidInput:
     """The same sentence, beginning with the dotted key of the entry of ``table`` that it names first."""
     text = str(error).replace("\n", " ")
-    keys = [k for k in table if k not in ("kind", "use")] if isinstance(table, Mapping) else []
+    keys = [re.escape(k) for k in table if k not in ("kind", "use")] if isinstance(table, Mapping) else []
     for pattern in (r"(?<!\w){}(?=\s*=|\s+is\b|\s+are\b|:)", r"(?<!\w){}(?!\w)"):
-        places = [(m.start(), k) for k in keys if (m := re.search(pattern.format(re.escape(k)), text))]
+        places = [(m.start(), k) for k in keys if (m := re.search(pattern.format(k.replace("_", "[_.]")), text))]
         if places:
             key = min(places)[1]
-            rest = re.sub(rf"^(\w+: )?(\w+\.)?{re.escape(key)}(?=\s*=|\s+is\b)", "", text)
+            rest = re.sub(rf"^(\w+: )?(\w+\.)?{key}(?=\s*=|\s+is\b)", "", text)
             return InvalidInput(f"{dotted(at, key)}{rest if rest != text else ': ' + text}")
     return InvalidInput(text if re.match(rf"{re.escape(at)}\b", text) else f"{at}: {text}")
 
 
 def _look(value: object, kind: inspect.Type, at: str) -> None:
     options = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
-    if isinstance(value, float) and not isfinite(value):
-        if not (isinf(value) and value > 0 and at.rpartition(".")[2] in MAY_BE_INFINITE):
-            raise InvalidInput(f"{at} = {value}: must be a finite number")
-    elif isinstance(value, int) and abs(value) > LARGEST:
-        raise InvalidInput(f"{at} = {value}: must be at most 2**53 = {LARGEST}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        _check_number(value, at)
     elif isinstance(value, dict):
         structs = [t for t in options if isinstance(t, inspect.StructType)]
         if structs:
@@ -110,6 +116,19 @@ def _look(value: object, kind: inspect.Type, at: str) -> None:
             raise unknown(f"{at} = {value!r}", words, "no such choice")
 
 
+def _check_number(value: float, at: str) -> None:
+    name = re.sub(r"^.*\.|\[\d+\]$", "", at)
+    if not isfinite(value):
+        if not (value == inf and name in MAY_BE_INFINITE):
+            raise InvalidInput(f"{at} = {value}: must be a finite number")
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise InvalidInput(f"{at} = {value}: must be at most 2**53 = {LARGEST}")
+    elif value and name in MAGNITUDES:
+        low, high, unit = MAGNITUDES[name]
+        if not low <= abs(value) <= high:
+            raise InvalidInput(f"{at} = {value}: must be from {low:g} to {high:g} {unit}")
+
+
 def _chosen(value: dict[str, Any], structs: list[inspect.StructType], at: str) -> inspect.StructType:
     tag = structs[0].tag_field
     if tag is None:
@@ -117,9 +136,10 @@ def _chosen(value: dict[str, Any], structs: list[inspect.StructType], at: str) -
     tags = {str(s.tag): s for s in structs}
     if tag not in value:
         raise InvalidInput(f"{dotted(at, tag)}: missing; give one of {', '.join(tags)}")
-    if value[tag] not in tags:
-        raise unknown(f"{dotted(at, tag)} = {value[tag]!r}", tags, "no such choice")
-    return tags[value[tag]]
+    chosen = value[tag]
+    if not isinstance(chosen, str) or chosen not in tags:
+        raise unknown(f"{dotted(at, tag)} = {shown(chosen)}", tags, "no such choice")
+    return tags[chosen]
 
 
 def _look_into(value: dict[str, Any], struct: inspect.StructType, at: str) -> None:

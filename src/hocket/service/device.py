@@ -50,6 +50,8 @@ class Device:
         schema = self._tasks[node.task].schema
 
         def work() -> Vector:
+            if not data:
+                raise InvalidInput(f"{node} is gone; a newer one has been published")
             for edge, each in zip(edges, data, strict=True):
                 if edge.source is not None:
                     raise InvalidInput(f"edge to {node} starts from {edge.source}; a device decodes full models only")

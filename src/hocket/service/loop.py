@@ -7,10 +7,8 @@ happen in other threads; what comes of them is looked at when its time has come.
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-from msgspec import Struct
 
 from hocket import actions as do
 from hocket import events as on
@@ -21,9 +19,10 @@ from hocket.events import Event
 from hocket.keyed import key, mix
 from hocket.learning.learner import Trained
 from hocket.learning.task import Task
-from hocket.lease import Lease, Node
+from hocket.lease import Node
 from hocket.schema import Vector
 from hocket.server import Server
+from hocket.service.activity import Activity, Open
 from hocket.service.clock import Clock, Inbox, Station
 from hocket.service.device import Device, Update
 from hocket.service.journal import Journal
@@ -34,35 +33,6 @@ from hocket.simulation.log import EventLog
 from hocket.until import Evaluation
 
 FAILURES = 100  # in a row, and ten per client, after which a run is given up
-
-
-class Open(Struct):
-    """A lease that is neither accepted nor released, and the bytes sent for it."""
-
-    lease: Lease
-    down: int = 0
-    up: int = 0
-
-
-class Activity(Struct, eq=False):
-    """Work under way for a lease, or for an offer under ``~client``; ``then`` takes its result.
-
-    ``end`` is None where the work ends when it is done; times in ns, ``size`` in bytes.
-    """
-
-    name: int
-    client: int
-    station: Station
-    size: int
-    begin: int
-    end: int | None
-    future: Future[Any]
-    then: Callable[[Any], None]
-
-    def sent(self, now: int) -> int:
-        """Bytes of a transfer that have been sent by now; they go all at once where no end is known."""
-        length = 0 if self.end is None else self.end - self.begin
-        return self.size if length <= 0 else self.size * (now - self.begin) // length
 
 
 class Loop:
@@ -232,12 +202,11 @@ class Loop:
 
     def _fetch(self, a: do.Fetch) -> None:
         edges = self.book.path(a.have, a.node)
-        device, client = self._devices[a.client], self._devices[a.client].client
+        device = self._devices[a.client]
         try:
             data = [self.book.read(edge) for edge in edges]
-        except KeyError:  # nobody works from it any more
-            self._do(client.handle(on.Lost(a.client, f"{a.node} is gone"), self.now))
-            return
+        except KeyError:  # an offer that was taken up too late
+            data = []
         for edge in edges:
             self.ledger.open_edge(edge)
         size = sum(map(len, data))
@@ -249,7 +218,7 @@ class Loop:
         def then(value: Vector) -> None:
             self._count("download", a.lease, size)
             device.nodes[a.node] = value
-            self._do(client.handle(done, self.now))
+            self._do(device.client.handle(done, self.now))
 
         self._begin(name, a.client, "download", k, size, device.receiving(a.node, edges, data), then)
 
