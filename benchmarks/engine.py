@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import hocket as hk
-from hocket.simulation.log import SEGMENT
+from hocket.record.log import SEGMENT
 from hocket.simulation.run import SLICE, Simulation, prepare
 
 SIZES = (10_000, 100_000, 1_000_000)

@@ -101,9 +101,22 @@ class Book:
         v = lease.version
         readers[v] = readers.get(v, 0) + 1
 
+    def hold(self, node: Node) -> bool:
+        """Keep a node that is offered ahead of any lease; False if it is gone already."""
+        shelf = self.shelves[node.task]
+        v = node.version
+        if v != shelf.node.version and v not in shelf.readers:
+            return False
+        shelf.readers[v] = shelf.readers.get(v, 0) + 1
+        return True
+
+    def let_go(self, node: Node) -> None:
+        """A node offered ahead has been fetched, or will not be."""
+        self._close(self.shelves[node.task], node.version)
+
     def release(self, lease: Lease) -> None:
         """Forget a lease that will never be accumulated."""
-        self._close(self.shelves[lease.task], lease)
+        self._close(self.shelves[lease.task], lease.version)
 
     def discard(self, lease_id: int, task: str) -> None:
         """Take an accepted update out of line; nothing happens if it is not in line."""
@@ -111,11 +124,10 @@ class Book:
         for at, (waiting, _) in enumerate(shelf.pending):
             if waiting.id == lease_id:
                 del shelf.pending[at]
-                self._close(shelf, waiting)
+                self._close(shelf, waiting.version)
                 return
 
-    def _close(self, shelf: Shelf, lease: Lease) -> None:
-        v = lease.version
+    def _close(self, shelf: Shelf, v: int) -> None:
         left = shelf.readers[v] - 1
         if left:
             shelf.readers[v] = left
@@ -138,7 +150,7 @@ class Book:
     def read(self, edge: Edge) -> bytes:
         """The bytes of an edge; ``len`` of them is ``edge.size`` where the edge is exact."""
         shelf = self.shelves[edge.target.task]
-        value = shelf.values[edge.target.version]
+        value = shelf.values.get(edge.target.version)
         return self._parts[edge.target.task].downlink.open(shelf.downlink, edge, value, shelf.schema)
 
     def upload_size(self, task: str) -> tuple[int, bool]:
@@ -185,7 +197,7 @@ class Book:
                     "learning rate or bound the updates with guard.NormBound"
                 )
         for lease, _ in pending:
-            self._close(shelf, lease)
+            self._close(shelf, lease.version)
         previous = shelf.node
         self._commit(task, before, after)
         size = sum(edge.size for edge in self.path(previous, shelf.node))

@@ -44,29 +44,43 @@ class Client:
 
     def _assigned(self, e: on.Assigned) -> list[Any]:
         self.downloads = waiting = (*self.downloads, e.lease)
-        if len(waiting) == 1 or self.overlap:
+        if self.overlap:
             return self._fetch(e.lease)
-        return []
+        return self._next_download() if len(waiting) == 1 else []
+
+    def _holds(self, node: Node) -> bool:
+        have = self.holds[node.task][self.id]
+        return have is node or (have is not None and have.version == node.version and bool(have == node))
 
     def _fetch(self, lease: Lease) -> list[Any]:
+        """Fetch side by side with other transfers."""
         node = lease.node
         assert node is not None, "a lease is sent with its node"
-        have = self.holds[node.task][self.id]
-        if have is node or (have is not None and have.version == node.version and have == node):
+        if self._holds(node):
             return self._received(lease)
-        if self.offer is not None and not self.overlap:
-            return []
-        return [do.Fetch(lease.id, self.id, node, have)]
+        if self.offer == node:
+            return []  # on its way already
+        return [do.Fetch(lease.id, self.id, node, self.holds[node.task][self.id])]
+
+    def _next_download(self) -> list[Any]:
+        """Go on with the queue: what is held already is received at once."""
+        out: list[Any] = []
+        while self.downloads:
+            lease = self.downloads[0]
+            node = lease.node
+            assert node is not None, "a lease is sent with its node"
+            if self._holds(node):
+                out += self._received(lease)
+                continue
+            if self.offer is None:
+                out.append(do.Fetch(lease.id, self.id, node, self.holds[node.task][self.id]))
+            return out
+        return out + self._prefetch() if self.wanted else out
 
     def _received(self, lease: Lease) -> list[Any]:
-        self.downloads = left = _without(self.downloads, lease)
+        self.downloads = _without(self.downloads, lease)
         self.ready = ready = (*self.ready, lease)
-        out = self._fetch(left[0]) if left and not self.overlap else []
-        if self.wanted and not left:
-            out += self._prefetch()
-        if ready[0] is lease:
-            out += (on.Started(lease.id, self.id), do.Train(lease))
-        return out
+        return [on.Started(lease.id, self.id), do.Train(lease)] if ready[0] is lease else []
 
     def _fetched(self, e: on.Fetched) -> list[Any]:
         held = self.holds[e.node.task]
@@ -74,13 +88,20 @@ class Client:
         if have is None or e.node.version >= have.version:  # transfers side by side may end out of order
             held[self.id] = e.node
         if e.lease < 0:
-            self.offer = None
-            more = self._fetch(self.downloads[0]) if self.downloads and not self.overlap else []
-            return [e, *more, *self._prefetch()]
-        for lease in self.downloads:
+            return [e, *self._offer_over(e.node)] if self.offer == e.node else [e]
+        for lease in self.downloads if self.overlap else self.downloads[:1]:
             if lease.id == e.lease:
-                return [e, *self._received(lease)]
+                out = [e, *self._received(lease)]
+                return out if self.overlap else out + self._next_download()
         return [e]
+
+    def _offer_over(self, node: Node) -> list[Any]:
+        """Go on with the downloads that queued behind an offer, or waited for its node."""
+        self.offer = None
+        if not self.overlap:
+            return self._next_download() or self._prefetch()
+        out = [a for lease in self.downloads if lease.node == node for a in self._fetch(lease)]
+        return out + self._prefetch()
 
     def _trained(self, e: on.Trained) -> list[Any]:
         if not self.ready or self.ready[0].id != e.lease:
@@ -111,15 +132,17 @@ class Client:
     def _prefetch(self) -> list[Any]:
         """Begin the next wanted fetch if nothing more urgent is under way."""
         while self.wanted and self.offer is None and (self.overlap or not self.downloads):
-            node, *rest = self.wanted
-            self.wanted = tuple(rest)
+            node, self.wanted = self.wanted[0], self.wanted[1:]
             have = self.holds[node.task][self.id]
-            if have is None or have.version < node.version:
+            coming = any(lease.node == node for lease in self.downloads)
+            if not coming and (have is None or have.version < node.version):
                 self.offer = node
                 return [do.Fetch(-1, self.id, node, have)]
         return []
 
     def _cancelled(self, e: on.Cancelled) -> list[Any]:
+        if e.lease < 0:
+            return [] if self.offer is None else [do.Abort(-1, self.id), *self._offer_over(self.offer)]
         for name in ("downloads", "ready", "uploads"):
             queue: tuple[Lease, ...] = getattr(self, name)
             for at, lease in enumerate(queue):
@@ -132,9 +155,9 @@ class Client:
     def _resume(self, name: str, left: tuple[Lease, ...]) -> list[Any]:
         if name == "ready":
             return self._start(left)
-        if not left or self.overlap:
-            return []
-        return self._fetch(left[0]) if name == "downloads" else [do.Upload(left[0])]
+        if name == "downloads":
+            return self._prefetch() if self.overlap else self._next_download()
+        return [do.Upload(left[0])] if left and not self.overlap else []
 
     def _lost(self, e: on.Lost) -> list[Any]:
         out: list[Any] = []

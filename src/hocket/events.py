@@ -224,7 +224,7 @@ class Uploaded(Event, frozen=True, gc=False, array_like=True, tag=True):
 
 
 class Cancelled(Event, frozen=True, gc=False, array_like=True, tag=True):
-    """The device is to forget a lease."""
+    """The device is to forget a lease (-1: the fetch ahead of any lease)."""
 
     lease: int
     client: int

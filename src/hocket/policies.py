@@ -245,7 +245,7 @@ class Optimizer(Protocol):
 
 
 class Downlink(Protocol):
-    """Which nodes and edges exist?"""
+    """Which nodes and edges exist? ``apply`` is the device's half, everything else the server's."""
 
     def init(self, schema: Schema) -> State: ...
 
@@ -257,4 +257,8 @@ class Downlink(Protocol):
     def path(self, state: State, have: Node | None, want: Node, schema: Schema) -> tuple[Edge, ...]:
         """Edges from what a client holds (None: nothing) to the node it needs; empty if it has it."""
 
-    def open(self, state: State, edge: Edge, value: Vector, schema: Schema) -> bytes: ...
+    def open(self, state: State, edge: Edge, value: Vector | None, schema: Schema) -> bytes:
+        """The bytes of an edge; ``value`` is that of its target, if it is still kept."""
+
+    def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
+        """On the device: the target's value from what is held (None: nothing) and the bytes of an edge."""

@@ -72,6 +72,7 @@ CASES = {  # override: how the line begins
     "strategy.tasks={mnist={optimizer={kind='adam'}}}": "strategy.tasks.mnist: no such task; allowed: digits",
     "fleet.clients=30": "task.clients = 20: the fleet has 30 devices;",
     "fleet.dropout=0.1": "fleet.dropout = 0.1: a silent device is only noticed by a timeout",
+    "task.name='../mine'": "task name '../mine': must be letters, digits,",
     "tasks.a.kind=digits": "task, tasks: both are given;",
     SIZED: "until: task 'sized' is size-only and has no metrics;",
     # the option itself

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hocket import InvalidInput, demo
+from hocket.experiment import load
 
 
 def small(out: Path, seed: int = 0) -> list:
@@ -41,6 +42,12 @@ def test_the_demo_does_not_write_over_a_run_of_yours(tmp_path):
     demo.experiments(clients=50, target=0.3)[1].run(tmp_path)
     with pytest.raises(InvalidInput, match="holds a run that is not the demo's"):
         small(tmp_path)
+
+
+def test_the_demo_runs_the_examples():
+    files = Path(__file__).parents[2] / "examples"
+    for mine in demo.experiments():
+        assert load(files / f"{mine.name.lower()}.toml").resolved() == mine.resolved()
 
 
 def test_the_command(tmp_path, hocket):

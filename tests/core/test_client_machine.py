@@ -144,7 +144,9 @@ class Driver:
             set(self.assigned) - set(self.ended)
         )
         assert not c.ready or self.kind("train") == [c.ready[0].id]
-        assert not c.uploads or self.kind("upload") == [x.id for x in c.uploads][: None if self.overlap else 1]
+        assert (
+            not c.uploads or self.kind("upload") == [x.id for x in c.uploads][: None if self.overlap else 1]
+        )
         assert (c.offer is not None) == (("fetch", -1) in self.under_way)
 
 
@@ -228,7 +230,10 @@ class TestClientMachine(ClientMachine.TestCase):
 @pytest.mark.soak
 class TestClientMachineLong(ClientMachine.TestCase):
     settings = settings(
-        max_examples=10_000, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=10_000,
+        stateful_step_count=50,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
     )
 
 
@@ -255,7 +260,11 @@ def test_download_training_and_upload_of_three_leases_go_on_at_once():
     assert kinds(c.handle(on.Fetched(0, ME, Node("a", 0), 1), 0)) == ["Fetched", "Fetch", "Started", "Train"]
     assert kinds(c.handle(on.Fetched(1, ME, Node("a", 1), 1), 0)) == ["Fetched", "Fetch"]
     assert kinds(c.handle(on.Trained(0, ME), 0)) == ["Upload", "Started", "Train"]
-    assert ([x.id for x in c.downloads], [x.id for x in c.ready], [x.id for x in c.uploads]) == ([2], [1], [0])
+    assert ([x.id for x in c.downloads], [x.id for x in c.ready], [x.id for x in c.uploads]) == (
+        [2],
+        [1],
+        [0],
+    )
 
 
 def test_a_held_model_is_not_fetched_again_and_an_offer_is_fetched_once():
@@ -274,7 +283,9 @@ def test_an_offer_waits_behind_leases_on_a_link_of_one():
     assert kinds(device(overlap=True).handle(on.Offered(ME, Node("a", 2)), 0)) == ["Fetch"]
 
 
-@pytest.mark.xfail(strict=True, raises=RecursionError, reason="_received and _fetch call each other once per lease")
+@pytest.mark.xfail(
+    strict=True, raises=RecursionError, reason="_received and _fetch call each other once per lease"
+)
 def test_thousands_of_leases_may_queue_for_one_model():
     """in_flight 10,000 over four clients: all but the first of each wait for the same download."""
     c = device()
@@ -292,7 +303,9 @@ def test_an_offer_is_fetched_when_the_download_before_it_is_cancelled():
     assert kinds(c.handle(on.Cancelled(0, ME), 0)) == ["Abort", "Fetch"]
 
 
-@pytest.mark.xfail(strict=True, reason="_fetched of an offer starts the head's download whether or not it runs")
+@pytest.mark.xfail(
+    strict=True, reason="_fetched of an offer starts the head's download whether or not it runs"
+)
 def test_a_late_offer_does_not_start_a_download_twice():
     c = device()
     c.handle(on.Offered(ME, Node("a", 1)), 0)

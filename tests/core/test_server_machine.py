@@ -267,7 +267,12 @@ LOCAL = LocalSGD(lr=0.1, batch_size=10)
 
 
 def serve(
-    method: str, names: tuple[str, ...], until: Until | None, measure: tuple[str, ...], journaled: bool, seed: int
+    method: str,
+    names: tuple[str, ...],
+    until: Until | None,
+    measure: tuple[str, ...],
+    journaled: bool,
+    seed: int,
 ) -> Server:
     return Server(
         fill(METHODS[method], names),
@@ -403,7 +408,11 @@ class ServerMachine(RuleBasedStateMachine):
         if how != "open" and kind != "arrived":
             assert self.referee.held == before, "somebody else's word closed a lease"
 
-    @rule(at=indices, which=st.sampled_from(("decoding", "decoding", "open", "unknown")), facts=st.sampled_from(FACTS))
+    @rule(
+        at=indices,
+        which=st.sampled_from(("decoding", "decoding", "open", "unknown")),
+        facts=st.sampled_from(FACTS),
+    )
     def measured(self, at, which, facts):
         pool = sorted({"decoding": self.referee.decoding, "open": self.referee.held}.get(which, ()))
         lease = pool[at % len(pool)] if pool else at - 1
@@ -429,7 +438,9 @@ class ServerMachine(RuleBasedStateMachine):
     def evaluated(self, at, accuracy):
         task = self.task(at)
         self.send(
-            on.Evaluated(task, self.referee.version[task], "published", "test", {"accuracy": accuracy, "loss": 1.0})
+            on.Evaluated(
+                task, self.referee.version[task], "published", "test", {"accuracy": accuracy, "loss": 1.0}
+            )
         )
         if self.server.view.tasks[task].status == "ended":
             self.referee.status[task] = "ended"
@@ -514,7 +525,9 @@ class TestServerMachine(ServerMachine.TestCase):
 
 @pytest.mark.soak
 class TestServerMachineLong(ServerMachine.TestCase):
-    settings = settings(max_examples=10_000, stateful_step_count=50, deadline=None, suppress_health_check=SLOW)
+    settings = settings(
+        max_examples=10_000, stateful_step_count=50, deadline=None, suppress_health_check=SLOW
+    )
 
 
 # --- what the machine overlooks --------------------------------------------------------------------------
@@ -533,7 +546,9 @@ def test_no_work_is_given_out_after_the_end():
     waiting = next(x for x in server.view.leases.values() if x.issued < 0)
     working = next(x for x in server.view.leases.values() if x.client == waiting.client)
     server.handle(on.Halted("operator"), 1)
-    assert not any(isinstance(a, do.Assign) for a in server.handle(on.Failed(working.id, working.client, "x"), 2))
+    assert not any(
+        isinstance(a, do.Assign) for a in server.handle(on.Failed(working.id, working.client, "x"), 2)
+    )
 
 
 def test_an_update_that_arrives_after_the_end_is_refused():
@@ -575,7 +590,9 @@ def test_a_stranger_is_not_acknowledged_for_an_update_that_another_sent():
     assert not any(isinstance(a, do.Accept) for a in actions)
 
 
-@pytest.mark.xfail(strict=True, reason="_restored takes a restore nobody asked for, and clears the flag of the open step")
+@pytest.mark.xfail(
+    strict=True, reason="_restored takes what nobody asked for, and clears the flag of the open step"
+)
 def test_a_restore_that_nobody_asked_for_is_refused():
     server = started("fedasync")
     lease = next(iter(server.view.leases.values()))
@@ -623,7 +640,9 @@ def test_a_restore_to_a_wrong_version_changes_nothing():
     assert server.view.tasks["a"].epoch == 0
 
 
-@pytest.mark.xfail(strict=True, reason="Stepped.node.task is never compared with Stepped.task", raises=pytest.fail.Exception)
+@pytest.mark.xfail(
+    strict=True, reason="Stepped.node.task is never compared with Stepped.task", raises=pytest.fail.Exception
+)
 def test_a_step_of_one_task_cannot_publish_a_node_of_another():
     server = started("fedasync", names=("a", "b"))
     lease = next(x for x in server.view.leases.values() if x.task == "a")
@@ -670,7 +689,9 @@ def test_a_waiting_lease_gets_the_model_that_its_clients_update_made():
         ("cohort", lambda: started_with(Rounds("5"))),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="non-finite, too small or non-integer settings are not refused when built")
+@pytest.mark.xfail(
+    strict=True, reason="non-finite, too small or non-integer settings are not refused when built"
+)
 def test_settings_that_cannot_work_are_refused_by_name(field, build):
     with pytest.raises(InvalidInput, match=field):
         build()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hocket.simulation.log import read_log
+from hocket.record.log import read_log
 
 CHILD = """
 import os, signal, sys, threading

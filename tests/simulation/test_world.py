@@ -13,7 +13,7 @@ from hocket import events as on
 from hocket.errors import InvalidInput, Stalled
 from hocket.lease import Cover
 from hocket.policies import Pick
-from hocket.simulation.log import KINDS
+from hocket.record.log import KINDS
 from hocket.simulation.run import prepare
 
 SIZED = hk.Task.sized(parameters=2500, clients=30, samples=10)  # 10,016 bytes either way

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from hocket.codec.float32 import Float32
+from hocket.errors import InvalidInput
 from hocket.lease import Edge, Node
 from hocket.schema import Schema, Vector
 from hocket.strategy import policy
@@ -36,5 +37,10 @@ class Full(Struct, frozen=True, tag="full", tag_field="kind", forbid_unknown_fie
             state.path = (Edge(want, None, state.nbytes),)
         return state.path
 
-    def open(self, state: Newest, edge: Edge, value: Vector, schema: Schema) -> bytes:
+    def open(self, state: Newest, edge: Edge, value: Vector | None, schema: Schema) -> bytes:
+        if value is None:
+            raise InvalidInput(f"{edge.target} is gone; a newer one has been published")
         return _CODEC.encode(value, schema, 0)
+
+    def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
+        return _CODEC.decode(data, schema)

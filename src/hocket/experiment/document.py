@@ -18,6 +18,7 @@ every = 1
 otherwise. Number of clients: the fleet's or the tasks', whichever is given (100 if neither is).
 """
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
 
 CLIENTS = 100
+_NAME = re.compile(r"[\w-]{1,100}")
 FILE = "experiment.toml"
 """The name of the resolved experiment in a run directory."""
 
@@ -128,16 +130,10 @@ def parse(
     parsed = {at: task_table.read(table, at) for at, table in tables.values()}
     fleet_read = fleet_table.read(document.fleet)
     strategy = strategy_table.build(document.strategy)
-    counts = {f"{at}.clients": p.clients for at, p in parsed.items()}  # type: ignore[attr-defined]
-    counts["fleet.clients"] = getattr(fleet_read, "clients", None)
-    for key, n in counts.items():
-        if n is not None and n < 1:
-            raise InvalidInput(f"{key} = {n}: must be 1 or more")
-    lists = [len(v) for p in parsed.values() if isinstance(v := getattr(p, "samples", None), tuple)]
-    clients = next((n for n in [*counts.values(), *lists] if n is not None), CLIENTS)
+    counts, clients = _clients(parsed, fleet_read)
     fleet, fleet_resolved, files = fleet_table.make(fleet_read, clients, document.seed, folder)
     for key, n in counts.items():
-        if n is not None and n != len(fleet):
+        if n != len(fleet):
             raise InvalidInput(
                 f"{key} = {n}: the fleet has {len(fleet)} devices; each task has a client per device, so make them "
                 "equal or leave this out"
@@ -148,6 +144,8 @@ def parse(
     }
     each = {task.name: (task, table) for task, table in made.values()}
     tasks = tuple(task for task, _ in each.values())
+    if bad := [n for n in each if not _NAME.fullmatch(n)]:
+        raise InvalidInput(f"task name {bad[0]!r}: must be letters, digits, - and _, since files are named after it")
     if stray := set(strategy.tasks) - set(each):
         raise unknown(f"strategy.tasks.{min(stray)}", each, "no such task")
     with blaming(document.strategy, "strategy"):
@@ -175,7 +173,21 @@ def _tasks(document: Document) -> dict[str, tuple[str, dict[str, Any]]]:
         return {"task": ("task", document.task)}
     if not document.tasks:
         raise InvalidInput('task: missing; give a table such as [task] with kind = "digits"')
+    for name, table in document.tasks.items():
+        if "name" in table:
+            raise InvalidInput(f"tasks.{name}.name: the task is called {name!r} by its table; leave this out")
     return {n: (f"tasks.{n}", table) for n, table in document.tasks.items()}
+
+
+def _clients(tasks: Mapping[str, Struct], fleet: Struct) -> tuple[dict[str, int], int]:
+    """What the file says about the number of clients, by key, and the number itself."""
+    said = {f"{at}.clients": getattr(p, "clients", None) for at, p in {**tasks, "fleet": fleet}.items()}
+    counts = {key: n for key, n in said.items() if n is not None}
+    for key, n in counts.items():
+        if n < 1:
+            raise InvalidInput(f"{key} = {n}: must be 1 or more")
+    lists = [len(v) for p in tasks.values() if isinstance(v := getattr(p, "samples", None), tuple)]
+    return counts, next(iter([*counts.values(), *lists]), CLIENTS)
 
 
 def _check_metrics(document: Document, tasks: Iterable[Task]) -> None:

@@ -47,15 +47,17 @@ class Device:
 
     def receiving(self, node: Node, edges: Sequence[Edge], data: Sequence[bytes]) -> Callable[[], Vector]:
         """Decode what was fetched into the value of a node."""
-        schema = self._tasks[node.task].schema
+        schema, downlink = self._tasks[node.task].schema, self._parts[node.task].downlink
+        held = self.client.holds[node.task][self.client.id]
+        before = None if held is None else self.nodes.get(held)
 
         def work() -> Vector:
             if not data:
                 raise InvalidInput(f"{node} is gone; a newer one has been published")
+            value = before
             for edge, each in zip(edges, data, strict=True):
-                if edge.source is not None:
-                    raise InvalidInput(f"edge to {node} starts from {edge.source}; a device decodes full models only")
-                value = _CODEC.decode(each, schema)
+                value = downlink.apply(value, edge, each, schema)
+            assert value is not None, "a path has edges"
             return value
 
         return work

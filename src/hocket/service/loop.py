@@ -20,6 +20,9 @@ from hocket.keyed import key, mix
 from hocket.learning.learner import Trained
 from hocket.learning.task import Task
 from hocket.lease import Node
+from hocket.record.curve import Curve
+from hocket.record.ledger import Ledger
+from hocket.record.log import EventLog
 from hocket.schema import Vector
 from hocket.server import Server
 from hocket.service.activity import Activity, Open
@@ -27,9 +30,6 @@ from hocket.service.clock import Clock, Inbox, Station
 from hocket.service.device import Device, Update
 from hocket.service.journal import Journal
 from hocket.service.received import Received, decoding
-from hocket.simulation.curve import Curve
-from hocket.simulation.ledger import Ledger
-from hocket.simulation.log import EventLog
 from hocket.until import Evaluation
 
 FAILURES = 100  # in a row, and ten per client, after which a run is given up
@@ -59,7 +59,8 @@ class Loop:
         self.now = 0
         self._tasks, self._clock, self._pool, self._evaluation = tasks, clock, pool, evaluation
         self._parts = server.strategy.tasks
-        self._offer_key = key(seed, "offer")
+        self._offer_keys = {t: key(seed, "offer", t) for t in tasks}
+        self._held: dict[int, Node] = {}
         n = server.state.clients
         holds: dict[str, list[Node | None]] = {t: [None] * n for t in tasks}
         self._devices = [Device(Client(c, holds, overlap), tasks, self._parts) for c in range(n)]
@@ -173,7 +174,7 @@ class Loop:
                 f"{reason}; repair the learner or its data"
             )
         if a.name < 0:
-            self._do(client.handle(on.Lost(a.client, reason), self.now))
+            self._do(client.handle(on.Cancelled(-1, a.client), self.now))
             return
         self._do(client.handle(on.Cancelled(a.name, a.client), self.now))
         self.tell(on.Failed(a.name, a.client, reason))
@@ -184,6 +185,8 @@ class Loop:
         if work is None:
             return
         work.future.cancel()
+        if a.lease < 0:
+            self.book.let_go(self._held.pop(a.client))
         self._count(work.station, a.lease, work.sent(self.now))
 
     def _count(self, station: Station, lease: int, size: int) -> None:
@@ -201,22 +204,26 @@ class Loop:
     # --- what devices do ---------------------------------------------------------------------------------
 
     def _fetch(self, a: do.Fetch) -> None:
-        edges = self.book.path(a.have, a.node)
         device = self._devices[a.client]
-        try:
-            data = [self.book.read(edge) for edge in edges]
-        except KeyError:  # an offer that was taken up too late
-            data = []
+        if a.lease < 0 and not self.book.hold(a.node):
+            self._do(device.client.handle(on.Cancelled(-1, a.client), self.now))
+            return
+        edges = self.book.path(a.have, a.node)
+        data = [self.book.read(edge) for edge in edges]
         for edge in edges:
             self.ledger.open_edge(edge)
         size = sum(map(len, data))
-        name, k = ~a.client, mix(self._offer_key ^ (a.client << 32 | a.node.version))
+        name, k = ~a.client, mix(self._offer_keys[a.node.task] ^ (a.client << 32 | a.node.version))
         if a.lease >= 0:
             name, k = a.lease, self._open[a.lease].lease.seed
+        else:
+            self._held[a.client] = a.node
         done = on.Fetched(a.lease, a.client, a.node, size)
 
         def then(value: Vector) -> None:
             self._count("download", a.lease, size)
+            if a.lease < 0:
+                self.book.let_go(self._held.pop(a.client))
             device.nodes[a.node] = value
             self._do(device.client.handle(done, self.now))
 

@@ -17,12 +17,13 @@ from hocket.errors import InvalidInput
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.policies import Estimate
+from hocket.record.curve import Curve
+from hocket.record.summary import summarise
 from hocket.service.clock import Clock, RealClock, on_interrupt
 from hocket.service.journal import End, Journal, fingerprint, state_digest
 from hocket.service.loop import Loop
 from hocket.service.received import Received
-from hocket.service.result import LoopbackResult, summarise
-from hocket.simulation.curve import Curve
+from hocket.service.result import LoopbackResult
 from hocket.strategy import FullStrategy, Strategy
 from hocket.until import Evaluation, Until
 

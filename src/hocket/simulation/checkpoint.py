@@ -21,7 +21,7 @@ from hocket.errors import Damaged, InvalidInput
 from hocket.files import replace
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
-from hocket.simulation.curve import Curve
+from hocket.record.curve import Curve
 from hocket.simulation.engine import Engine, World
 from hocket.snapshot import digest, pack, unpack
 from hocket.strategy import FullStrategy, describe

@@ -26,9 +26,9 @@ from hocket.fleet.toggles import Toggles
 from hocket.keyed import key, mix
 from hocket.learning.task import Task
 from hocket.lease import Edge, Lease, Node
+from hocket.record.ledger import Ledger
+from hocket.record.log import EventLog
 from hocket.server import Server
-from hocket.simulation.ledger import Ledger
-from hocket.simulation.log import EventLog
 from hocket.simulation.training import LazyTraining
 
 IDLE, DOWN, TRAIN, UP = 0, 1, 2, 3
@@ -62,6 +62,7 @@ class Work(Struct, gc=False):
     """
 
     lease: Lease | None
+    node: Node | None = None
     doing: int = IDLE
     begin: int = 0
     end: int = 0
@@ -122,7 +123,7 @@ class Engine:
         self._rows = bytearray() if log is None else log.rows
         self.on_evaluated: Callable[[int, on.Evaluated], None] | None = None
         self._overlap = fleet.links == "parallel"
-        self._offer_key = key(seed, "offer")
+        self._offer_keys = {t: key(seed, "offer", t) for t in tasks}
         self._samples = {t: array("q", [task.local.samples(int(n)) for n in task.samples]) for t, task in tasks.items()}
         self._upload = {t: book.upload_size(t) for t in tasks}
         self._costs = {t: array("d", [n * tasks[t].cost for n in samples]) for t, samples in self._samples.items()}
@@ -324,6 +325,9 @@ class Engine:
 
     def _fetch(self, a: do.Fetch) -> None:
         now, c = self.now, a.client
+        if a.lease < 0 and not self.book.hold(a.node):
+            self._drop(on.Cancelled(-1, c))
+            return
         size = 0
         for edge in self.book.path(a.have, a.node):
             if edge is not self._last_edge:
@@ -335,8 +339,8 @@ class Engine:
             k = work.lease.seed  # type: ignore[union-attr]
         else:
             work = self._work[~c] = Work(None)
-            k = mix(self._offer_key ^ (c << 32 | a.node.version))
-        work.doing, work.begin, work.size = DOWN, now, size
+            k = mix(self._offer_keys[a.node.task] ^ (c << 32 | a.node.version))
+        work.doing, work.begin, work.size, work.node = DOWN, now, size, a.node
         done = on.Fetched(a.lease, c, a.node, size)
         if self.world.egress is not None:
             work.flow, work.end = self._sequence, -1
@@ -357,10 +361,12 @@ class Engine:
         work.down += e.size
         self.ledger.down += e.size
         client = self._devices[e.client]
-        self._do(client.handle(e, self.now))
         if e.lease < 0:
             self.ledger.prefetched += e.size
             del self._work[name]
+            self.book.let_go(e.node)
+        self._do(client.handle(e, self.now))
+        if e.lease < 0:
             self._rest(client)
 
     def _train(self, a: do.Train) -> None:
@@ -421,6 +427,9 @@ class Engine:
             self.ledger.down += part
             if a.lease < 0:
                 self.ledger.prefetched += part
+                del self._work[~a.client]
+                assert work.node is not None, "an offer has a node"
+                self.book.let_go(work.node)
         work.doing = IDLE
 
     def _broke(self, e: Broke) -> None:

@@ -22,11 +22,12 @@ from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.lease_table import SECOND
 from hocket.policies import Estimate
+from hocket.record.curve import Curve, Moved
+from hocket.record.log import SEGMENT, EventLog
+from hocket.record.summary import summarise
 from hocket.server import Server
 from hocket.simulation import checkpoint
-from hocket.simulation.curve import Curve, Moved
 from hocket.simulation.engine import Engine
-from hocket.simulation.log import SEGMENT, EventLog
 from hocket.simulation.training import LazyTraining
 from hocket.strategy import FullStrategy, Strategy
 from hocket.until import Evaluation, Until
@@ -193,7 +194,7 @@ def simulate(
     if folder is not None and not (resume and checkpoint.load(folder, engine, curve, sim.name)):
         checkpoint.begin(folder, resume)
     _drive(engine, curve, folder, sim.name, checkpoint_every, until, report)
-    summary = _summary(engine, curve, until, sim.strategy, seed)
+    summary = summarise(engine.server, engine.ledger, engine.totals(), curve, engine.now, until, seed)
     machine = _machine(engine, wall.perf_counter() - began)
     models = {n: engine.book.model(n) for n in sim.tasks}
     run = Run(sim.tasks, sim.strategy, summary, machine, curve, models, engine.log, folder)
@@ -298,37 +299,6 @@ def _progress(engine: Engine, curve: Curve, until: Until) -> dict[str, Any]:
         "accuracy": curve.latest("accuracy"),
         "target": until.accuracy,
         "fraction": max(done) or None,
-    }
-
-
-def _summary(engine: Engine, curve: Curve, until: Until, strategy: FullStrategy, seed: int) -> dict[str, Any]:
-    state = engine.server.state
-    seen = np.zeros(state.clients, np.bool_)
-    tasks: dict[str, Any] = {}
-    for name, t in state.tasks.items():
-        seen |= np.frombuffer(t.ordinals, np.int32) > 0
-        last = curve.last(name)
-        at = curve.target(name, until)
-        tasks[name] = {
-            **({} if last is None else last.metrics),
-            "version": t.version,
-            "updates": t.accepted,
-            "refused": t.refused,
-            "time_to_target_s": None if at is None else at.time_ns / SECOND,
-        }
-    return {
-        "format": 1,
-        "strategy": strategy.name,
-        "seed": seed,
-        "finished": state.finished,
-        "virtual_time_s": engine.now / SECOND,
-        "updates": state.updates,
-        "refused": state.refused,
-        "lost": state.lost,
-        "staleness": engine.ledger.staleness_summary(),
-        "bytes": engine.totals(),
-        "clients_seen": int(seen.sum()),
-        "tasks": tasks,
     }
 
 

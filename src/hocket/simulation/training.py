@@ -93,7 +93,7 @@ class LazyTraining:
         if lease.id not in self._done:
             self._train()
         trained, uplink = self._done[lease.id], self._uplinks[lease.task]
-        if uplink.lossless or lease.id in self._encoded:
+        if (uplink.lossless and trained.aux is None) or lease.id in self._encoded:
             return trained
         schema, memory = self._schemas[lease.task], self.memories[lease.task]
         own, delta, aux = memory.get(lease.client), trained.delta, trained.aux
