@@ -10,7 +10,7 @@ own seed, 0, is not among them):
     hocket simulate examples/fedavg.toml --seeds 10:20 --set strategy.cohort=30 --set strategy.overcommit=1.3
 
 FedAvg, asking 40 and stepping with the first 20 at server rate 1.5: 63 s. Tried: 10 of 13, 20 of 26, 30 of 39, 40 of
-40, 20 of 40, each at server rates 1, 1.5, 2 and 3; local rate 0.2. Asking 40 for 10 takes 49 s for 1.4 times the
+40, 20 of 40, each at server rates 1, 1.5, 2 and 3; local rate 0.2. Asking 40 for 10 takes 49 s for 1.7 times the
 bytes down, more than most would pay. FedBuff, stepping with every 5th update at server rate 1: 34 s. Tried: buffers of
 5, 10 and 20, the same rates, weights divided by count and by their sum.
 """

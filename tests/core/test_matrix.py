@@ -23,7 +23,7 @@ from hocket.simulation.run import Simulation, prepare
 from hocket.strategy import FullStrategy, FullTask, fill, policy, registry
 from tests.core import composition
 
-CLIENTS, UPDATES = 30, 130
+CLIENTS, UPDATES = 30, 300
 COVERING = composition.cover(composition.axes())
 
 

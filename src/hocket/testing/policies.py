@@ -397,17 +397,20 @@ class MergeConformance(Conformance):
         assert self.keeps or pack(state) == pack(self.memory(policy))
 
     def test_resumes(self) -> None:
-        """A memory that was snapshotted between two updates gives the same bits, over several steps."""
+        """A memory that is snapshotted after every update gives the same bits, over several steps."""
         policy = self.policy()
-        states = [self.memory(policy), self.memory(policy)]
-        for round_ in range(3):
-            given = contributions(round_)
-            for c in given:
-                for s in states:
-                    policy.add(s, c)
-                states[1] = unpack(pack(states[1]), type(states[1]))
-            one, other = (policy.take(s, vector("x"), weigh_by(given)) for s in states)
-            assert one.tobytes() == other.tobytes(), "a restored memory steps differently"
+
+        def steps(interrupted: bool) -> list[bytes]:
+            state, out = self.memory(policy), []
+            for round_ in range(3):
+                given = contributions(round_)
+                for c in given:
+                    policy.add(state, c)
+                    state = unpack(pack(state), type(state)) if interrupted else state
+                out.append(policy.take(state, vector("x"), weigh_by(given)).tobytes())
+            return out
+
+        assert steps(interrupted=False) == steps(interrupted=True), "a restored memory steps differently"
 
     def test_no_move_no_step(self) -> None:
         """Clients that start from the newest model and do not move it do not move the server."""
@@ -450,15 +453,18 @@ class OptimizerConformance(Conformance):
         assert y.tobytes() == vector("x").tobytes()
 
     def test_resumes(self) -> None:
-        """A memory that was snapshotted between two steps gives the same bits."""
+        """A memory that is snapshotted after every step gives the same bits."""
         policy = self.policy()
-        a, b = self.memory(policy), self.memory(policy)
-        x = y = vector("x")
-        for i in range(6):
-            step = vector("step", i).astype(np.float64)
-            b = unpack(pack(b), type(b))
-            x, y = policy.apply(a, x, step), policy.apply(b, y, step)
-            assert x.tobytes() == y.tobytes(), "a restored memory steps differently"
+
+        def models(interrupted: bool) -> list[bytes]:
+            state, x, out = self.memory(policy), vector("x"), []
+            for i in range(6):
+                x = policy.apply(state, x, vector("step", i).astype(np.float64))
+                state = unpack(pack(state), type(state)) if interrupted else state
+                out.append(x.tobytes())
+            return out
+
+        assert models(interrupted=False) == models(interrupted=True), "a restored memory steps differently"
 
 
 class DownlinkConformance(Conformance):
@@ -520,6 +526,18 @@ class DownlinkConformance(Conformance):
             if all(e.exact for e in edges):
                 assert [e.size for e in policy.path(bare, have, nodes[-1], SCHEMA)] == [e.size for e in edges]
 
+    def test_device(self) -> None:
+        """On the device, the edges of a path make the value that clients start from, bit for bit, from any node."""
+        policy = self.policy()
+        state = self.memory(policy)
+        nodes, values = self._run(policy, state, 4, arrays=True)
+        for have in (None, *nodes[:-1]):
+            held = None if have is None else values[have.version]
+            for edge in policy.path(state, have, nodes[-1], SCHEMA):
+                data = policy.open(state, edge, values[edge.target.version], SCHEMA)
+                held = policy.apply(held, edge, data, SCHEMA)
+            assert held is not None and held.tobytes() == values[nodes[-1].version].tobytes()
+
     def test_resumes(self) -> None:
         """A memory that was snapshotted between two versions finds the same paths and bytes."""
         policy = self.policy()
@@ -563,16 +581,20 @@ class UplinkConformance(Conformance):
             memory = policy.settle(memory, i, accepted=i % 2 == 0)
 
     def test_resumes(self) -> None:
-        """A memory that was snapshotted between two jobs sends the same bytes."""
+        """A memory that is snapshotted after every job sends the same bytes."""
         policy = self.policy()
-        a: Any = None
-        b: Any = None
-        for i in range(4):
-            one, a = policy.encode(a, vector("delta", i), None, SCHEMA, lease(i, ordinal=i))
-            other, b = policy.encode(b, vector("delta", i), None, SCHEMA, lease(i, ordinal=i))
-            assert one == other, "a restored memory sends something else"
-            a, b = (policy.settle(m, i, accepted=False) for m in (a, b))
-            b = unpack(pack(b), type(b))
+
+        def sent(interrupted: bool) -> list[bytes]:
+            memory: Any = None
+            out: list[bytes] = []
+            for i in range(4):
+                data, memory = policy.encode(memory, vector("delta", i), None, SCHEMA, lease(i, ordinal=i))
+                memory = policy.settle(memory, i, accepted=False)
+                memory = unpack(pack(memory), type(memory)) if interrupted else memory
+                out.append(data)
+            return out
+
+        assert sent(interrupted=False) == sent(interrupted=True), "a restored memory sends something else"
 
     def test_malformed(self) -> None:
         """Bytes that are not an update are refused with :class:`InvalidInput`."""
