@@ -22,7 +22,8 @@ from typing import Any
 
 import hocket as hk
 from hocket.record.log import SEGMENT
-from hocket.simulation.run import SLICE, Simulation, prepare
+from hocket.simulation.engine import SLICE
+from hocket.simulation.run import Simulation, prepare
 
 SIZES = (10_000, 100_000, 1_000_000)
 DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"

@@ -92,7 +92,8 @@ class Client:
         for lease in self.downloads if self.overlap else self.downloads[:1]:
             if lease.id == e.lease:
                 out = [e, *self._received(lease)]
-                return out if self.overlap else out + self._next_download()
+                more = not self.overlap and (self.downloads or self.wanted)
+                return out + self._next_download() if more else out
         return [e]
 
     def _offer_over(self, node: Node) -> list[Any]:

@@ -102,8 +102,8 @@ class Server:
         Raises:
             InvalidInput: an event that does not exist or names something that does not; nothing has changed.
         """
-        out: list[do.Action] = []
         table = self._table
+        out: list[do.Action] = []
         self._out = table.out = out
         self._now = table.now = now
         self._dirty = False
@@ -113,8 +113,9 @@ class Server:
             raise InvalidInput(f"server: no event {type(event).__name__}; see hocket.events") from None
         apply(event)
         self.state.events += 1
-        for policy, memory in observers:
-            self._ask(policy.observe(memory, event, self.view, now))
+        if observers:
+            for policy, memory in observers:
+                self._ask(policy.observe(memory, event, self.view, now))
         if table.facts:
             self._observe_closed()
         if self._dirty and not self.state.finished:

@@ -92,4 +92,4 @@ def test_bad_fields_are_named(build, message: str) -> None:
 
 def test_unknown_fields_are_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="scale"):
-        msgspec.json.decode(b'{"type":"exponential","scale":2}', type=Law)
+        msgspec.json.decode(b'{"kind":"exponential","scale":2}', type=Law)

@@ -21,7 +21,7 @@ from hocket.fleet.renewal import Renewal
 from hocket.fleet.toggles import NEVER, Bools, Changes, Toggles, advance, begin
 
 
-class Always(Struct, frozen=True, tag="always", forbid_unknown_fields=True):
+class Always(Struct, frozen=True, tag="always", tag_field="kind", forbid_unknown_fields=True):
     """Every device is there all the time.
 
     >>> state = Always().init(clients=3, seed=0)

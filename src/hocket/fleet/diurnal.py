@@ -12,7 +12,7 @@ _SPREAD, _PLACE = 0, 1  # counts of the two draws of a device; days follow
 _DAYS = 16
 
 
-class Diurnal(Struct, frozen=True, tag="diurnal", forbid_unknown_fields=True):
+class Diurnal(Struct, frozen=True, tag="diurnal", tag_field="kind", forbid_unknown_fields=True):
     """The share of devices online swings from ``low`` to ``high`` and back once in ``period``.
 
     Every device is on once a period, for a share w = (low + high) / 2 of it, around a peak of its own. A

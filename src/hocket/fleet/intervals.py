@@ -23,7 +23,7 @@ class _Compiled(NamedTuple):
     up: Bools  # up at time 0
 
 
-class Intervals(Struct, frozen=True, dict=True, tag="intervals", forbid_unknown_fields=True):
+class Intervals(Struct, frozen=True, dict=True, tag="intervals", tag_field="kind", forbid_unknown_fields=True):
     """Each device is up from ``active[k]`` to ``inactive[k]``, again and again.
 
     Client i follows trace ``i mod len(active)`` as in FedScale; intervals are half open (down at the very

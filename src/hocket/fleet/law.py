@@ -16,7 +16,7 @@ _HALF_NORMAL = sqrt(pi / 2.0)
 _SIGMA_MAX = 3.0  # keyed.normal stays below 6.8: beyond this the tail it lacks is felt in the mean
 
 
-class Deterministic(Struct, frozen=True, tag="deterministic", forbid_unknown_fields=True):
+class Deterministic(Struct, frozen=True, tag="deterministic", tag_field="kind", forbid_unknown_fields=True):
     """Always one: every duration is its mean."""
 
     def draw(self, k: int) -> float:
@@ -24,7 +24,7 @@ class Deterministic(Struct, frozen=True, tag="deterministic", forbid_unknown_fie
         return 1.0
 
 
-class Exponential(Struct, frozen=True, tag="exponential", forbid_unknown_fields=True):
+class Exponential(Struct, frozen=True, tag="exponential", tag_field="kind", forbid_unknown_fields=True):
     """Memoryless: the law of the queueing papers (2502.08206), variance 1."""
 
     def draw(self, k: int) -> float:
@@ -32,7 +32,7 @@ class Exponential(Struct, frozen=True, tag="exponential", forbid_unknown_fields=
         return keyed.exponential(k)
 
 
-class ShiftedExponential(Struct, frozen=True, tag="shifted_exponential", forbid_unknown_fields=True):
+class ShiftedExponential(Struct, frozen=True, tag="shifted_exponential", tag_field="kind", forbid_unknown_fields=True):
     """A constant part and an exponential part: ``shift + (1 - shift) Exp(1)``.
 
     ``shift`` is the constant share of the mean, 0 (exponential) to 1 (deterministic); FedAST (2406.00302)
@@ -56,7 +56,7 @@ class ShiftedExponential(Struct, frozen=True, tag="shifted_exponential", forbid_
         return self.shift + (1.0 - self.shift) * keyed.exponential(k)
 
 
-class HalfNormal(Struct, frozen=True, tag="half_normal", forbid_unknown_fields=True):
+class HalfNormal(Struct, frozen=True, tag="half_normal", tag_field="kind", forbid_unknown_fields=True):
     """``|N(0, 1)|`` scaled to mean one: QAFeL's and FedBuff's training times (2106.06639), variance 0.571."""
 
     def draw(self, k: int) -> float:
@@ -64,7 +64,7 @@ class HalfNormal(Struct, frozen=True, tag="half_normal", forbid_unknown_fields=T
         return abs(keyed.normal(k)) * _HALF_NORMAL
 
 
-class LogNormal(Struct, frozen=True, tag="lognormal", forbid_unknown_fields=True):
+class LogNormal(Struct, frozen=True, tag="lognormal", tag_field="kind", forbid_unknown_fields=True):
     """Heavy-tailed: ``exp(sigma z - sigma^2 / 2)`` with z standard normal.
 
     Raises:
@@ -84,7 +84,7 @@ class LogNormal(Struct, frozen=True, tag="lognormal", forbid_unknown_fields=True
         return exp(self.sigma * (keyed.normal(k) - 0.5 * self.sigma))
 
 
-class Empirical(Struct, frozen=True, tag="empirical", forbid_unknown_fields=True):
+class Empirical(Struct, frozen=True, tag="empirical", tag_field="kind", forbid_unknown_fields=True):
     """Factors measured on real devices, each drawn with the same chance.
 
     Build it with :meth:`from_trace`, which divides durations by their mean.

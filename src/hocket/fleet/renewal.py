@@ -11,7 +11,7 @@ from hocket.fleet.toggles import Bools, Changes, Ints, Toggles, advance, begin, 
 _LONGEST = 1e9  # s
 
 
-class Renewal(Struct, frozen=True, tag="renewal", forbid_unknown_fields=True):
+class Renewal(Struct, frozen=True, tag="renewal", tag_field="kind", forbid_unknown_fields=True):
     """Spells on and off with exponential lengths, means ``on`` and ``off`` in seconds.
 
     The start is stationary: a device is up at time 0 with chance ``on / (on + off)``, and the spell it is

@@ -32,7 +32,8 @@ from hocket.server import Server
 from hocket.simulation.training import LazyTraining
 
 IDLE, DOWN, TRAIN, UP = 0, 1, 2, 3
-STILL = 20_000_000  # events at one instant after which virtual time is said to stand still
+SLICE = 1000  # events between two looks at the clock
+STILL = 5_000_000  # events at one instant after which virtual time is said to stand still
 
 
 class Broke(Event, frozen=True, gc=False, array_like=True, tag=True):
@@ -119,7 +120,7 @@ class Engine:
         self._fleet = fleet
         self._timing = fleet.timing(seed)
         self._planner = planner
-        self._pack = None if log is None else log.pack
+        self._pack = {} if log is None else log.pack
         self._rows = bytearray() if log is None else log.rows
         self.on_evaluated: Callable[[int, on.Evaluated], None] | None = None
         self._overlap = fleet.links == "parallel"
@@ -142,6 +143,7 @@ class Engine:
         self._learning = any(t.learner is not None for t in tasks.values())
         self.saves = 0
         self._draining = False
+        self._still = 0
         self._timed: dict[type[Event], Callable[[Any], None]] = {
             on.Fetched: self._fetched, on.Trained: self._trained, on.Uploaded: self._uploaded,
             on.Woke: self.tell, Broke: self._broke, Toggle: self._toggle, Drained: self._drained,
@@ -175,33 +177,38 @@ class Engine:
         Raises:
             Stalled: nothing can happen any more, or virtual time stands still.
         """
-        heap, timed, state = self._heap, self._timed, self.server.state
         if not self.world.begun:
             self.world.begun = True
             self._begin()
-        left = -1 if events is None else events
-        still = 0
-        while not state.finished:
+        done = 0
+        while not self.server.finished and (events is None or done < events):
+            before = self.now
+            batch = SLICE if events is None else min(SLICE, events - done)
+            if self._batch(batch):
+                return True
+            done += batch
+            self._still = self._still + batch if self.now == before else 0
+            if self._still > STILL:
+                raise Stalled(
+                    f"{STILL} events at {self.now / 1e9:.6g} s: virtual time stands still because nothing takes "
+                    "any; give devices a compute time or a bandwidth, or stop at a number of updates"
+                )
+        return bool(self.server.finished)
+
+    def _batch(self, events: int) -> bool:
+        """Handle so many timed events; whether the run is over."""
+        heap, timed, state = self._heap, self._timed, self.server.state
+        for _ in range(events):
             if not heap:
                 raise Stalled(
                     f"nothing can happen any more at {self.now / 1e9:.6g} s: {self.server.waits_for}; a timeout "
                     "or deadline in the pacing, more clients, or another stop condition would let it go on"
                 )
-            if left == 0:
-                return False
-            left -= 1
-            time, _, event = heappop(heap)
-            if time != self.now:
-                self.now, still = time, 0
-            else:
-                still += 1
-                if still > STILL:
-                    raise Stalled(
-                        f"{STILL} events at {time / 1e9:.6g} s: virtual time stands still because nothing "
-                        "takes any; give devices a compute time or a bandwidth, or stop at a number of updates"
-                    )
+            self.now, _, event = heappop(heap)
             timed[type(event)](event)
-        return True
+            if state.finished:
+                return True
+        return False
 
     def _begin(self) -> None:
         up = self._fleet.availability.online(self.world.toggles)
@@ -210,14 +217,13 @@ class Engine:
 
     def tell(self, event: Event) -> None:
         """Give the server an event and carry out what it asks for."""
-        inbox = self._inbox
         if self._draining:
-            inbox.append(event)
+            self._inbox.append(event)
             return
         self._draining = True
-        now, carry, handle, pack = self.now, self._carry, self.server.handle, self._pack
+        now, carry, handle, inbox, pack = self.now, self._carry, self.server.handle, self._inbox, self._pack
         while True:
-            if pack is not None and (row := pack.get(type(event))) is not None:
+            if (row := pack.get(type(event))) is not None:
                 self._rows += row(now, event)
             for action in handle(event, now):
                 carry[type(action)](action)
@@ -249,7 +255,7 @@ class Engine:
 
     def _assign(self, a: do.Assign) -> None:
         lease = a.lease
-        if self._pack is not None:
+        if self._pack:
             self._rows += self._pack[do.Assign](self.now, a)
         self.book.open(lease)
         self._work[lease.id] = Work(lease)
@@ -272,7 +278,7 @@ class Engine:
             self._rest(client)
 
     def _log_only(self, a: do.Action) -> None:
-        if self._pack is not None:
+        if self._pack:
             self._rows += self._pack[type(a)](self.now, a)
 
     def _pass(self, a: do.Action) -> None:
@@ -353,21 +359,28 @@ class Engine:
             self._push(work.end, done)
 
     def _fetched(self, e: on.Fetched) -> None:
-        name = e.lease if e.lease >= 0 else ~e.client
-        work = self._work.get(name)
+        if e.lease < 0:
+            self._offer_fetched(e)
+            return
+        work = self._work.get(e.lease)
         if work is None or work.doing != DOWN or work.end != self.now:
             return
         work.doing = IDLE
         work.down += e.size
         self.ledger.down += e.size
+        self._do(self._devices[e.client].handle(e, self.now))
+
+    def _offer_fetched(self, e: on.Fetched) -> None:
+        work = self._work.get(~e.client)
+        if work is None or work.doing != DOWN or work.end != self.now:
+            return
+        self.ledger.down += e.size
+        self.ledger.prefetched += e.size
+        del self._work[~e.client]
+        self.book.let_go(e.node)
         client = self._devices[e.client]
-        if e.lease < 0:
-            self.ledger.prefetched += e.size
-            del self._work[name]
-            self.book.let_go(e.node)
         self._do(client.handle(e, self.now))
-        if e.lease < 0:
-            self._rest(client)
+        self._rest(client)
 
     def _train(self, a: do.Train) -> None:
         lease, now = a.lease, self.now

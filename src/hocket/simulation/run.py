@@ -27,12 +27,11 @@ from hocket.record.log import SEGMENT, EventLog
 from hocket.record.summary import summarise
 from hocket.server import Server
 from hocket.simulation import checkpoint
-from hocket.simulation.engine import Engine
+from hocket.simulation.engine import SLICE, Engine
 from hocket.simulation.training import LazyTraining
 from hocket.strategy import FullStrategy, Strategy
 from hocket.until import Evaluation, Until
 
-SLICE = 1000  # timed events between two looks at the wall clock
 Report = Callable[[dict[str, Any]], None]
 """Called a few times a second with time_s, updates, accuracy, target and fraction of a run."""
 
