@@ -188,8 +188,9 @@ class Book:
                 contribution = Contribution(lease, weight, trained.samples, trained.delta, start, mask, trained.aux)
                 for name, value in part.merge.add(shelf.merge, contribution).items():
                     facts[name] = facts.get(name, 0.0) + value / len(leases)
-            step = part.merge.take(shelf.merge, before, weigh)
-            after = part.optimizer.apply(shelf.optimizer, before, step)
+            with np.errstate(over="ignore", invalid="ignore"):  # checked below
+                step = part.merge.take(shelf.merge, before, weigh)
+                after = part.optimizer.apply(shelf.optimizer, before, step)
             facts["norm"] = float(np.sqrt(np.dot(step, step)))
             if not np.isfinite(facts["norm"]) or not np.isfinite(after).all():
                 raise Diverged(

@@ -58,6 +58,7 @@ class Progress:
         stream: where to write, standard error if not given.
         terminal: redraw in place; asked of the stream if not given.
         clock: seconds of wall time.
+        quiet: seconds for which nothing is shown.
     """
 
     def __init__(
@@ -67,18 +68,20 @@ class Progress:
         stream: TextIO | None = None,
         terminal: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
+        quiet: float = QUIET_S,
     ) -> None:
         self._labels = labels
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._is_terminal() if terminal is None else terminal
         self._clock = clock
+        self._quiet = quiet
         self._rows: dict[str, _Row] = {}
         self._live: Live | None = None
         self._latest = ""
 
     def __enter__(self) -> Self:
         self._began = self._clock()
-        self._next = self._began + (QUIET_S if self._terminal else LINE_S)
+        self._next = self._began + (self._quiet if self._terminal else LINE_S)
         return self
 
     def update(
@@ -113,7 +116,7 @@ class Progress:
         if self._live is not None:
             self._live.update(self._table())
             self._live.stop()
-        elif not self._terminal and self._clock() - self._began >= QUIET_S:
+        elif not self._terminal and self._clock() - self._began >= self._quiet:
             for name in self._rows:
                 self._line(name)
 

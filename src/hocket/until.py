@@ -7,6 +7,9 @@ from msgspec import Struct
 
 from hocket.errors import InvalidInput
 
+LONGEST = 1e9
+"""Seconds, about 32 years: the longest time any setting may name."""
+
 Split = Literal["validation", "test"]
 
 
@@ -38,6 +41,8 @@ class Until(Struct, frozen=True, forbid_unknown_fields=True):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InvalidInput(f"until.{name} = {value}: must be above 0")
+        if self.time is not None and not self.time <= LONGEST:
+            raise InvalidInput(f"until.time = {self.time}: must be at most {LONGEST:.0e} seconds")
         if self.confirm < 1:
             raise InvalidInput(f"until.confirm = {self.confirm}: must be 1 or more")
         if not self.targeted and self.limits == {}:

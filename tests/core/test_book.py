@@ -161,7 +161,9 @@ def test_a_kept_copy_is_published_as_a_new_version_in_a_new_epoch():
 def test_nothing_kept_nothing_restored():
     for initial in (START, None):
         book, _ = book_of(initial=initial)
-        with pytest.raises(InvalidInput, match="task 'a': nothing was kept, so there is nothing to restore; Keep first"):
+        with pytest.raises(
+            InvalidInput, match="task 'a': nothing was kept, so there is nothing to restore; Keep first"
+        ):
             book.restore_kept("a")
 
 

@@ -144,9 +144,7 @@ class Driver:
             set(self.assigned) - set(self.ended)
         )
         assert not c.ready or self.kind("train") == [c.ready[0].id]
-        assert (
-            not c.uploads or self.kind("upload") == [x.id for x in c.uploads][: None if self.overlap else 1]
-        )
+        assert not c.uploads or self.kind("upload") == [x.id for x in c.uploads][: None if self.overlap else 1]
         assert (c.offer is not None) == (("fetch", -1) in self.under_way)
 
 

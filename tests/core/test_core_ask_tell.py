@@ -203,7 +203,9 @@ class Wishing(Struct, frozen=True, tag="wishing"):
         return [{1: do.Keep, 2: do.Restore}[fact.node.version](fact.task)] if fact.node.version < 3 else []
 
 
-@pytest.mark.xfail(strict=True, reason="_tell passes over Keep, Restore and Rank, and the task waits for Restored for ever")
+@pytest.mark.xfail(
+    strict=True, reason="_tell passes over Keep, Restore and Rank, and the task waits for Restored for ever"
+)
 def test_what_policies_ask_for_is_done():
     c = core(Strategy("wishing", Wishing()))
     for t in (1.0, 2.0):

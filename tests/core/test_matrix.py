@@ -40,7 +40,9 @@ def fleet() -> hk.Fleet:
 
 def ready(row: composition.Row, folder: Path) -> Simulation:
     until = hk.Until(updates=UPDATES)
-    return prepare(task(), fleet(), composition.strategy(row), until, evaluation=hk.Evaluation(every=5), folder=folder, log=True)
+    return prepare(
+        task(), fleet(), composition.strategy(row), until, evaluation=hk.Evaluation(every=5), folder=folder, log=True
+    )
 
 
 def run(engine: Engine, slices: int | None = None) -> int:
@@ -106,7 +108,9 @@ def test_the_array_meets_every_pair():
         met |= composition.pairs({a: index[a][composition.name(v)] for a, v in row.items()})
     total = sum(len(found[a]) * len(found[b]) for a in found for b in found if a < b)
     assert len(met) + len(COVERING.refused) == total
-    assert len(COVERING.rows) <= 1.5 * max(len(a) * len(b) for a in found.values() for b in found.values() if a is not b)
+    assert len(COVERING.rows) <= 1.5 * max(
+        len(a) * len(b) for a in found.values() for b in found.values() if a is not b
+    )
 
 
 def test_every_registered_policy_is_in_it():

@@ -9,7 +9,12 @@ from hocket.errors import InvalidInput
 from hocket.schema import Kind, Schema, Segment
 
 MODEL = Schema(
-    (Segment("w", (2, 3)), Segment("mean", (3,), Kind.BUFFER), Segment("embedding", (9, 9), Kind.FROZEN), Segment("b", (1,)))
+    (
+        Segment("w", (2, 3)),
+        Segment("mean", (3,), Kind.BUFFER),
+        Segment("embedding", (9, 9), Kind.FROZEN),
+        Segment("b", (1,)),
+    )
 )
 
 

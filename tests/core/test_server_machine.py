@@ -438,9 +438,7 @@ class ServerMachine(RuleBasedStateMachine):
     def evaluated(self, at, accuracy):
         task = self.task(at)
         self.send(
-            on.Evaluated(
-                task, self.referee.version[task], "published", "test", {"accuracy": accuracy, "loss": 1.0}
-            )
+            on.Evaluated(task, self.referee.version[task], "published", "test", {"accuracy": accuracy, "loss": 1.0})
         )
         if self.server.view.tasks[task].status == "ended":
             self.referee.status[task] = "ended"
@@ -525,9 +523,7 @@ class TestServerMachine(ServerMachine.TestCase):
 
 @pytest.mark.soak
 class TestServerMachineLong(ServerMachine.TestCase):
-    settings = settings(
-        max_examples=10_000, stateful_step_count=50, deadline=None, suppress_health_check=SLOW
-    )
+    settings = settings(max_examples=10_000, stateful_step_count=50, deadline=None, suppress_health_check=SLOW)
 
 
 # --- what the machine overlooks --------------------------------------------------------------------------
@@ -546,9 +542,7 @@ def test_no_work_is_given_out_after_the_end():
     waiting = next(x for x in server.view.leases.values() if x.issued < 0)
     working = next(x for x in server.view.leases.values() if x.client == waiting.client)
     server.handle(on.Halted("operator"), 1)
-    assert not any(
-        isinstance(a, do.Assign) for a in server.handle(on.Failed(working.id, working.client, "x"), 2)
-    )
+    assert not any(isinstance(a, do.Assign) for a in server.handle(on.Failed(working.id, working.client, "x"), 2))
 
 
 def test_an_update_that_arrives_after_the_end_is_refused():
@@ -590,9 +584,7 @@ def test_a_stranger_is_not_acknowledged_for_an_update_that_another_sent():
     assert not any(isinstance(a, do.Accept) for a in actions)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_restored takes what nobody asked for, and clears the flag of the open step"
-)
+@pytest.mark.xfail(strict=True, reason="_restored takes what nobody asked for, and clears the flag of the open step")
 def test_a_restore_that_nobody_asked_for_is_refused():
     server = started("fedasync")
     lease = next(iter(server.view.leases.values()))
@@ -689,9 +681,7 @@ def test_a_waiting_lease_gets_the_model_that_its_clients_update_made():
         ("cohort", lambda: started_with(Rounds("5"))),
     ],
 )
-@pytest.mark.xfail(
-    strict=True, reason="non-finite, too small or non-integer settings are not refused when built"
-)
+@pytest.mark.xfail(strict=True, reason="non-finite, too small or non-integer settings are not refused when built")
 def test_settings_that_cannot_work_are_refused_by_name(field, build):
     with pytest.raises(InvalidInput, match=field):
         build()

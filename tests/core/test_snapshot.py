@@ -60,7 +60,11 @@ def test_a_state_comes_back_as_it_was():
     assert np.copysign(1, back.weight) == -1
 
 
-@given(hnp.arrays(st.sampled_from(("f4", "f8", "i8", "u1", "bool", "<i2", ">f4")), hnp.array_shapes(min_dims=0, min_side=0)))
+@given(
+    hnp.arrays(
+        st.sampled_from(("f4", "f8", "i8", "u1", "bool", "<i2", ">f4")), hnp.array_shapes(min_dims=0, min_side=0)
+    )
+)
 def test_arrays_of_any_shape_and_type(values):
     back = unpack(pack(values), np.ndarray)
     assert (back.dtype, back.shape, back.tobytes()) == (values.dtype, values.shape, values.tobytes())
@@ -110,7 +114,9 @@ def test_noise_is_damage(data):
 
 
 junk = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**40), 2**40), st.floats(), st.text(max_size=5), st.binary(max_size=9)),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**40), 2**40), st.floats(), st.text(max_size=5), st.binary(max_size=9)
+    ),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
     max_leaves=5,
 )

@@ -32,7 +32,11 @@ def test_compose_overlays_and_fills_what_nobody_set():
         (fedavg(), fedbuff(), "pacing"),
         (Strategy("x", task=TaskPart(merge=Mixing())), Strategy("y", task=TaskPart(merge=Mixing())), "merge"),
         (Strategy("x", attach="start"), Strategy("y", attach="start"), "attach"),
-        (Strategy("x", task=TaskPart(local=Local(lr=1.0))), Strategy("y", task=TaskPart(local=Local(steps=1))), "local"),
+        (
+            Strategy("x", task=TaskPart(local=Local(lr=1.0))),
+            Strategy("y", task=TaskPart(local=Local(steps=1))),
+            "local",
+        ),
         (
             Strategy("x", tasks={"a": TaskPart(optimizer=SGD())}),
             Strategy("y", tasks={"a": TaskPart(optimizer=Adam())}),
@@ -69,7 +73,9 @@ def test_each_task_its_own_part_on_one_fleet():
 
 
 def test_different_fleet_policies_for_two_tasks_are_refused():
-    with pytest.raises(InvalidInput, match="tasks: digits and mnist bring different fleet policies for pacing; there is"):
+    with pytest.raises(
+        InvalidInput, match="tasks: digits and mnist bring different fleet policies for pacing; there is"
+    ):
         tasks(digits=fedavg(), mnist=fedbuff())
     with pytest.raises(InvalidInput, match=r"tasks: again = digits:fedavg is itself split by task"):
         tasks(again=tasks(digits=fedavg()))
@@ -139,7 +145,13 @@ def test_settings_out_of_range(build, message):
 
 def test_a_strategy_describes_itself_in_plain_values():
     plain = describe(fill(fedbuff(buffer=3), ("a",)))
-    assert plain["pacing"] == {"kind": "in_flight", "in_flight": 20, "buffer": 3, "refill_first": False, "timeout": None}
+    assert plain["pacing"] == {
+        "kind": "in_flight",
+        "in_flight": 20,
+        "buffer": 3,
+        "refill_first": False,
+        "timeout": None,
+    }
     assert plain["tasks"]["a"]["guard"]["decay"]["kind"] == "polynomial"
     assert msgspec.json.decode(msgspec.json.encode(plain)) == plain
 
@@ -152,7 +164,9 @@ def sized(name="a", clients=8, **fields):
 
 
 def test_more_clients_at_once_than_there_are_is_refused_unless_they_may_queue():
-    with pytest.raises(InvalidInput, match=r"strategy fedavg: .* wants 13 clients at work at once; the fleet has 8\. Lower"):
+    with pytest.raises(
+        InvalidInput, match=r"strategy fedavg: .* wants 13 clients at work at once; the fleet has 8\. Lower"
+    ):
         resolve(named(sized()), fedavg(10, 1.3))
     with pytest.raises(InvalidInput, match="wants 10 clients"):
         resolve(named([sized(), sized("b")]), fedbuff(2, 5))

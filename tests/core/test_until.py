@@ -16,7 +16,10 @@ from hocket.until import Evaluation, Until
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Until(), "until: no stop condition; give accuracy, loss, at_least, at_most, time, updates, steps or bytes"),
+        (
+            lambda: Until(),
+            "until: no stop condition; give accuracy, loss, at_least, at_most, time, updates, steps or bytes",
+        ),
         (lambda: Until(confirm=3), "no stop condition"),
         (lambda: Until(accuracy=1.01), r"until\.accuracy = 1\.01: must be above 0 and at most 1"),
         (lambda: Until(accuracy=0.0), r"until\.accuracy = 0\.0"),

@@ -51,7 +51,7 @@ def demo(out: Path, seed: int) -> None:
     """Run the demo and say what came out."""
     from hocket.demo import run, verdict
 
-    with Progress({}) as progress:
+    with Progress({}, quiet=0.0) as progress:
         views = run(out, seed, report=lambda label, state: progress.update(label, **state))
     show(views)
     print(verdict(views))

@@ -31,6 +31,10 @@ _LAWS = (Deterministic, Exponential, ShiftedExponential, HalfNormal, LogNormal, 
 _AVAILABILITY = (Always, Intervals, Renewal, Diurnal)
 
 
+SLOWEST = 1e9
+"""Seconds, about 32 years: no sample, byte or transfer may take longer."""
+
+
 class Options(TypedDict, total=False):
     """The fields of :class:`Fleet` that the constructors pass on; columns may be one number for all."""
 
@@ -105,15 +109,15 @@ class Fleet(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
         if compute.ndim != 1 or not compute.size:
             raise InvalidInput(f"fleet: compute has shape {compute.shape}; give one number for each client")
         lowest = "0 or more" if self.undefined_is_free else "above 0 (or set undefined_is_free=True)"
-        bad = (compute < 0.0) | ~np.isfinite(compute)
+        bad = (compute < 0.0) | ~(compute <= SLOWEST)
         _refuse(bad if self.undefined_is_free else bad | (compute == 0.0), "compute", compute, " s/sample", lowest)
         self._fix("compute", compute)
         for name in ("down", "up"):
             rate = self._column(name)
-            _refuse(~(rate > 0.0), name, rate, " B/s", "above 0 (inf = instantaneous)")
+            _refuse(~(rate >= 1 / SLOWEST), name, rate, " B/s", "above 0, at least 1e-9 (inf = instantaneous)")
             self._fix(name, rate)
         latency = self._column("latency")
-        _refuse(~((latency >= 0.0) & np.isfinite(latency)), "latency", latency, " s", "0 or more and finite")
+        _refuse(~((latency >= 0.0) & (latency <= SLOWEST)), "latency", latency, " s", "from 0 to 1e9")
         self._fix("latency", latency)
         self._check_kinds()
         self._check_scalars()

@@ -14,6 +14,7 @@ from hocket.errors import InvalidInput
 from hocket.events import Event
 from hocket.policies import Due, Slots
 from hocket.strategy import policy
+from hocket.until import LONGEST
 from hocket.view import View
 
 PerTask = int | dict[str, int]
@@ -87,7 +88,7 @@ class InFlight(Struct, frozen=True, tag="in_flight", tag_field="kind", forbid_un
         return sum(of(self.in_flight, t, "in_flight") for t in tasks)
 
 
-def check_timeout(timeout: float | None) -> None:
-    """Refuse a timeout that is not positive."""
-    if timeout is not None and not timeout > 0:
-        raise InvalidInput(f"timeout = {timeout}: must be above 0 seconds, or left out for none")
+def check_timeout(timeout: float | None, name: str = "timeout") -> None:
+    """Refuse a time that is not positive, or longer than any run."""
+    if timeout is not None and not 1e-9 <= timeout <= LONGEST:
+        raise InvalidInput(f"{name} = {timeout}: must be from 1e-9 to {LONGEST:.0e} seconds, or left out for none")

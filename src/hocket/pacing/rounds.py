@@ -52,8 +52,7 @@ class Rounds(Struct, frozen=True, tag="rounds", tag_field="kind", forbid_unknown
         positive(self.cohort, "cohort")
         if not self.overcommit >= 1:
             raise InvalidInput(f"overcommit = {self.overcommit}: must be 1 or more (1.3 asks 30% more clients)")
-        if self.deadline is not None and not self.deadline > 0:
-            raise InvalidInput(f"deadline = {self.deadline}: must be above 0 seconds, or left out for none")
+        check_timeout(self.deadline, "deadline")
         if self.minimum < 1:
             raise InvalidInput(f"minimum = {self.minimum}: must be 1 or more")
         check_timeout(self.timeout)

@@ -42,8 +42,7 @@ class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unkno
     observes: ClassVar[tuple[type[Event], ...]] = ()
 
     def __post_init__(self) -> None:
-        if not self.window > 0:
-            raise InvalidInput(f"window = {self.window}: must be above 0 seconds")
+        check_timeout(self.window, "window")
         if self.in_flight is not None and self.in_flight < 1:
             raise InvalidInput(f"in_flight = {self.in_flight}: must be 1 or more, or left out for every client")
         check_timeout(self.timeout)

@@ -56,6 +56,8 @@ def begin(folder: Path, resume: bool) -> None:
         InvalidInput: it holds another run, which would be overwritten.
     """
     held = [f for f in RESULTS if (folder / f).exists()]
+    if "summary.json" in held and resume:
+        raise InvalidInput(f"{folder} holds a finished run; choose another directory, or remove it")
     if held and not resume:
         raise InvalidInput(
             f"{folder} holds a run already ({', '.join(held)}); go on with --resume, choose another directory, or "

@@ -9,6 +9,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Mapping
 from heapq import heapify, heappop, heappush
+from struct import error as StructError
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from hocket.server import Server
 from hocket.simulation.training import LazyTraining
 
 IDLE, DOWN, TRAIN, UP = 0, 1, 2, 3
+END_OF_TIME = 2**63
 SLICE = 1000  # events between two looks at the clock
 STILL = 5_000_000  # events at one instant after which virtual time is said to stand still
 
@@ -184,8 +186,16 @@ class Engine:
         while not self.server.finished and (events is None or done < events):
             before = self.now
             batch = SLICE if events is None else min(SLICE, events - done)
-            if self._batch(batch):
-                return True
+            try:
+                if self._batch(batch):
+                    return True
+            except (OverflowError, StructError) as e:
+                if self.now < END_OF_TIME:
+                    raise
+                raise Stalled(
+                    f"virtual time passed 2**63 ns (292 years) after {self.now / 1e9:.6g} s; devices are "
+                    "too slow for what they are to move or compute"
+                ) from e
             done += batch
             self._still = self._still + batch if self.now == before else 0
             if self._still > STILL:
