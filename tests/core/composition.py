@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
 
+import hocket.plain  # noqa: F401  (policies register themselves when their packages are imported)
 from hocket.errors import InvalidInput
 from hocket.keyed import below, key
 from hocket.strategy import FLEET, LEVELS, PER_TASK, FullStrategy, Strategy, TaskPart, fill, registry

@@ -206,6 +206,8 @@ class ClientMachine(RuleBasedStateMachine):
             ("fetch", on.Fetched(lease, ME, Node("a", 99), 10)),
         )
         what, event = kinds[kind]
+        if what == "upload" and lease in self.driver.trained:
+            return  # waits for the link; see the xfail below
         if (what, lease) in self.driver.under_way or (what == "fetch" and lease in self.driver.order):
             return
         assert self.driver.give(event) == ([event] if what == "fetch" else [])
@@ -289,6 +291,17 @@ def test_a_lease_waits_for_the_offer_of_its_node():
     assert kinds(c.handle(on.Cancelled(-1, ME), 0)) == ["Abort", "Fetch"]
     c.handle(on.Fetched(0, ME, Node("a", 1), 1), 0)
     assert [x.id for x in c.ready] == [0]
+
+
+@pytest.mark.xfail(strict=True, reason="_uploaded takes any lease of the queue, also one whose upload has not begun")
+def test_an_upload_that_has_not_begun_cannot_be_over():
+    c = device()
+    for i in range(2):
+        c.handle(on.Assigned(lease_of(i, Node("a", 0))), 0)
+    c.handle(on.Fetched(0, ME, Node("a", 0), 1), 0)
+    c.handle(on.Trained(0, ME), 0)
+    c.handle(on.Trained(1, ME), 0)
+    assert c.handle(on.Uploaded(1, ME, 7, 5), 0) == []
 
 
 def test_an_offer_waits_behind_leases_on_a_link_of_one():

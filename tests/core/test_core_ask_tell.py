@@ -1,5 +1,6 @@
 """Decisions and arithmetic without a driver: a loop of one's own asks for work and tells results."""
 
+from contextlib import suppress
 from typing import ClassVar
 
 import numpy as np
@@ -218,10 +219,8 @@ def test_what_policies_ask_for_is_done():
 def test_training_in_place_does_not_reach_the_server():
     c = core(fedasync(2))
     job = c.ask(now=0.0)[0]
-    try:
+    with suppress(ValueError):
         job.start["w"] += 5.0
-    except ValueError:
-        pass
     assert c.model()["w"].tolist() == [0.0] * SIZE
 
 

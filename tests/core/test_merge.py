@@ -93,7 +93,7 @@ def test_a_fixed_point_sum_just_below_its_limit_is_exact():
     merge = MeanByCount("free")
     state = merge.init(SCHEMA, 10)
     merge.add(state, update(big))
-    with pytest.raises(Diverged, match="limit 2.15e"):
+    with pytest.raises(Diverged, match=r"limit 2\.15e"):
         merge.add(state, update(-big))
 
 

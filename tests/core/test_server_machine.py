@@ -669,19 +669,21 @@ def test_a_waiting_lease_gets_the_model_that_its_clients_update_made():
     assert sent[waiting.id] == 1
 
 
+UNCHECKED = pytest.mark.xfail(strict=True, reason="numbers of clients are not checked to be finite whole numbers")
+
+
 @pytest.mark.parametrize(
     ("field", "build"),
     [
         ("timeout", lambda: started_with(InFlight(2, 1, timeout=float("inf")))),
         ("deadline", lambda: started_with(Rounds(2, deadline=float("inf")))),
-        ("overcommit", lambda: started_with(Rounds(2, overcommit=float("inf")))),
         ("window", lambda: started_with(Windows(float("inf")))),
         ("window", lambda: started_with(Windows(1e-10))),
-        ("in_flight", lambda: started_with(InFlight(2.5, 1))),
-        ("cohort", lambda: started_with(Rounds("5"))),
+        pytest.param("overcommit", lambda: started_with(Rounds(2, overcommit=float("inf"))), marks=UNCHECKED),
+        pytest.param("in_flight", lambda: started_with(InFlight(2.5, 1)), marks=UNCHECKED),
+        pytest.param("cohort", lambda: started_with(Rounds("5")), marks=UNCHECKED),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="non-finite, too small or non-integer settings are not refused when built")
 def test_settings_that_cannot_work_are_refused_by_name(field, build):
     with pytest.raises(InvalidInput, match=field):
         build()
@@ -695,7 +697,6 @@ def started_with(pacing) -> Server:
     return server
 
 
-@pytest.mark.xfail(strict=True, reason="time limits are not checked to be finite", raises=OverflowError)
 def test_a_time_limit_is_finite():
     with pytest.raises(InvalidInput, match="time"):
         started("fedbuff", until=Until(time=float("inf")))

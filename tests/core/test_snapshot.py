@@ -100,7 +100,7 @@ def test_what_cannot_be_part_of_a_state(value):
 def test_every_truncation_is_damage():
     data = pack(state())
     for end in range(len(data)):
-        with pytest.raises(Damaged, match="snapshot of State: .*it was written by another version or is torn"):
+        with pytest.raises(Damaged, match=r"snapshot of State: .*it was written by another version or is torn"):
             unpack(data[:end], State)
     with pytest.raises(Damaged):
         unpack(data + b"\0", State)

@@ -97,11 +97,9 @@ def test_models_are_measured_at_the_start_and_then_at_their_cadence():
 @pytest.mark.parametrize("confirm", [1, 3])
 def test_a_target_must_be_met_so_many_times_in_a_row(confirm):
     world = World(Until(accuracy=0.9, confirm=confirm))
-    version = 0
-    for accuracy in (*(0.95,) * (confirm - 1), 0.5, *(0.9,) * confirm):
+    for version, accuracy in enumerate((*(0.95,) * (confirm - 1), 0.5, *(0.9,) * confirm)):
         assert not world.server.finished
         world.measure(accuracy, version)
-        version += 1
     assert world.server.finished == "target"
 
 

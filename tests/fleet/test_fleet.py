@@ -75,7 +75,7 @@ NAN, INF = float("nan"), float("inf")
         ({"compute": np.ones((2, 2))}, r"compute has shape \(2, 2\)"),
         ({"compute": np.ones(0)}, r"compute has shape \(0,\)"),
         ({"compute": ["x"]}, r"compute is not numbers"),
-        ({"down": np.array([1, 1, 1, 0.0])}, r"client 3 has down=0 B/s; it must be above 0 \(inf = inst"),
+        ({"down": np.array([1, 1, 1, 0.0])}, r"client 3 has down=0 B/s; it must be above 0, at least 1e-9"),
         ({"up": np.array([1, NAN, 1, 1])}, r"client 1 has up=nan B/s"),
         ({"up": -5.0}, r"client 0 has up=-5 B/s \(3 more like it\)"),
         ({"down": np.ones(3)}, r"down has shape \(3,\) and compute \(4,\)"),
