@@ -8,9 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("fast", derandomize=True, deadline=None)
-settings.register_profile(
-    "soak", max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("soak", max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 

@@ -64,13 +64,9 @@ def test_a_plain_line_leaves_out_what_is_not_known(clock: Clock, stream: io.Stri
     assert stream.getvalue() == "size only: 3.00 s virtual, 15 updates, 5 updates/s\n"
 
 
-def test_a_resumed_run_counts_rate_and_time_left_from_where_it_began(
-    clock: Clock, stream: io.StringIO
-) -> None:
+def test_a_resumed_run_counts_rate_and_time_left_from_where_it_began(clock: Clock, stream: io.StringIO) -> None:
     with Progress({}, stream=stream, clock=clock) as p:
-        drive(
-            p, clock, 10, 1, lambda s: p.update("a", now_s=0, updates=1000 + int(s), fraction=0.5 + s / 100)
-        )
+        drive(p, clock, 10, 1, lambda s: p.update("a", now_s=0, updates=1000 + int(s), fraction=0.5 + s / 100))
     assert stream.getvalue().splitlines()[-1] == "a: 0 s virtual, 1,010 updates, 1 updates/s, 40.0 s left"
 
 
@@ -102,9 +98,7 @@ def test_the_table_is_redrawn_at_most_four_times_a_second(clock: Clock, stream: 
     assert text.rstrip("\x1b[?25h\n").splitlines()[-1].endswith("6.00 s")
 
 
-def test_an_error_in_the_run_goes_through_and_the_cursor_comes_back(
-    clock: Clock, stream: io.StringIO
-) -> None:
+def test_an_error_in_the_run_goes_through_and_the_cursor_comes_back(clock: Clock, stream: io.StringIO) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
         Progress({}, stream=stream, terminal=True, clock=clock) as p,

@@ -8,6 +8,7 @@ run over a network. :class:`Core` is the same without a driver, for those who ha
 from importlib.metadata import PackageNotFoundError, version
 
 from hocket import codec, errors, fleet, guard, matching, merge, optimizer, pacing, strategies
+from hocket import plain as plain  # registers every policy that ships
 from hocket.core import Core
 from hocket.errors import HocketError, InvalidInput
 from hocket.fleet import Fleet

@@ -91,6 +91,8 @@ class Book:
                 optimizer=part.optimizer.init(schema),
                 downlink=down,
             )
+            if value is not None:
+                value.flags.writeable = False
             self._upload[t] = part.uplink.size(schema, Cover())
 
     # --- leases ------------------------------------------------------------------------------------------

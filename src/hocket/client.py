@@ -117,7 +117,7 @@ class Client:
         return [on.Started(ready[0].id, self.id), do.Train(ready[0])] if ready else []
 
     def _uploaded(self, e: on.Uploaded) -> list[Any]:
-        for at, lease in enumerate(self.uploads):
+        for at, lease in enumerate(self.uploads if self.overlap else self.uploads[:1]):
             if lease.id == e.lease:
                 self.uploads = left = _without(self.uploads, lease)
                 out: list[Any] = [on.Arrived(e.lease, self.id, e.size, e.samples)]

@@ -207,9 +207,11 @@ class Core:
         """
         open_lease = self.server.view.leases.get(lease)
         if open_lease is None:
-            return Told(False, "closed" if lease < self.server.state.next_lease else "unknown")
+            return Told(False, "closed" if 0 <= lease < self.server.state.next_lease else "unknown")
         schema = self._tasks[open_lease.task].schema
-        self._told[lease] = Trained(schema.flatten(delta), samples, {} if loss is None else {"loss": loss})
+        with np.errstate(over="ignore"):  # beyond float32 is refused as not finite
+            flat = schema.flatten(delta)
+        self._told[lease] = Trained(flat, samples, {} if loss is None else {"loss": loss})
         size = self.book.upload_size(open_lease.task)[0]
         before = self.server.view.tasks[open_lease.task].version
         reason = self._tell(on.Arrived(lease, open_lease.client, size, samples), now)
@@ -259,6 +261,16 @@ class Core:
                         self._release(a)
                     case do.Step():
                         queue.append(self.book.step(a.task))
+                    case do.Rank():
+                        queue.append(self.book.rank(a.task))
+                    case do.Keep():
+                        queue.append(self.book.keep(a.task))
+                    case do.Restore():
+                        queue.append(self.book.restore_kept(a.task))
+                    case do.Plan():
+                        raise InvalidInput(
+                            "a policy asked for a plan and a Core has no planner; give it Planned through server.handle"
+                        )
                     case do.Refuse():
                         refused = a.reason
                     case do.WakeAt():
@@ -285,5 +297,6 @@ class Core:
     def _hand_out(self, lease: Lease) -> None:
         self.book.open(lease)
         self._open[lease.id] = lease
-        start = self._tasks[lease.task].schema.views(self.book.start(lease))
+        sized = self.book.model(lease.task) is None
+        start = {} if sized else self._tasks[lease.task].schema.views(self.book.start(lease))
         self._jobs.append(Job(lease.id, lease.task, lease.client, start, lease.local, lease.seed, lease.version))

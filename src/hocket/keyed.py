@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MASK = (1 << 64) - 1
-_TO_UNIT = 2.0**-53
+_TO_UNIT = 2.0**-52
 _TO_HALF = 2.0**-32
 _TAU = 2.0 * pi
 
@@ -53,8 +53,8 @@ def _word(name: str) -> int:
 
 
 def uniform(k: int) -> float:
-    """A uniform number in the open interval (0, 1) with 53 random bits."""
-    return ((mix(k) >> 11) + 0.5) * _TO_UNIT
+    """A uniform number in the open interval (0, 1) with 52 random bits (one more has no room for the half)."""
+    return ((mix(k) >> 12) + 0.5) * _TO_UNIT
 
 
 def below(k: int, n: int) -> int:
@@ -64,7 +64,7 @@ def below(k: int, n: int) -> int:
 
 def exponential(k: int) -> float:
     """An exponential number of mean 1."""
-    return -log(((mix(k) >> 11) + 0.5) * _TO_UNIT)
+    return -log(((mix(k) >> 12) + 0.5) * _TO_UNIT)
 
 
 def normal(k: int) -> float:
@@ -84,7 +84,7 @@ def mix_array(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def uniform_array(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
     """:func:`uniform` for arrays of keys, equal to it bit for bit."""
-    return ((mix_array(keys) >> np.uint64(11)).astype(np.float64) + 0.5) * _TO_UNIT
+    return ((mix_array(keys) >> np.uint64(12)).astype(np.float64) + 0.5) * _TO_UNIT
 
 
 def generator(k: int) -> np.random.Generator:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from math import prod
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -78,14 +79,13 @@ class Schema(Struct, frozen=True):
     @property
     def digest(self) -> str:
         """16 hex digits that name this schema: equal for equal names, shapes and kinds."""
-        text = ";".join(f"{s.name}:{s.kind}:{','.join(map(str, s.shape))}" for s in self.segments)
-        return blake2b(text.encode(), digest_size=8).hexdigest()
+        return blake2b(msgspec.json.encode(self.segments), digest_size=8).hexdigest()
 
     def views(self, flat: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
         """Name to array for a flat vector; leading axes of ``flat`` (lanes) are kept, memory is shared."""
         out, at = {}, 0
         for s in self.travelling:
-            out[s.name] = flat[..., at : at + s.size].reshape(*flat.shape[:-1], *s.shape)
+            out[s.name] = flat[..., at : at + s.size].reshape((*flat.shape[:-1], *s.shape))
             at += s.size
         return out
 

@@ -137,7 +137,7 @@ class Server:
                     if request not in self.state.asked:
                         self.state.asked.append(request)
                     continue
-                task.stepping = True
+                task.stepping = task.restoring = True
             self._out.append(request)
 
     @property
@@ -162,6 +162,11 @@ class Server:
         """Continue from a snapshot of a server built with the same arguments."""
         state = unpack(data, ServerState)
         kinds = {name: type(m) for name, m in self.state.memories.items()}
+        if state.memories.keys() != kinds.keys() or state.clients != self.state.clients:
+            raise InvalidInput(
+                f"snapshot: {state.clients} clients, {', '.join(state.memories)}; this server has "
+                f"{self.state.clients} clients, {', '.join(kinds)}. Restore into a server built alike"
+            )
         state.memories = {n: unpack(pack(state.memories[n]), kind) for n, kind in kinds.items()}
         self._bind(state, _view(state))
 
@@ -170,7 +175,7 @@ class Server:
         s = self.state
         out: list[do.Action] = [do.Assign(x) for x in s.leases.values() if x.issued >= 0 and x.id not in s.measuring]
         out += [do.Decode(i, self._needs[s.leases[i].task]) for i in s.measuring]
-        out += [do.Step(t.name) for t in s.tasks.values() if t.stepping]
+        out += [do.Restore(t.name) if t.restoring else do.Step(t.name) for t in s.tasks.values() if t.stepping]
         return out if s.wake < 0 else [*out, do.WakeAt(s.wake)]
 
     def validate(self) -> None:
@@ -228,9 +233,9 @@ class Server:
     # --- the life of a lease -----------------------------------------------------------------------------
 
     def _fetched(self, e: on.Fetched) -> None:
-        self.state.down += e.size
+        self.state.down += max(e.size, 0)
         task = self._tasks.get(e.node.task)
-        if task is not None and 0 <= e.client < self.state.clients:
+        if task is not None and 0 <= e.client < self.state.clients and 0 <= e.node.version <= task.node.version:
             task.held[e.client] = e.node.version
 
     def _started(self, e: on.Started) -> None:
@@ -247,9 +252,11 @@ class Server:
             self._out.append(do.Refuse(e.lease, e.client, "not yours"))
         elif lease.issued < 0:
             self._out.append(do.Refuse(e.lease, e.client, "not issued"))
+        elif e.lease in self.state.measuring:
+            pass  # a repeat gets the first one's answer
         elif not (needs := self._needs[lease.task]) or self._refusal(lease, e):
             self._judge(lease, e.size, e.samples, {}, self._refusal(lease, e))
-        elif e.lease not in self.state.measuring:  # a repeat gets the first one's answer
+        else:
             self.state.measuring[e.lease] = (e.size, e.samples)
             self.state.deadlines.pop(e.lease, None)
             lease.deadline = -1
@@ -264,8 +271,8 @@ class Server:
 
     def _answer_again(self, e: on.Arrived) -> None:
         s = self.state
-        answer = s.answers.get(e.lease)
-        if answer is None:
+        client, answer = s.answers.get(e.lease, (-1, ""))
+        if client != e.client:
             known = "closed" if 0 <= e.lease < s.next_lease else "unknown"
             self._out.append(do.Refuse(e.lease, e.client, (s.finished and "finished") or known))
         elif answer:
@@ -276,7 +283,9 @@ class Server:
     def _measured(self, e: on.Measured) -> None:
         pending = self.state.measuring.pop(e.lease, None)
         lease = self._leases.get(e.lease)
-        if pending is not None and lease is not None and not self.state.finished:
+        if pending is not None and lease is not None and self.state.finished:
+            self._out.append(do.Refuse(lease.id, lease.client, "finished"))
+        elif pending is not None and lease is not None:
             finite = e.facts.get("finite", 1.0) == 1.0
             self._judge(lease, *pending, e.facts, None if finite else "not finite")
 
@@ -288,7 +297,7 @@ class Server:
         self._table.close(lease, refusal or "accepted", size, samples)
         self._dirty = True
         if self._journaled:
-            s.answers[lease.id] = refusal or ""
+            s.answers[lease.id] = (lease.client, refusal or "")
             if len(s.answers) > ANSWERS:
                 del s.answers[next(iter(s.answers))]
         if refusal is not None:
@@ -362,7 +371,7 @@ class Server:
         dropped, s = set(task.buffer), self.state
         self._out.extend(do.Refuse(i, c, "ended") for _, i, c in s.unacknowledged if i in dropped)
         s.unacknowledged = [x for x in s.unacknowledged if x[1] not in dropped]
-        s.answers.update((i, "ended") for i in dropped if i in s.answers)
+        s.answers.update((i, (s.answers[i][0], "ended")) for i in dropped if i in s.answers)
         s.offers = [x for x in s.offers if x[1] != task.name]
         task.buffer.clear()
         self._dirty = True
@@ -374,7 +383,7 @@ class Server:
 
     def _finish(self, reason: str) -> None:
         if not self.state.finished:
-            self.state.finished = reason
+            self.state.finished = reason or "halted"
             self._out.append(do.Save())
             self._out.append(do.Finish(reason))
 
@@ -382,7 +391,8 @@ class Server:
 
     def _stepped(self, e: on.Stepped) -> None:
         task = self._task(e.task)
-        if not task.stepping:
+        _check_next(task, e.node)
+        if not task.stepping or task.restoring:
             raise InvalidInput(f"task {e.task!r} stepped to version {e.node.version} without being asked")
         self._advance(task, e.node)
         task.stepping = False
@@ -392,15 +402,14 @@ class Server:
 
     def _restored(self, e: on.Restored) -> None:
         task = self._task(e.task)
+        _check_next(task, e.node)
+        if not task.restoring:
+            raise InvalidInput(f"task {e.task!r} was restored to version {e.node.version} without being asked")
         self._advance(task, e.node)
-        task.stepping = False
+        task.stepping = task.restoring = False
         task.epoch = e.epoch
 
     def _advance(self, task: TaskState, node: Node) -> None:
-        if node.version != task.version + 1:
-            raise InvalidInput(
-                f"task {task.name!r}: version {node.version} after {task.version}; versions go up by one"
-            )
         task.node = node
         task.last_step = self._now
         self._out.append(do.Publish(node))
@@ -521,3 +530,10 @@ class Server:
 
 def _view(state: ServerState) -> View:
     return View(state.clients, state.tasks, state.leases, state.idle, state.online, state.busy)
+
+
+def _check_next(task: TaskState, node: Node) -> None:
+    if node.task != task.name:
+        raise InvalidInput(f"task {task.name!r} cannot publish a node of task {node.task!r}")
+    if node.version != task.version + 1:
+        raise InvalidInput(f"task {task.name!r}: version {node.version} after {task.version}; versions go up by one")

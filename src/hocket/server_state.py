@@ -37,7 +37,7 @@ class ServerState(Struct):
     offers: list[tuple[int, str, int, int]] = []
     unacknowledged: list[tuple[int, int, int]] = []
     asked: list[do.Restore] = []
-    answers: dict[int, str] = {}
+    answers: dict[int, tuple[int, str]] = {}
     memories: dict[str, Any] = {}
     next_lease: int = 0
     draws: int = 0

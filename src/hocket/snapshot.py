@@ -19,7 +19,7 @@ T = TypeVar("T")
 def _encode(value: Any) -> Any:
     if isinstance(value, array):
         return {"array": value.typecode, "data": value.tobytes()}
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         shape = list(value.shape)
         return {"dtype": value.dtype.str, "shape": shape, "data": np.ascontiguousarray(value).tobytes()}
     if isinstance(value, np.generic):

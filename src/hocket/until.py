@@ -37,6 +37,9 @@ class Until(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.accuracy is not None and not 0 < self.accuracy <= 1:
             raise InvalidInput(f"until.accuracy = {self.accuracy}: must be above 0 and at most 1")
+        for name, value in self.at_least.items():
+            if name == "accuracy" and not 0 < value <= 1:
+                raise InvalidInput(f"until.at_least.accuracy = {value}: must be above 0 and at most 1")
         for name in ("time", "updates", "steps", "bytes"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -15,7 +15,8 @@ class TaskState(Struct):
     """The server's memory of one task.
 
     ``open``: leases routed and not yet closed. ``buffer``: accepted updates that wait for the next step
-    (lease ids in journal order). ``stepping``: a step or a restore is under way. ``ordinals[c]``: jobs given to
+    (lease ids in journal order). ``stepping``: a step or a
+    restore is under way, ``restoring``: it is a restore. ``ordinals[c]``: jobs given to
     client c so far. ``given[c]``, ``held[c]``: version client c was last given work with, and last fetched; -1
     for none. ``streak``: consecutive measured versions at or above the target, the last of them ``measured``.
     """
@@ -29,6 +30,7 @@ class TaskState(Struct):
     open: int = 0
     buffer: list[int] = []
     stepping: bool = False
+    restoring: bool = False
     accepted: int = 0
     refused: int = 0
     epoch: int = 0

@@ -129,7 +129,6 @@ def test_published_values_cannot_be_written_to():
         book.start(at_work(book, 5, 1))[0] = 9.0
 
 
-@pytest.mark.xfail(strict=True, reason="only _commit clears the flag, and version 0 is committed in __init__")
 def test_the_first_model_cannot_be_written_to_either():
     book, _ = book_of()
     with pytest.raises(ValueError, match="read-only"):

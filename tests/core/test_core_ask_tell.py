@@ -176,7 +176,6 @@ def test_the_same_seed_and_answers_give_the_same_jobs():
     assert play(1) == play(1) and play(1)[0] != play(2)[0]
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="_hand_out asks the book for a value there is not")
 def test_a_size_only_task_has_no_model():
     c = hk.Core(hk.Task.sized(parameters=5, clients=4), fedasync(2), clients=range(4))
     assert c.model() == {} and c.ask(now=0.0)[0].start == {}
@@ -204,9 +203,6 @@ class Wishing(Struct, frozen=True, tag="wishing"):
         return [{1: do.Keep, 2: do.Restore}[fact.node.version](fact.task)] if fact.node.version < 3 else []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_tell passes over Keep, Restore and Rank, and the task waits for Restored for ever"
-)
 def test_what_policies_ask_for_is_done():
     c = core(Strategy("wishing", Wishing()))
     for t in (1.0, 2.0):
@@ -215,7 +211,6 @@ def test_what_policies_ask_for_is_done():
     assert c.ask(now=3.0)[0].version == 3
 
 
-@pytest.mark.xfail(strict=True, reason="views of version 0 are writable, and they are the server's own model")
 def test_training_in_place_does_not_reach_the_server():
     c = core(fedasync(2))
     job = c.ask(now=0.0)[0]
@@ -224,12 +219,10 @@ def test_training_in_place_does_not_reach_the_server():
     assert c.model()["w"].tolist() == [0.0] * SIZE
 
 
-@pytest.mark.xfail(strict=True, reason="tell compares with next_lease only")
 def test_a_lease_below_zero_is_unknown():
     assert core(fedasync(2)).tell(-3, ones(), samples=1, now=0.0) == Told(False, "unknown")
 
 
-@pytest.mark.xfail(strict=True, reason="the cast to float32 warns (an error here) before the guard sees infinity")
 def test_an_update_beyond_float32_is_refused():
     c = core(fedasync(2))
     assert c.tell(c.ask(now=0.0)[0].lease, ones(1e300), samples=1, now=0.0) == Told(False, "not finite")

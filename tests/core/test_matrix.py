@@ -178,7 +178,6 @@ def test_a_tag_is_registered_once_and_a_level_exists():
     assert policy("optimizer")(hk.optimizer.SGD) is hk.optimizer.SGD
 
 
-@pytest.mark.xfail(strict=True, reason="submodel, uplink, downlink and prefetch are first imported when a run is built")
 def test_importing_hocket_registers_every_level():
     """What an experiment file may name does not depend on what was run before."""
     code = "import hocket.strategy as s; print(sum(not policies for policies in s.registry.values()))"

@@ -105,7 +105,6 @@ def test_settings_out_of_range(build, message):
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Momentum, Adam, Yogi])
-@pytest.mark.xfail(strict=True, reason="check_rates asks for above 0 only")
 def test_an_infinite_rate_is_refused(optimizer):
     with pytest.raises(InvalidInput, match="lr = inf"):
         optimizer(lr=float("inf"))

@@ -360,7 +360,6 @@ def test_what_is_pending_can_be_asked_for_again():
     assert of(do.WakeAt, pending) == [do.WakeAt(9 * SECOND)]
 
 
-@pytest.mark.xfail(strict=True, reason="pending asks for a Step wherever stepping is set, also by a Restore")
 def test_a_pending_restore_is_asked_for_again():
     server = serve(Strategy("x", Pace(at={1: "Restore"})))
     arrive(server)
@@ -368,7 +367,6 @@ def test_a_pending_restore_is_asked_for_again():
     assert of(do.Restore, server.pending()) and not of(do.Step, server.pending())
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="memories are looked up without a word about what is missing")
 def test_a_snapshot_of_another_strategy_is_refused():
     data = serve(fedbuff(2, 3)).snapshot()
     with pytest.raises((Damaged, InvalidInput)):

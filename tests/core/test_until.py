@@ -54,7 +54,6 @@ def test_limits_are_no_targets():
     assert not until.targeted and until.limits == {"time": 3.0, "updates": 5, "steps": 7, "bytes": 9}
 
 
-@pytest.mark.xfail(strict=True, reason="only the field accuracy is checked")
 def test_an_accuracy_above_one_is_refused_however_it_is_written():
     with pytest.raises(InvalidInput, match="accuracy"):
         Until(at_least={"accuracy": 1.5})

@@ -94,9 +94,7 @@ def test_renewal_has_its_means_and_is_stationary() -> None:
     assert (policy.online(other) != policy.online(policy.init(20_000, 0))).any()
 
 
-@pytest.mark.parametrize(
-    "low,high", [(0.1, 0.3), (0.2, 0.8), (0.0, 0.5), (0.6, 0.95), (0.4, 0.4), (0.0, 1.0)]
-)
+@pytest.mark.parametrize("low,high", [(0.1, 0.3), (0.2, 0.8), (0.0, 0.5), (0.6, 0.95), (0.4, 0.4), (0.0, 1.0)])
 def test_the_share_online_swings_over_the_day(low: float, high: float) -> None:
     policy = Diurnal(low=low, high=high, peak=4 * 3600.0)
     state = policy.init(10_000, 0)

@@ -99,9 +99,7 @@ job = st.tuples(
 
 @settings(max_examples=150, deadline=None)
 @given(rate=st.integers(1000, 3_000_000), jobs=st.lists(job, min_size=1, max_size=10), trip=st.booleans())
-def test_ends_are_those_of_the_exact_fluid(
-    rate: int, jobs: list[tuple[int, int, int | None]], trip: bool
-) -> None:
+def test_ends_are_those_of_the_exact_fluid(rate: int, jobs: list[tuple[int, int, int | None]], trip: bool) -> None:
     plan: Jobs = [(*row, None) for row in jobs]
     want, got = fluid(rate, plan), drive(rate, plan, trip)
     assert got.keys() == want.keys()
@@ -114,9 +112,7 @@ def test_ends_are_those_of_the_exact_fluid(
     rate=st.integers(1000, 3_000_000),
     jobs=st.lists(st.tuples(job, st.integers(0, 4 * S)), min_size=2, max_size=8),
 )
-def test_cancelled_flows_give_their_share_back(
-    rate: int, jobs: list[tuple[tuple[int, int, int | None], int]]
-) -> None:
+def test_cancelled_flows_give_their_share_back(rate: int, jobs: list[tuple[tuple[int, int, int | None], int]]) -> None:
     plan: Jobs = [(*row, row[0] + 1 + after if at % 2 else None) for at, (row, after) in enumerate(jobs)]
     want, got = fluid(rate, plan), drive(rate, plan, False)
     for i, (what, value) in want.items():

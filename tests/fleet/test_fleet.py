@@ -42,9 +42,7 @@ def test_arrays_are_read_only_copies() -> None:
 
 
 def test_equal_passes_options_on() -> None:
-    fleet = Fleet.equal(
-        3, 0.01, 1e6, np.inf, latency=0.05, up_law=Exponential(), availability=Renewal(1.0, 2.0)
-    )
+    fleet = Fleet.equal(3, 0.01, 1e6, np.inf, latency=0.05, up_law=Exponential(), availability=Renewal(1.0, 2.0))
     assert fleet.latency.tolist() == [0.05] * 3
     assert np.isinf(fleet.up).all()
     assert fleet.up_law == Exponential()

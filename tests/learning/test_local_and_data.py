@@ -50,9 +50,7 @@ def test_one_of_epochs_and_steps() -> None:
 
 
 def test_decoding_is_strict() -> None:
-    assert msgspec.json.decode(b'{"lr": 0.1, "batch_size": 4}', type=LocalSGD) == LocalSGD(
-        lr=0.1, batch_size=4
-    )
+    assert msgspec.json.decode(b'{"lr": 0.1, "batch_size": 4}', type=LocalSGD) == LocalSGD(lr=0.1, batch_size=4)
     with pytest.raises(msgspec.ValidationError, match="unknown field `rate`"):
         msgspec.json.decode(b'{"lr": 0.1, "batch_size": 4, "rate": 1}', type=LocalSGD)
 

@@ -158,9 +158,7 @@ def reference(learner: NumpyLearner, job: Job) -> tuple[np.ndarray, float]:
     cuts = []
     if local.epochs is not None:
         for e in range(local.epochs):
-            cuts += [
-                order[e * n : (e + 1) * n][i : i + local.batch_size] for i in range(0, n, local.batch_size)
-            ]
+            cuts += [order[e * n : (e + 1) * n][i : i + local.batch_size] for i in range(0, n, local.batch_size)]
     else:
         b = min(local.batch_size, n)
         cuts = [order[s * b : (s + 1) * b] for s in range(local.steps)]
@@ -251,12 +249,8 @@ def test_evaluate_equals_a_plain_loop() -> None:
 def test_divergence_names_the_client() -> None:
     learner = LEARNERS["mlp"]
     x = learner.initial(0)
-    jobs = [
-        Job(i, c, x, LocalSGD(lr=lr, batch_size=2), 1, 0) for i, (c, lr) in enumerate([(3, 0.1), (9, 1e30)])
-    ]
-    with pytest.raises(
-        Diverged, match=r"client 9: its result \(lease 1\) is not finite .* rate 1e\+30; lower lr"
-    ):
+    jobs = [Job(i, c, x, LocalSGD(lr=lr, batch_size=2), 1, 0) for i, (c, lr) in enumerate([(3, 0.1), (9, 1e30)])]
+    with pytest.raises(Diverged, match=r"client 9: its result \(lease 1\) is not finite .* rate 1e\+30; lower lr"):
         learner.train(jobs)
 
 
@@ -277,9 +271,7 @@ def test_model_must_fit_the_data() -> None:
     data = LEARNERS["softmax"]._data
     with pytest.raises(InvalidInput, match="train: 13 features for a model of 12"):
         NumpyLearner(softmax(12, 5), data)
-    with pytest.raises(
-        InvalidInput, match=r"train: label 4 of row \d+ is not one of the model's 4 classes \(0 to 3\)"
-    ):
+    with pytest.raises(InvalidInput, match=r"train: label 4 of row \d+ is not one of the model's 4 classes \(0 to 3\)"):
         NumpyLearner(softmax(13, 4), data)
     with pytest.raises(InvalidInput, match="model: layers 3-0-2; it needs 1 feature, 2 classes and 1 unit"):
         MLP(3, (0,), 2)

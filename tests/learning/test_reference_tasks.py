@@ -77,9 +77,7 @@ def test_label_skew() -> None:
 def test_refusals() -> None:
     with pytest.raises(InvalidInput, match="model is 'cnn'; it must be 'softmax' or 'mlp'"):
         digits(model="cnn")
-    with pytest.raises(
-        InvalidInput, match="1257 samples cannot give 1000 clients 2 each; 628 clients or fewer"
-    ):
+    with pytest.raises(InvalidInput, match="1257 samples cannot give 1000 clients 2 each; 628 clients or fewer"):
         digits(clients=1000)
     with pytest.raises(InvalidInput, match="gaussian: classes is 1; it must be 2 or more"):
         gaussian(classes=1)

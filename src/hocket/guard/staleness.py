@@ -56,9 +56,10 @@ class Polynomial(Struct, frozen=True, tag="polynomial", tag_field="kind", forbid
     average: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.exponent >= 0 or not self.average >= 0:
+        if not 0 <= self.exponent <= 10 or not 0 <= self.average <= 1e6:
             raise InvalidInput(
-                f"polynomial: exponent = {self.exponent}, average = {self.average}; both must be 0 or more"
+                f"polynomial: exponent = {self.exponent}, average = {self.average}; both must be 0 or more, the "
+                "exponent at most 10, the average at most 1e6"
             )
 
     def weight(self, staleness: int) -> float:

@@ -1,5 +1,7 @@
 """x <- x + lr * step."""
 
+from math import inf
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -11,8 +13,8 @@ from hocket.strategy import policy
 
 def check_rates(name: str, lr: float, **decays: float) -> None:
     """Refuse a learning rate that is not positive and decays outside [0, 1)."""
-    if not lr > 0:
-        raise InvalidInput(f"{name}.lr = {lr}: must be above 0")
+    if not 0 < lr < inf:
+        raise InvalidInput(f"{name}.lr = {lr}: must be above 0 and finite")
     for which, beta in decays.items():
         if not 0 <= beta < 1:
             raise InvalidInput(f"{name}.{which} = {beta}: must be at least 0 and below 1")

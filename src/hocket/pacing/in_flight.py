@@ -31,9 +31,9 @@ def of(value: PerTask, task: str, name: str) -> int:
 
 def positive(value: PerTask, name: str) -> None:
     """Refuse settings below 1."""
-    for v in [value] if isinstance(value, int) else value.values():
-        if v < 1:
-            raise InvalidInput(f"{name} = {v}: must be 1 or more")
+    for v in value.values() if isinstance(value, dict) else [value]:
+        if not isinstance(v, int) or isinstance(v, bool) or v < 1:
+            raise InvalidInput(f"{name} = {v!r}: must be 1 or more, a whole number")
 
 
 @policy("pacing")

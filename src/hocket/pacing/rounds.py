@@ -50,8 +50,10 @@ class Rounds(Struct, frozen=True, tag="rounds", tag_field="kind", forbid_unknown
 
     def __post_init__(self) -> None:
         positive(self.cohort, "cohort")
-        if not self.overcommit >= 1:
-            raise InvalidInput(f"overcommit = {self.overcommit}: must be 1 or more (1.3 asks 30% more clients)")
+        if not 1 <= self.overcommit <= 1e6:
+            raise InvalidInput(
+                f"overcommit = {self.overcommit}: must be 1 or more (1.3 asks 30% more clients), at most 1e6"
+            )
         check_timeout(self.deadline, "deadline")
         if self.minimum < 1:
             raise InvalidInput(f"minimum = {self.minimum}: must be 1 or more")
