@@ -188,8 +188,11 @@ class Asking(Struct, frozen=True, tag="asking", tag_field="kind"):
         state.seen.append(type(fact).__name__ + (f":{fact.subject}" if isinstance(fact, on.Evaluated) else ""))
         if isinstance(fact, on.Stepped):
             at: dict[int, list[do.Request]] = {
-                1: [do.Rank("gaussian")], 2: [do.Keep("gaussian")], 4: [do.Restore("gaussian")], 6: [do.Plan("gaussian")],
-            }  # fmt: skip
+                1: [do.Rank("gaussian")],
+                2: [do.Keep("gaussian")],
+                4: [do.Restore("gaussian")],
+                6: [do.Plan("gaussian")],
+            }
             return at.get(fact.node.version, [])
         return []
 
