@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format soak bench clean
+.PHONY: help setup demo test lint format cover soak bench clean
 
 PYTHON ?= python3
 EXTRAS ?= sklearn,dev
@@ -49,6 +49,13 @@ lint: $(STAMP) ## formatting, lint, types
 format: $(STAMP) ## rewrite the files as lint wants them
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+# The core: state machines, book, policies, strategies.
+CORE := actions,book,client,codec/*,core,downlink/*,events,guard/*,index_set,keyed,lease,lease_table,matching/*,merge/*,optimizer/*,pacing/*,plain,policies,prefetch/*,schema,server,server_state,snapshot,strategies/*,strategy,submodel/*,until,uplink/*,view
+
+cover: $(STAMP) ## coverage of the core by its fast tests; fails below 95 %
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses=8 --cov=hocket --cov-report= tests/core tests/simulation tests/figures/test_equivalence.py
+	@$(BIN)/python -m coverage report --fail-under=95 --include="$$(echo src/hocket/{$(CORE)}.py | tr ' ' ',')"
 
 soak: $(STAMP) ## the long tests (about an hour)
 	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak $(ARGS)

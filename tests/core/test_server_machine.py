@@ -1,6 +1,7 @@
 """Any sequence of events at all: the server keeps its invariants and a naive referee agrees with what it does."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,14 +14,28 @@ from hocket.errors import InvalidInput
 from hocket.guard import Chain, Hinge, NormBound, Staleness
 from hocket.learning.local import LocalSGD
 from hocket.lease import Lease, Node
+from hocket.matching import Uniform
 from hocket.merge import MeanByCount
 from hocket.pacing import InFlight, Rounds, Windows
 from hocket.server import SECOND, Server
 from hocket.strategies import asyncsgd, fedasync, fedavg, fedbuff, fedfix
 from hocket.strategy import FullStrategy, Strategy, TaskPart, compose, fill
 from hocket.until import Evaluation, Until
+from hocket.view import View
 
 CLIENTS = 7
+
+
+class Rewinding(InFlight, frozen=True, tag="rewinding"):
+    """Goes back to what was kept at every evaluation below one half."""
+
+    observes: ClassVar[tuple[type[on.Event], ...]] = (on.Evaluated,)
+
+    def observe(self, state: None, fact: on.Event, view: View, now: int) -> list[do.Request]:
+        assert isinstance(fact, on.Evaluated)
+        return [do.Restore(fact.task)] if fact.metrics["accuracy"] < 0.5 else []
+
+
 LATE = Strategy("late", attach="start")
 METHODS: Mapping[str, Strategy] = {
     "fedavg": fedavg(cohort=3),
@@ -43,6 +58,8 @@ METHODS: Mapping[str, Strategy] = {
     "asyncsgd start timeout": compose(asyncsgd(in_flight=12, timeout=3.0), LATE),
     "fedfix": fedfix(window=4.0),
     "fedfix timeout": fedfix(window=2.0, timeout=3.0),
+    "rewinding": Strategy("rewinding", Rewinding(5, 2)),
+    "rewinding start": Strategy("rewinding", Rewinding(12, 1, timeout=9.0), Uniform("queue"), attach="start"),
     "windows": Strategy("windows", Windows(3.0, in_flight=3)),
 }
 UNTIL = (
@@ -75,6 +92,7 @@ class Referee:
         self.accumulated: dict[int, int] = {}  # lease to number of the event that accepted it
         self.in_step: dict[int, tuple[str, int]] = {}
         self.stepping: set[str] = set()
+        self.restoring: set[str] = set()
         self.acknowledged: set[int] = set()
         self.taken_back: set[int] = set()  # accepted, never acknowledged, and over with their task
         self.durable = 0
@@ -121,6 +139,7 @@ class Referee:
                 self.stepping.remove(task)
                 self.version[task] = node.version
             case on.Restored(task, node):
+                self.restoring.remove(task)
                 self.version[task] = node.version
             case on.Measured(lease) if self.finished:
                 self.decoding.discard(lease)
@@ -160,7 +179,7 @@ class Referee:
                 assert lease in self.accumulated and lease not in self.acknowledged and lease in self.released
                 self.taken_back.add(lease)
             case do.Step(task):
-                assert task not in self.stepping, "two steps at once"
+                assert task not in self.stepping | self.restoring, "two steps at once"
                 assert not self.finished, "a step after the end"
                 assert self.buffer[task], "an empty step"
                 self.stepping.add(task)
@@ -168,6 +187,9 @@ class Referee:
                     assert lease not in self.in_step, "in two steps"
                     self.in_step[lease] = (task, self.version[task] + 1)
                 self.buffer[task].clear()
+            case do.Restore(task):
+                assert task not in self.stepping | self.restoring, "restored under an open step"
+                self.restoring.add(task)
             case do.Publish(node):
                 assert self.version[node.task] == node.version
             case do.WakeAt(time):
@@ -191,8 +213,8 @@ class Referee:
         assert lease.deadline == (-1 if timeout is None else self.now + round(timeout * SECOND))
         if getattr(self.strategy.matching, "busy", "") == "skip" or self.strategy.attach == "start":
             others = [i for i in self.held if self.assigned[i].client == lease.client]
-            closing = [i for i in others if self.assigned[i].attach == "start"]
-            assert not others or closing == others, "a busy client was given more"
+            assert not others, "a busy client was given more"
+        assert lease.task not in self.restoring, "work from a model that is about to go"
         self.assigned[lease.id] = lease
         self.held.add(lease.id)
 
@@ -240,7 +262,7 @@ class Referee:
         assert s.updates == len(self.accumulated) == sum(t.accepted for t in view.tasks.values())
         assert s.finished == self.finished
         for name, t in view.tasks.items():
-            assert (t.version, t.stepping) == (self.version[name], name in self.stepping)
+            assert (t.version, t.stepping) == (self.version[name], name in self.stepping | self.restoring)
             assert t.buffer == self.buffer[name]
             self._within(name, t.open, len(t.buffer), len(view.online))
         owed = set(self.accumulated) - self.acknowledged - self.taken_back
@@ -347,7 +369,7 @@ class ServerMachine(RuleBasedStateMachine):
             return (-2, -1, self.server.state.next_lease, 10**6)[at % 4], at % CLIENTS
         lease = pool[at % len(pool)]
         client = r.assigned[lease].client if lease in r.assigned else self.server.view.leases[lease].client
-        others = [c for c in range(-1, CLIENTS + 1) if c != client]
+        others = [c for c in range(CLIENTS + 1) if c != client]  # -1: see the xfail below
         return lease, others[at % len(others)] if how == "foreign" else client
 
     # --- the fleet ---------------------------------------------------------------------------------------
@@ -378,6 +400,8 @@ class ServerMachine(RuleBasedStateMachine):
             self.send(on.Arrived(lease.id, lease.client, 100, 10))
             for i in sorted(self.referee.decoding):
                 self.send(on.Measured(i, {"finite": 1.0, "norm": 0.5}))
+            for task in sorted(self.referee.restoring):
+                self.send(on.Restored(task, Node(task, self.referee.version[task] + 1), at))
             for task in sorted(self.referee.stepping):
                 self.send(on.Stepped(task, Node(task, self.referee.version[task] + 1), 1))
 
@@ -414,7 +438,7 @@ class ServerMachine(RuleBasedStateMachine):
         lease = pool[at % len(pool)] if pool else at - 1
         pending = lease in self.referee.decoding
         actions = self.send(on.Measured(lease, facts))
-        verdicts = [a for a in actions if isinstance(a, do.Accumulate | do.Refuse)]
+        verdicts = [a for a in actions if isinstance(a, do.Accumulate | do.Refuse) and a.lease == lease]
         assert len(verdicts) == pending, "one answer per measured update"
 
     # --- results -----------------------------------------------------------------------------------------
@@ -448,7 +472,7 @@ class ServerMachine(RuleBasedStateMachine):
             "restored": on.Restored(task, Node(task, version + 1), at),
             "planned": on.Planned(task, (1.0,), 3),
         }[kind]
-        if kind == "restored":  # nobody asked
+        if kind == "restored" and task not in self.referee.restoring:  # nobody asked
             self.refused(event)
         else:
             self.send(event)
@@ -688,3 +712,31 @@ def test_a_time_limit_is_finite():
 def test_windows_share_an_idle_fleet_between_tasks():
     server = started("fedfix", names=("a", "b"))
     assert sorted(t.open for t in server.view.tasks.values()) == [3, 4]
+
+
+@pytest.mark.xfail(strict=True, reason="_answer_again takes (-1, accepted) for what it does not remember")
+@pytest.mark.parametrize("lease", [0, 999])
+def test_a_stranger_who_calls_itself_minus_one_is_refused(lease):
+    server = started("fedbuff")
+    server.handle(on.Failed(0, server.view.leases[0].client, "broke"), 1)
+    actions = server.handle(on.Arrived(lease, -1, 100, 10), 2)
+    assert [type(a) for a in actions] == [do.Refuse]
+
+
+@pytest.mark.xfail(strict=True, reason="Finish carries the empty reason although the state says halted")
+def test_a_finish_has_a_reason():
+    server = started("fedbuff")
+    actions = server.handle(on.Halted(""), 1)
+    assert do.Finish(server.finished) in actions
+
+
+@pytest.mark.xfail(
+    strict=True, reason="InFlight with refill_first has room whatever is under way, also under a restore"
+)
+def test_no_work_is_given_out_under_a_restore():
+    server = Server(fill(Strategy("x", Rewinding(2, 9, refill_first=True)), ("a",)), 4, {"a": LOCAL})
+    server.handle(on.Joined((0, 1, 2, 3)), 0)
+    server.handle(on.Evaluated("a", 0, "published", "test", {"accuracy": 0.1}), 1)
+    lease = server.view.leases[0]
+    actions = server.handle(on.Arrived(0, lease.client, 100, 10), 2)
+    assert not any(isinstance(a, do.Assign) for a in actions)
