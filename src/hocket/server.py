@@ -271,12 +271,12 @@ class Server:
 
     def _answer_again(self, e: on.Arrived) -> None:
         s = self.state
-        client, answer = s.answers.get(e.lease, (-1, ""))
-        if client != e.client:
+        told = s.answers.get(e.lease)
+        if told is None or told[0] != e.client:
             known = "closed" if 0 <= e.lease < s.next_lease else "unknown"
             self._out.append(do.Refuse(e.lease, e.client, (s.finished and "finished") or known))
-        elif answer:
-            self._out.append(do.Refuse(e.lease, e.client, answer))
+        elif told[1]:
+            self._out.append(do.Refuse(e.lease, e.client, told[1]))
         elif all(e.lease != lease for _, lease, _ in s.unacknowledged):
             self._out.append(do.Accept(e.lease, e.client))
 
@@ -385,7 +385,7 @@ class Server:
         if not self.state.finished:
             self.state.finished = reason or "halted"
             self._out.append(do.Save())
-            self._out.append(do.Finish(reason))
+            self._out.append(do.Finish(self.state.finished))
 
     # --- results of actions ------------------------------------------------------------------------------
 
@@ -431,8 +431,9 @@ class Server:
         if until is None or not until.targeted or not e.metrics or e.version <= task.measured:
             return
         if (e.split, e.subject) == (ev.split, ev.subject):
+            reached = until.reached(e.metrics)
             task.measured = e.version
-            task.streak = task.streak + 1 if until.reached(e.metrics) else 0
+            task.streak = task.streak + 1 if reached else 0
             if task.streak >= until.confirm:
                 self._end(task, "target")
 

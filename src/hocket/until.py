@@ -40,6 +40,9 @@ class Until(Struct, frozen=True, forbid_unknown_fields=True):
         for name, value in self.at_least.items():
             if name == "accuracy" and not 0 < value <= 1:
                 raise InvalidInput(f"until.at_least.accuracy = {value}: must be above 0 and at most 1")
+        for name, given in (("accuracy", self.at_least), ("loss", self.at_most)):
+            if getattr(self, name) is not None and name in given:
+                raise InvalidInput(f"until: {name} is given twice, {getattr(self, name)} and {given[name]}; give one")
         for name in ("time", "updates", "steps", "bytes"):
             value = getattr(self, name)
             if value is not None and not value > 0:

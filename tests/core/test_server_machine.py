@@ -59,6 +59,7 @@ METHODS: Mapping[str, Strategy] = {
     "fedfix": fedfix(window=4.0),
     "fedfix timeout": fedfix(window=2.0, timeout=3.0),
     "rewinding": Strategy("rewinding", Rewinding(5, 2)),
+    "rewinding refill first": Strategy("rewinding", Rewinding(5, 2, refill_first=True)),
     "rewinding start": Strategy("rewinding", Rewinding(12, 1, timeout=9.0), Uniform("queue"), attach="start"),
     "windows": Strategy("windows", Windows(3.0, in_flight=3)),
 }
@@ -369,7 +370,7 @@ class ServerMachine(RuleBasedStateMachine):
             return (-2, -1, self.server.state.next_lease, 10**6)[at % 4], at % CLIENTS
         lease = pool[at % len(pool)]
         client = r.assigned[lease].client if lease in r.assigned else self.server.view.leases[lease].client
-        others = [c for c in range(CLIENTS + 1) if c != client]  # -1: see the xfail below
+        others = [c for c in range(-1, CLIENTS + 1) if c != client]
         return lease, others[at % len(others)] if how == "foreign" else client
 
     # --- the fleet ---------------------------------------------------------------------------------------
@@ -714,7 +715,6 @@ def test_windows_share_an_idle_fleet_between_tasks():
     assert sorted(t.open for t in server.view.tasks.values()) == [3, 4]
 
 
-@pytest.mark.xfail(strict=True, reason="_answer_again takes (-1, accepted) for what it does not remember")
 @pytest.mark.parametrize("lease", [0, 999])
 def test_a_stranger_who_calls_itself_minus_one_is_refused(lease):
     server = started("fedbuff")
@@ -723,16 +723,12 @@ def test_a_stranger_who_calls_itself_minus_one_is_refused(lease):
     assert [type(a) for a in actions] == [do.Refuse]
 
 
-@pytest.mark.xfail(strict=True, reason="Finish carries the empty reason although the state says halted")
 def test_a_finish_has_a_reason():
     server = started("fedbuff")
     actions = server.handle(on.Halted(""), 1)
     assert do.Finish(server.finished) in actions
 
 
-@pytest.mark.xfail(
-    strict=True, reason="InFlight with refill_first has room whatever is under way, also under a restore"
-)
 def test_no_work_is_given_out_under_a_restore():
     server = Server(fill(Strategy("x", Rewinding(2, 9, refill_first=True)), ("a",)), 4, {"a": LOCAL})
     server.handle(on.Joined((0, 1, 2, 3)), 0)

@@ -65,7 +65,7 @@ class InFlight(Struct, frozen=True, tag="in_flight", tag_field="kind", forbid_un
     def room(self, state: None, view: View, now: int) -> Slots:
         slots: dict[str, int] = {}
         for t in view.tasks.values():
-            if t.status == "active" and (self.refill_first or not t.stepping):
+            if t.status == "active" and (not t.stepping or (self.refill_first and not t.restoring)):
                 n = self.in_flight
                 free = (n if n.__class__ is int else of(n, t.name, "in_flight")) - t.open
                 if free > 0:

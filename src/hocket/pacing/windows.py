@@ -15,6 +15,7 @@ from hocket.events import Event
 from hocket.pacing.in_flight import check_timeout
 from hocket.policies import Due, Slots
 from hocket.strategy import policy
+from hocket.until import LONGEST
 from hocket.view import View
 
 SECOND = 1_000_000_000
@@ -42,7 +43,8 @@ class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unkno
     observes: ClassVar[tuple[type[Event], ...]] = ()
 
     def __post_init__(self) -> None:
-        check_timeout(self.window, "window")
+        if not 1e-9 <= self.window <= LONGEST:
+            raise InvalidInput(f"window = {self.window}: must be from 1e-9 to {LONGEST:.0e} seconds")
         if self.in_flight is not None and self.in_flight < 1:
             raise InvalidInput(f"in_flight = {self.in_flight}: must be 1 or more, or left out for every client")
         check_timeout(self.timeout)

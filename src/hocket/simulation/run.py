@@ -208,8 +208,7 @@ def _check(tasks: Mapping[str, Task], fleet: Fleet, strategy: FullStrategy) -> N
             raise InvalidInput(
                 f"task {t.name!r} has {t.clients} clients and the fleet {len(fleet)} devices; make them equal"
             )
-    deadline = getattr(strategy.pacing, "deadline", None)
-    if fleet.dropout > 0 and strategy.pacing.timeout is None and deadline is None:
+    if fleet.dropout > 0 and strategy.pacing.timeout is None:
         raise InvalidInput(
             f"fleet.dropout = {fleet.dropout}: a silent device is only noticed by a timeout, and the pacing has "
             "none; set timeout (seconds), or use fleet.failure for losses that are reported"
