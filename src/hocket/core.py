@@ -18,11 +18,10 @@ from hocket.learning.learner import Trained
 from hocket.learning.local import LocalSGD
 from hocket.learning.task import Task
 from hocket.lease import Lease
-from hocket.lease_table import SECOND
 from hocket.policies import Estimate
 from hocket.server import Server
 from hocket.strategy import FullStrategy, Local, Strategy, fill
-from hocket.until import Evaluation, Until
+from hocket.until import SECOND, Evaluation, Until
 
 Tasks = Task | Sequence[Task]
 

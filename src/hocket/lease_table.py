@@ -1,7 +1,9 @@
 """The life of leases in the server's tables: routed, sent, closed once, for whatever reason."""
 
 from collections.abc import Mapping
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from hocket import actions as do
@@ -9,100 +11,93 @@ from hocket import events as on
 from hocket.errors import InvalidInput
 from hocket.keyed import key, mix
 from hocket.learning.local import LocalSGD
-from hocket.lease import Lease
+from hocket.lease import Lease, Node
 from hocket.policies import Pick
 from hocket.server_state import ServerState
 from hocket.strategy import FullStrategy
+from hocket.until import SECOND
+from hocket.view import TaskState
 
-SECOND = 1_000_000_000
+Actions = list[do.Action]
+
+
+class _Terms(Struct, frozen=True, gc=False):
+    """What the leases of one task have in common."""
+
+    key: int
+    local: LocalSGD
+    submodel: Any
+    memory: Any
 
 
 class LeaseTable:
-    """Keeps ``state.leases`` and every table that counts them; ``out`` and ``now`` are set per event.
+    """Keeps ``state.leases`` and every table that counts them; actions are added to ``out``.
 
-    ``facts`` collects a ``Closed`` per lease that ended, if a policy wants to know.
+    ``facts`` collects a ``Closed`` per lease that ended, if a policy ``observes`` them.
     """
 
-    __slots__ = (
-        "_attach",
-        "_keys",
-        "_local",
-        "_state",
-        "_submodels",
-        "_timeout",
-        "facts",
-        "now",
-        "out",
-        "wanted",
-    )
+    __slots__ = ("_observed", "_queues", "_state", "_terms", "_timeout", "facts")
 
     def __init__(
-        self,
-        state: ServerState,
-        strategy: FullStrategy,
-        local: Mapping[str, LocalSGD],
-        seed: int,
-        wanted: bool,
+        self, state: ServerState, strategy: FullStrategy, local: Mapping[str, LocalSGD], seed: int, observed: bool
     ) -> None:
         self._state = state
-        self._attach = strategy.attach
-        self._local = local
-        self._keys = {t: key(seed, "lease", t) for t in strategy.tasks}
-        self._submodels = {n: (p.submodel, state.memories["submodel." + n]) for n, p in strategy.tasks.items()}
+        self._queues = strategy.attach == "start"
+        self._terms = {
+            n: _Terms(key(seed, "lease", n), local[n], p.submodel, state.memories["submodel." + n])
+            for n, p in strategy.tasks.items()
+        }
         timeout = strategy.pacing.timeout
         self._timeout = None if timeout is None else round(timeout * SECOND)
-        self.wanted = wanted
+        self._observed = observed
         self.facts: list[on.Closed] = []
-        self.out: list[do.Action] = []
-        self.now = 0
 
-    def route(self, pick: Pick) -> None:
+    def route(self, pick: Pick, now: int, out: Actions) -> None:
         """Give a pick's client a lease; it is sent now, or waits at the server under ``attach="start"``.
 
         Raises:
             InvalidInput: the matching picked a client or a task that cannot be given work.
         """
         s, c, name = self._state, pick.client, pick.task
-        task = s.tasks[name]
+        task, terms = s.tasks[name], self._terms[name]
         if s.online.where[c] < 0 or task.status != "active":
             raise InvalidInput(f"matching picked client {c} for task {name!r}; one of them takes no work now")
-        ordinal = task.ordinals[c]
+        ordinal, lease_id, busy = task.ordinals[c], s.next_lease, s.busy[c]
         task.ordinals[c] = ordinal + 1
-        lease_id = s.next_lease
         s.next_lease = lease_id + 1
-        lease = Lease(
-            lease_id, name, c, ordinal, None, task.node.cover, self._local[name],
-            mix(self._keys[name] ^ (c << 32 | ordinal)), self.now, -1, -1, -1,
-            pick.probability, pick.weight, pick.group, "", self._attach,
-        )  # fmt: skip
-        s.leases[lease_id] = lease
-        task.open += 1
-        busy = s.busy[c]
         s.busy[c] = busy + 1
-        if not busy:
-            s.idle.discard(c)
-        elif self._attach == "start":
+        task.open += 1
+        waits = busy and self._queues
+        node = task.node if waits else self._start(task, terms, c)
+        lease = s.leases[lease_id] = Lease(
+            lease_id, name, c, ordinal, node, node.cover, terms.local, mix(terms.key ^ (c << 32 | ordinal)),
+            now, now, -1, -1, pick.probability, pick.weight, pick.group, "",
+            "start" if self._queues else "issue", task.epoch, node.version,
+        )  # fmt: skip
+        if waits:
+            lease.node, lease.version, lease.issued = None, -1, -1
             s.waiting.setdefault(c, []).append(lease_id)
             return
-        self._send(lease)
+        if not busy:
+            s.idle.discard(c)
+        if self._timeout is not None:
+            self._expires(lease, now)
+        out.append(do.Assign(lease))
 
-    def _send(self, lease: Lease) -> None:
-        task = self._state.tasks[lease.task]
+    def _start(self, task: TaskState, terms: _Terms, client: int) -> Node:
+        """The node, in the cover of its sub-model, that a client is given to train from."""
         node = task.node
-        submodel, memory = self._submodels[lease.task]
-        cover = submodel.cover(memory, lease.client)
+        cover = terms.submodel.cover(terms.memory, client)
         if cover is not node.cover and cover != node.cover:
             node = replace(node, cover=cover)
-        lease.cover, lease.epoch = cover, task.epoch
-        lease.node, lease.version = node, node.version
-        lease.issued = self.now
-        task.given[lease.client] = node.version
-        if self._timeout is not None:
-            lease.deadline = self.now + self._timeout
-            self._state.deadlines[lease.id] = lease.deadline
-        self.out.append(do.Assign(lease))
+        task.given[client] = node.version
+        return node
 
-    def send_waiting(self) -> None:
+    def _expires(self, lease: Lease, now: int) -> None:
+        if self._timeout is not None:
+            self._state.deadlines[lease.id] = lease.deadline = now + self._timeout
+
+    def send_waiting(self, now: int, out: Actions) -> None:
         """Send the next waiting lease of every client that has none issued, unless its task is held up."""
         s = self._state
         held: list[int] = []
@@ -118,7 +113,12 @@ class LeaseTable:
             queue.remove(lease_id)
             if not queue:
                 del s.waiting[c]
-            self._send(s.leases[lease_id])
+            lease = s.leases[lease_id]
+            task = s.tasks[lease.task]
+            lease.node = node = self._start(task, self._terms[lease.task], c)
+            lease.cover, lease.epoch, lease.version, lease.issued = node.cover, task.epoch, node.version, now
+            self._expires(lease, now)
+            out.append(do.Assign(lease))
         s.freed = held
 
     def close(self, lease: Lease, outcome: str, size: int = 0, samples: int = 0) -> None:
@@ -126,7 +126,7 @@ class LeaseTable:
         s, c = self._state, lease.client
         del s.leases[lease.id]
         s.tasks[lease.task].open -= 1
-        busy = s.busy[c] = s.busy[c] - 1
+        s.busy[c] = busy = s.busy[c] - 1
         if lease.deadline >= 0:
             s.deadlines.pop(lease.id, None)
         if s.measuring:
@@ -140,33 +140,33 @@ class LeaseTable:
                 s.freed.append(c)
         if not busy and s.online.where[c] >= 0:
             s.idle.add(c)
-        if self.wanted:
+        if self._observed:
             self.facts.append(on.Closed(lease, outcome, size, samples))
 
-    def lose(self, lease: Lease, reason: str) -> None:
+    def lose(self, lease: Lease, reason: str, out: Actions) -> None:
         """A lease whose client, or whose wait, came to an end without an update."""
         self.close(lease, reason)
         self._state.lost += 1
-        self.out.append(do.Release(lease.id, lease.task, reason))
+        out.append(do.Release(lease.id, lease.task, reason))
 
-    def cancel(self, lease: Lease, reason: str) -> None:
+    def cancel(self, lease: Lease, reason: str, out: Actions) -> None:
         """End a lease that is still under way; an update that is being measured is refused."""
         measuring = lease.id in self._state.measuring
         self.close(lease, reason)
         if measuring:
-            self.out.append(do.Refuse(lease.id, lease.client, reason))
+            out.append(do.Refuse(lease.id, lease.client, reason))
         elif lease.issued >= 0:
-            self.out.append(do.Cancel(lease.id, lease.client, lease.task, reason))
-        self.out.append(do.Release(lease.id, lease.task, reason))
+            out.append(do.Cancel(lease.id, lease.client, lease.task, reason))
+        out.append(do.Release(lease.id, lease.task, reason))
 
-    def expire(self) -> None:
+    def expire(self, now: int, out: Actions) -> None:
         """Cancel every lease whose deadline has come."""
         s = self._state
         expired = []
         for lease_id, deadline in s.deadlines.items():
-            if deadline > self.now:
+            if deadline > now:
                 break
             expired.append(lease_id)
         for lease_id in expired:
-            self.cancel(s.leases[lease_id], "expired")
+            self.cancel(s.leases[lease_id], "expired", out)
             s.lost += 1

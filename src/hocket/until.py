@@ -7,6 +7,9 @@ from msgspec import Struct
 
 from hocket.errors import InvalidInput
 
+SECOND = 1_000_000_000
+"""Nanoseconds."""
+
 LONGEST = 1e9
 """Seconds, about 32 years: the longest time any setting may name."""
 

@@ -12,9 +12,10 @@ from hocket.learning.local import LocalSGD
 from hocket.lease import Cover, Node
 from hocket.pacing import InFlight, Rounds
 from hocket.policies import Due, Estimate, Pick
-from hocket.server import SECOND, Server
+from hocket.server import Server
 from hocket.strategies import asyncsgd, fedbuff
 from hocket.strategy import Strategy, TaskPart, compose, fill
+from hocket.until import SECOND
 
 CLIENTS = 6
 LOCAL = LocalSGD(lr=0.1, batch_size=10)

@@ -17,10 +17,10 @@ from hocket.lease import Lease, Node
 from hocket.matching import Uniform
 from hocket.merge import MeanByCount
 from hocket.pacing import InFlight, Rounds, Windows
-from hocket.server import SECOND, Server
+from hocket.server import Server
 from hocket.strategies import asyncsgd, fedasync, fedavg, fedbuff, fedfix
 from hocket.strategy import FullStrategy, Strategy, TaskPart, compose, fill
-from hocket.until import Evaluation, Until
+from hocket.until import SECOND, Evaluation, Until
 from hocket.view import View
 
 CLIENTS = 7

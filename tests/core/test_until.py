@@ -7,10 +7,10 @@ from hocket import events as on
 from hocket.errors import InvalidInput
 from hocket.learning.local import LocalSGD
 from hocket.lease import Node
-from hocket.server import SECOND, Server
+from hocket.server import Server
 from hocket.strategies import fedasync
 from hocket.strategy import fill
-from hocket.until import Evaluation, Until
+from hocket.until import SECOND, Evaluation, Until
 
 
 @pytest.mark.parametrize(

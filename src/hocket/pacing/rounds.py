@@ -16,9 +16,8 @@ from hocket.events import Event
 from hocket.pacing.in_flight import PerTask, check_timeout, of, positive
 from hocket.policies import Due, Slots
 from hocket.strategy import policy
+from hocket.until import SECOND
 from hocket.view import TaskState, View
-
-SECOND = 1_000_000_000
 
 
 class RoundsState(Struct):

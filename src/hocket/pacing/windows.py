@@ -15,10 +15,8 @@ from hocket.events import Event
 from hocket.pacing.in_flight import check_timeout
 from hocket.policies import Due, Slots
 from hocket.strategy import policy
-from hocket.until import LONGEST
+from hocket.until import LONGEST, SECOND
 from hocket.view import View
-
-SECOND = 1_000_000_000
 
 
 class WindowsState(Struct):

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from hocket.lease_table import SECOND
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
 from hocket.server import Server
-from hocket.until import Until
+from hocket.until import SECOND, Until
 
 
 def summarise(

@@ -20,7 +20,6 @@ from hocket.core import Tasks, build, named, resolve
 from hocket.errors import HocketError, InvalidInput
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
-from hocket.lease_table import SECOND
 from hocket.policies import Estimate
 from hocket.record.curve import Curve, Moved
 from hocket.record.log import SEGMENT, EventLog
@@ -30,7 +29,7 @@ from hocket.simulation import checkpoint
 from hocket.simulation.engine import SLICE, Engine
 from hocket.simulation.training import LazyTraining
 from hocket.strategy import FullStrategy, Strategy
-from hocket.until import Evaluation, Until
+from hocket.until import SECOND, Evaluation, Until
 
 Report = Callable[[dict[str, Any]], None]
 """Called a few times a second with time_s, updates, accuracy, target and fraction of a run."""

@@ -23,9 +23,9 @@ from hocket.lease import WHOLE, Cover, Lease, Node
 from hocket.policies import ANY, Contribution, Estimate, Facts, Pick, Weigh
 from hocket.schema import Kind, Schema, Segment, Vector
 from hocket.snapshot import pack, unpack
+from hocket.until import SECOND
 from hocket.view import Status, TaskState, View
 
-SECOND = 1_000_000_000
 STATUS: tuple[Status, ...] = get_args(Status)
 SCHEMA = Schema((Segment("w", (5, 3)), Segment("mean", (3,), Kind.BUFFER)))
 LOCAL = LocalSGD(lr=0.1, batch_size=10)
