@@ -78,7 +78,7 @@ def test_every_pair_trains_and_resumes(row: composition.Row, tmp_path: Path):
     assert len(stepped) == t.version > 0
     x = sim.engine.book.model("gaussian")
     assert x is not None and np.isfinite(x).all() and x.any(), "the model has moved and is finite"
-    totals = sim.engine.totals()
+    totals = sim.engine.world.totals()
     spent = sum(totals[k] for k in ("critical", "prefetched", "overcommitted", "wasted"))
     assert totals["down"] == spent > 0, "bytes down are of some kind"
 
@@ -90,7 +90,7 @@ def test_every_pair_trains_and_resumes(row: composition.Row, tmp_path: Path):
     run(again.engine)
     assert again.engine.book.model("gaussian").tobytes() == x.tobytes()
     assert again.engine.server.snapshot() == sim.engine.server.snapshot()
-    assert (again.engine.now, again.engine.totals()) == (sim.engine.now, totals)
+    assert (again.engine.now, again.engine.world.totals()) == (sim.engine.now, totals)
     assert again.curve.points == sim.curve.points
 
 

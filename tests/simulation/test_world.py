@@ -303,7 +303,7 @@ def test_prefetching_moves_bytes_off_the_critical_path() -> None:
     engine = sim.engine
     while not engine.run(1):
         engine.server.validate()
-    totals = engine.totals()
+    totals = engine.world.totals()
     offered = int((engine.log.table()["kind"].to_numpy() == KINDS.index("offered")).sum())
     assert offered >= 10 * 5 - 10
     assert totals["prefetched"] > 0 and totals["critical"] > 0

@@ -22,7 +22,8 @@ from hocket.files import replace
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.record.curve import Curve
-from hocket.simulation.engine import Engine, World
+from hocket.simulation.engine import Engine
+from hocket.simulation.world import World
 from hocket.snapshot import digest, pack, unpack
 from hocket.strategy import FullStrategy, describe
 from hocket.until import Evaluation, Until

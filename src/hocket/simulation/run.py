@@ -192,7 +192,7 @@ def simulate(
     if folder is not None and not (resume and checkpoint.load(folder, engine, curve, sim.name)):
         checkpoint.begin(folder, resume)
     _drive(engine, curve, folder, sim.name, checkpoint_every, until, report)
-    summary = summarise(engine.server, engine.ledger, engine.totals(), curve, engine.now, until, seed)
+    summary = summarise(engine.server, engine.ledger, engine.world.totals(), curve, engine.now, until, seed)
     machine = _machine(engine, wall.perf_counter() - began)
     models = {n: engine.book.model(n) for n in sim.tasks}
     run = Run(sim.tasks, sim.strategy, summary, machine, curve, models, engine.log, folder)
@@ -222,7 +222,7 @@ def _estimates(tasks: Mapping[str, Task], strategy: FullStrategy, fleet: Fleet) 
 
 def _evaluated(curve: Curve, engine: Engine, now: int, e: on.Evaluated, evaluation: Evaluation) -> None:
     if e.split == evaluation.split and e.subject == evaluation.subject:
-        down, up = engine.under_way()
+        down, up = engine.world.under_way()
         ledger, state = engine.ledger, engine.server.state
         curve.add(e, now, state.tasks[e.task].accepted, ledger.up + up, ledger.down + down)
 

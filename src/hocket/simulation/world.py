@@ -1,0 +1,111 @@
+"""What a simulation remembers: the heap of timed events, devices at work, transfers, byte counts; values only."""
+
+from heapq import heappush
+
+from msgspec import Struct
+
+from hocket import events as on
+from hocket.events import Event
+from hocket.fleet.egress import Egress
+from hocket.fleet.toggles import Toggles
+from hocket.lease import Lease, Node
+from hocket.record.ledger import Ledger
+
+IDLE, DOWN, TRAIN, UP = 0, 1, 2, 3
+
+
+class Broke(Event, frozen=True, gc=False, array_like=True, tag=True):
+    """A device loses the work of a lease; ``silent``: nobody tells the server."""
+
+    lease: int
+    client: int
+    silent: bool
+
+
+class Toggle(Event, frozen=True, gc=False, array_like=True, tag=True):
+    """Some devices come or go."""
+
+
+class Drained(Event, frozen=True, gc=False, array_like=True, tag=True):
+    """The shared server link may have finished a transfer."""
+
+
+Timed = on.Fetched | on.Trained | on.Uploaded | on.Woke | Broke | Toggle | Drained
+
+
+class Work(Struct, gc=False):
+    """What a lease (or an offer, under ~client) is doing and has cost.
+
+    ``doing``: a transfer of ``size`` bytes or training from ``begin`` to ``end`` (ns, -1: not known yet), as
+    flow ``flow`` of the shared link (-1: a link of its own). ``down``, ``up``: bytes sent for it so far.
+    ``node``: what an offer fetches.
+    """
+
+    lease: Lease | None
+    node: Node | None = None
+    doing: int = IDLE
+    begin: int = 0
+    end: int = 0
+    size: int = 0
+    flow: int = -1
+    down: int = 0
+    up: int = 0
+
+
+class Device(Struct):
+    """A client with work under way, for snapshots."""
+
+    id: int
+    downloads: tuple[Lease, ...]
+    ready: tuple[Lease, ...]
+    uploads: tuple[Lease, ...]
+    offer: Node | None
+    wanted: tuple[Node, ...] = ()
+
+
+class World(Struct):
+    """Everything a simulation remembers besides server, book and training.
+
+    ``heap``: (time in ns, sequence, event), popped in that order; ``holds``: task to the node each device has;
+    ``flows``: transfers on the shared link; ``started``: leases whose training is not consumed yet.
+    """
+
+    toggles: Toggles
+    holds: dict[str, list[Node | None]]
+    ledger: Ledger
+    egress: Egress | None
+    now: int = 0
+    sequence: int = 0
+    heap: list[tuple[int, int, Timed]] = []
+    work: dict[int, Work] = {}
+    flows: dict[int, on.Fetched] = {}
+    devices: list[Device] = []
+    started: list[int] = []
+    begun: bool = False
+
+    def push(self, time: int, event: Timed) -> None:
+        """Have an event happen at a time."""
+        heappush(self.heap, (time, self.sequence, event))
+        self.sequence += 1
+
+    def part(self, work: Work) -> int:
+        """Bytes of a transfer in progress that have been sent by now."""
+        if work.flow >= 0 and work.flow in self.flows:
+            assert self.egress is not None, "a flow needs a shared link"
+            return self.egress.sent(work.flow, self.now)
+        length = work.end - work.begin
+        return work.size if work.flow >= 0 or length <= 0 else work.size * (self.now - work.begin) // length
+
+    def under_way(self) -> tuple[int, int]:
+        """Bytes (down, up) of transfers in progress that have been sent by now."""
+        down = up = 0
+        for work in self.work.values():
+            if work.doing == DOWN:
+                down += self.part(work)
+            elif work.doing == UP:
+                up += self.part(work)
+        return down, up
+
+    def totals(self) -> dict[str, int]:
+        """Bytes by kind, parts of transfers in progress included."""
+        return self.ledger.totals(sum(w.down for w in self.work.values()), *self.under_way())
