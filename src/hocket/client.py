@@ -10,6 +10,8 @@ the nodes it holds, which live outside.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from hocket import actions as do
 from hocket import events as on
 from hocket.lease import Lease, Node
@@ -18,20 +20,21 @@ Holds = Mapping[str, Any]
 """Task to a table from client to the node in its cache, None for nothing."""
 
 
-class Client:
-    """One device. ``overlap``: transfers of one direction go on side by side instead of queueing."""
+class Client(Struct, gc=False, eq=False):
+    """One device.
 
-    __slots__ = ("downloads", "holds", "id", "offer", "overlap", "ready", "uploads", "wanted")
+    ``overlap``: transfers of one direction go on side by side instead of queueing. The head of ``ready`` is
+    training; ``offer`` is being fetched ahead of a lease, ``wanted`` is to be, the newest node per task.
+    """
 
-    def __init__(self, client: int, holds: Holds, overlap: bool = False) -> None:
-        self.id = client
-        self.holds = holds
-        self.overlap = overlap
-        self.downloads: tuple[Lease, ...] = ()
-        self.ready: tuple[Lease, ...] = ()  # the head is training
-        self.uploads: tuple[Lease, ...] = ()
-        self.offer: Node | None = None  # being fetched ahead of a lease
-        self.wanted: tuple[Node, ...] = ()  # to be fetched ahead, the newest per task
+    id: int
+    holds: Holds
+    overlap: bool = False
+    downloads: tuple[Lease, ...] = ()
+    ready: tuple[Lease, ...] = ()
+    uploads: tuple[Lease, ...] = ()
+    offer: Node | None = None
+    wanted: tuple[Node, ...] = ()
 
     @property
     def idle(self) -> bool:
@@ -42,57 +45,59 @@ class Client:
         """Take one event; return actions (``Fetch``, ``Train``, ``Upload``, ``Abort``) and events for the server."""
         return _HANDLERS[type(event)](self, event)
 
-    def _assigned(self, e: on.Assigned) -> list[Any]:
+    def assigned(self, e: on.Assigned) -> list[Any]:
         self.downloads = waiting = (*self.downloads, e.lease)
         if self.overlap:
             return self._fetch(e.lease)
         return self._next_download() if len(waiting) == 1 else []
 
-    def _holds(self, node: Node) -> bool:
-        have = self.holds[node.task][self.id]
-        return have is node or (have is not None and have.version == node.version and bool(have == node))
-
     def _fetch(self, lease: Lease) -> list[Any]:
         """Fetch side by side with other transfers."""
         node = lease.node
         assert node is not None, "a lease is sent with its node"
-        if self._holds(node):
+        have = self.holds[node.task][self.id]
+        if have == node:
             return self._received(lease)
         if self.offer == node:
             return []  # on its way already
-        return [do.Fetch(lease.id, self.id, node, self.holds[node.task][self.id])]
+        return [do.Fetch(lease.id, self.id, node, have)]
 
     def _next_download(self) -> list[Any]:
         """Go on with the queue: what is held already is received at once."""
         out: list[Any] = []
-        while self.downloads:
-            lease = self.downloads[0]
+        while queue := self.downloads:
+            lease = queue[0]
             node = lease.node
             assert node is not None, "a lease is sent with its node"
-            if self._holds(node):
+            have = self.holds[node.task][self.id]
+            if have is node or have == node:
                 out += self._received(lease)
                 continue
             if self.offer is None:
-                out.append(do.Fetch(lease.id, self.id, node, self.holds[node.task][self.id]))
+                out.append(do.Fetch(lease.id, self.id, node, have))
             return out
         return out + self._prefetch() if self.wanted else out
 
     def _received(self, lease: Lease) -> list[Any]:
         self.downloads = _without(self.downloads, lease)
-        self.ready = ready = (*self.ready, lease)
-        return [on.Started(lease.id, self.id), do.Train(lease)] if ready[0] is lease else []
+        if self.ready:
+            self.ready = (*self.ready, lease)
+            return []
+        self.ready = (lease,)
+        return [on.Started(lease.id, self.id), do.Train(lease)]
 
-    def _fetched(self, e: on.Fetched) -> list[Any]:
-        held = self.holds[e.node.task]
-        have = held[self.id]
-        if have is None or e.node.version >= have.version:  # transfers side by side may end out of order
-            held[self.id] = e.node
-        if e.lease < 0:
-            return [e, *self._offer_over(e.node)] if self.offer == e.node else [e]
+    def fetched(self, e: on.Fetched) -> list[Any]:
+        me, node, lease_id = self.id, e.node, e.lease
+        held = self.holds[node.task]
+        have = held[me]
+        if have is None or node.version >= have.version:  # transfers side by side may end out of order
+            held[me] = node
+        if lease_id < 0:
+            return [e, *self._offer_over(node)] if self.offer == node else [e]
         for lease in self.downloads if self.overlap else self.downloads[:1]:
-            if lease.id == e.lease:
+            if lease.id == lease_id:
                 out = [e, *self._received(lease)]
-                more = not self.overlap and (self.downloads or self.wanted)
+                more = (self.downloads or self.wanted) and not self.overlap
                 return out + self._next_download() if more else out
         return [e]
 
@@ -104,29 +109,29 @@ class Client:
         out = [a for lease in self.downloads if lease.node == node for a in self._fetch(lease)]
         return out + self._prefetch()
 
-    def _trained(self, e: on.Trained) -> list[Any]:
-        if not self.ready or self.ready[0].id != e.lease:
+    def trained(self, e: on.Trained) -> list[Any]:
+        ready, uploads = self.ready, self.uploads
+        if not ready or ready[0].id != e.lease:
             return []
-        lease, rest = self.ready[0], self.ready[1:]
-        self.ready = rest
-        self.uploads = (*self.uploads, lease)
-        out: list[Any] = [do.Upload(lease)] if self.uploads[0] is lease or self.overlap else []
+        lease, rest = ready[0], ready[1:]
+        self.ready, self.uploads = rest, (*uploads, lease)
+        out: list[Any] = [do.Upload(lease)] if self.overlap or not uploads else []
         return out + self._start(rest) if rest else out
 
     def _start(self, ready: Sequence[Lease]) -> list[Any]:
         return [on.Started(ready[0].id, self.id), do.Train(ready[0])] if ready else []
 
-    def _uploaded(self, e: on.Uploaded) -> list[Any]:
-        for at, lease in enumerate(self.uploads if self.overlap else self.uploads[:1]):
+    def uploaded(self, e: on.Uploaded) -> list[Any]:
+        for lease in self.uploads if self.overlap else self.uploads[:1]:
             if lease.id == e.lease:
                 self.uploads = left = _without(self.uploads, lease)
                 out: list[Any] = [on.Arrived(e.lease, self.id, e.size, e.samples)]
-                if left and not self.overlap and at == 0:
+                if left and not self.overlap:
                     out.append(do.Upload(left[0]))
                 return out
         return []
 
-    def _offered(self, e: on.Offered) -> list[Any]:
+    def offered(self, e: on.Offered) -> list[Any]:
         self.wanted = (*(n for n in self.wanted if n.task != e.node.task), e.node)
         return self._prefetch()
 
@@ -141,7 +146,7 @@ class Client:
                 return [do.Fetch(-1, self.id, node, have)]
         return []
 
-    def _cancelled(self, e: on.Cancelled) -> list[Any]:
+    def cancelled(self, e: on.Cancelled) -> list[Any]:
         if e.lease < 0:
             return [] if self.offer is None else [do.Abort(-1, self.id), *self._offer_over(self.offer)]
         for name in ("downloads", "ready", "uploads"):
@@ -160,7 +165,7 @@ class Client:
             return self._prefetch() if self.overlap else self._next_download()
         return [do.Upload(left[0])] if left and not self.overlap else []
 
-    def _lost(self, e: on.Lost) -> list[Any]:
+    def lost(self, e: on.Lost) -> list[Any]:
         out: list[Any] = []
         for lease in (*self.downloads, *self.ready, *self.uploads):
             out += (do.Abort(lease.id, self.id), on.Failed(lease.id, self.id, e.reason))
@@ -175,11 +180,11 @@ def _without(queue: tuple[Lease, ...], lease: Lease) -> tuple[Lease, ...]:
 
 
 _HANDLERS: dict[type, Callable[[Client, Any], list[Any]]] = {
-    on.Assigned: Client._assigned,
-    on.Fetched: Client._fetched,
-    on.Trained: Client._trained,
-    on.Uploaded: Client._uploaded,
-    on.Cancelled: Client._cancelled,
-    on.Offered: Client._offered,
-    on.Lost: Client._lost,
+    on.Assigned: Client.assigned,
+    on.Fetched: Client.fetched,
+    on.Trained: Client.trained,
+    on.Uploaded: Client.uploaded,
+    on.Cancelled: Client.cancelled,
+    on.Offered: Client.offered,
+    on.Lost: Client.lost,
 }

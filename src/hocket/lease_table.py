@@ -1,7 +1,7 @@
 """The life of leases in the server's tables: routed, sent, closed once, for whatever reason."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,6 +26,7 @@ class _Terms(Struct, frozen=True, gc=False):
 
     key: int
     local: LocalSGD
+    attach: Literal["issue", "start"]
     submodel: Any
     memory: Any
 
@@ -36,15 +37,14 @@ class LeaseTable:
     ``facts`` collects a ``Closed`` per lease that ended, if a policy ``observes`` them.
     """
 
-    __slots__ = ("_observed", "_queues", "_state", "_terms", "_timeout", "facts")
+    __slots__ = ("_observed", "_state", "_terms", "_timeout", "facts")
 
     def __init__(
         self, state: ServerState, strategy: FullStrategy, local: Mapping[str, LocalSGD], seed: int, observed: bool
     ) -> None:
         self._state = state
-        self._queues = strategy.attach == "start"
         self._terms = {
-            n: _Terms(key(seed, "lease", n), local[n], p.submodel, state.memories["submodel." + n])
+            n: _Terms(key(seed, "lease", n), local[n], strategy.attach, p.submodel, state.memories["submodel." + n])
             for n, p in strategy.tasks.items()
         }
         timeout = strategy.pacing.timeout
@@ -67,21 +67,20 @@ class LeaseTable:
         s.next_lease = lease_id + 1
         s.busy[c] = busy + 1
         task.open += 1
-        waits = busy and self._queues
-        node = task.node if waits else self._start(task, terms, c)
+        node = self._start(task, terms, c)
         lease = s.leases[lease_id] = Lease(
             lease_id, name, c, ordinal, node, node.cover, terms.local, mix(terms.key ^ (c << 32 | ordinal)),
-            now, now, -1, -1, pick.probability, pick.weight, pick.group, "",
-            "start" if self._queues else "issue", task.epoch, node.version,
+            now, now, -1, -1, pick.probability, pick.weight, pick.group, "", terms.attach, task.epoch, node.version,
         )  # fmt: skip
-        if waits:
+        if not busy:
+            s.idle.discard(c)
+        elif terms.attach == "start":
             lease.node, lease.version, lease.issued = None, -1, -1
             s.waiting.setdefault(c, []).append(lease_id)
             return
-        if not busy:
-            s.idle.discard(c)
         if self._timeout is not None:
-            self._expires(lease, now)
+            s.deadlines[lease_id] = lease.deadline = now + self._timeout
+        task.given[c] = node.version
         out.append(do.Assign(lease))
 
     def _start(self, task: TaskState, terms: _Terms, client: int) -> Node:
@@ -90,12 +89,7 @@ class LeaseTable:
         cover = terms.submodel.cover(terms.memory, client)
         if cover is not node.cover and cover != node.cover:
             node = replace(node, cover=cover)
-        task.given[client] = node.version
         return node
-
-    def _expires(self, lease: Lease, now: int) -> None:
-        if self._timeout is not None:
-            self._state.deadlines[lease.id] = lease.deadline = now + self._timeout
 
     def send_waiting(self, now: int, out: Actions) -> None:
         """Send the next waiting lease of every client that has none issued, unless its task is held up."""
@@ -117,7 +111,9 @@ class LeaseTable:
             task = s.tasks[lease.task]
             lease.node = node = self._start(task, self._terms[lease.task], c)
             lease.cover, lease.epoch, lease.version, lease.issued = node.cover, task.epoch, node.version, now
-            self._expires(lease, now)
+            task.given[c] = node.version
+            if self._timeout is not None:
+                s.deadlines[lease_id] = lease.deadline = now + self._timeout
             out.append(do.Assign(lease))
         s.freed = held
 

@@ -48,7 +48,7 @@ class Scheduler:
     def decide(self, now: int, out: Actions) -> None:
         """Begin the steps that are due, hand out work, and ask to be woken for what is to come."""
         s = self._state
-        over = s.updates >= self._max_updates or s.up + s.down >= self._max_bytes
+        over = s.updates >= self._max_updates or (self._max_bytes < inf and s.up + s.down >= self._max_bytes)
         if self._refill_first and not over:
             self._refill(now, out)
         due = self._pacing.due(self._pacing_memory, self._view, now)

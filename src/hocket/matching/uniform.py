@@ -37,9 +37,11 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
         n = len(members)
         if not n:
             return []
+        if len(slots) == 1 and not self.once:
+            ((task, count),) = slots.items()
+            if count == 1 and task != ANY:
+                return [Pick(task, members[(key >> 32) * n >> 32], 1.0 / n)]
         wanted = deal(slots, view)
-        if len(wanted) == 1 and not self.once:
-            return [Pick(wanted[0], members[(key >> 32) * n >> 32], 1.0 / n)]
         if self.busy == "queue":
             return [Pick(t, members[below(key ^ i, n)], 1.0 / n) for i, t in enumerate(wanted)]
         order = draw(view.idle, len(wanted) if not self.once else n, key)

@@ -64,20 +64,19 @@ class InFlight(Struct, frozen=True, tag="in_flight", tag_field="kind", forbid_un
 
     def room(self, state: None, view: View, now: int) -> Slots:
         slots: dict[str, int] = {}
-        for t in view.tasks.values():
+        n = self.in_flight
+        for name, t in view.tasks.items():
             if t.status == "active" and (not t.stepping or (self.refill_first and not t.restoring)):
-                n = self.in_flight
-                free = (n if n.__class__ is int else of(n, t.name, "in_flight")) - t.open
+                free = (n if n.__class__ is int else of(n, name, "in_flight")) - t.open
                 if free > 0:
-                    slots[t.name] = free
+                    slots[name] = free
         return slots
 
     def due(self, state: None, view: View, now: int) -> Due | None:
-        for t in view.tasks.values():
-            if not t.stepping:
-                n = self.buffer
-                if len(t.buffer) >= (n if n.__class__ is int else of(n, t.name, "buffer")):
-                    return Due(t.name)
+        n = self.buffer
+        for name, t in view.tasks.items():
+            if len(t.buffer) >= (n if n.__class__ is int else of(n, name, "buffer")) and not t.stepping:
+                return Due(name)
         return None
 
     def observe(self, state: None, fact: Event, view: View, now: int) -> Sequence[Request]:

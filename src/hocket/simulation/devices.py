@@ -5,12 +5,12 @@ a timed event; what it has to tell the server goes into ``inbox``. Nothing here 
 """
 
 from array import array
-from collections import deque
 from collections.abc import Callable, Mapping
 from heapq import heappush
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from hocket import actions as do
 from hocket import events as on
@@ -25,19 +25,26 @@ from hocket.simulation.training import LazyTraining
 from hocket.simulation.world import DOWN, IDLE, TRAIN, UP, Broke, Device, Drained, Toggle, Work, World
 
 
+class _Terms(Struct, frozen=True, gc=False):
+    """What every job of one task takes: samples and cost by client, bytes to upload (``exact``: always so many)."""
+
+    samples: "array[int]"
+    costs: "array[float]"
+    upload: int
+    exact: bool
+    learns: bool
+    offer_key: int
+
+
 class Devices:
     """All devices of a fleet. ``timed`` carries a timed event out, by its type."""
 
     def __init__(self, fleet: Fleet, tasks: Mapping[str, Task], book: Book, training: LazyTraining, seed: int) -> None:
-        self.inbox: deque[Event] = deque()
+        self.inbox: list[Event] = []
         self._fleet, self._book, self._training = fleet, book, training
         self._timing = fleet.timing(seed)
         self._overlap = fleet.links == "parallel"
-        self._offer_keys = {t: key(seed, "offer", t) for t in tasks}
-        self._samples = {t: array("q", [task.local.samples(int(n)) for n in task.samples]) for t, task in tasks.items()}
-        self._costs = {t: array("d", [n * tasks[t].cost for n in samples]) for t, samples in self._samples.items()}
-        self._upload_size = {t: book.upload_size(t) for t in tasks}
-        self._learners = {n for n, t in tasks.items() if t.learner is not None}
+        self._terms = {n: _terms(t, *book.upload_size(n), key(seed, "offer", n)) for n, t in tasks.items()}
         self._clients: dict[int, Client] = {}
         self._last_edge: Edge | None = None
         self.timed: dict[type[Event], Callable[[Any], None]] = {
@@ -68,18 +75,22 @@ class Devices:
     def assign(self, lease: Lease) -> None:
         """Give a device a lease."""
         self._work[lease.id] = Work(lease)
-        self._tell(lease.client, on.Assigned(lease))
+        carry = self._carry
+        for action in self._client(lease.client).assigned(on.Assigned(lease)):
+            carry[type(action)](action)
 
     def offer(self, a: do.Offer) -> None:
         """Let a device fetch ahead."""
-        self._tell(a.client, on.Offered(a.client, a.node))
-        self._rest(a.client)
+        client = self._client(a.client)
+        self._do(client.offered(on.Offered(a.client, a.node)))
+        self._rest(client)
 
     def drop(self, event: on.Cancelled | on.Lost) -> None:
         """Take work away from a device, if it has any."""
-        if event.client in self._clients:
-            self._tell(event.client, event)
-            self._rest(event.client)
+        client = self._clients.get(event.client)
+        if client is not None:
+            self._do(client.handle(event, self._world.now))
+            self._rest(client)
 
     def begin(self) -> None:
         """Everybody who is there at the start joins."""
@@ -87,18 +98,20 @@ class Devices:
         self._next_toggle()
         self.inbox.append(on.Joined(tuple(np.flatnonzero(up).tolist())))
 
-    def _tell(self, c: int, event: on.DeviceEvent) -> None:
+    def _client(self, c: int) -> Client:
         client = self._clients.get(c)
         if client is None:
             client = self._clients[c] = Client(c, self._world.holds, self._overlap)
+        return client
+
+    def _do(self, actions: list[Any]) -> None:
         carry = self._carry
-        for action in client.handle(event, self._world.now):
+        for action in actions:
             carry[type(action)](action)
 
-    def _rest(self, c: int) -> None:
-        client = self._clients.get(c)
-        if client is not None and client.idle:
-            del self._clients[c]
+    def _rest(self, client: Client) -> None:
+        if client.idle:
+            self._clients.pop(client.id, None)
 
     # --- what clients ask for ----------------------------------------------------------------------------
 
@@ -109,7 +122,7 @@ class Devices:
                 self.drop(on.Cancelled(-1, c))
                 return
             work = self._work[~c] = Work(None, a.node)
-            k = mix(self._offer_keys[a.node.task] ^ (c << 32 | a.node.version))
+            k = mix(self._terms[a.node.task].offer_key ^ (c << 32 | a.node.version))
         else:
             work = self._work[lease_id]
             k = work.lease.seed  # type: ignore[union-attr]
@@ -134,28 +147,26 @@ class Devices:
 
     def _train(self, a: do.Train) -> None:
         world, lease = self._world, a.lease
-        c, k, task = lease.client, lease.seed, lease.task
-        took = self._timing.train(c, self._costs[task][c], k)
+        c, k, terms = lease.client, lease.seed, self._terms[lease.task]
+        took = self._timing.train(c, terms.costs[c], k)
         fate = self._timing.fate(k)
         self._work[lease.id].doing = TRAIN
         if fate is not None:
             world.push(world.now + int(took * fate[0]), Broke(lease.id, c, fate[1]))
             return
-        if task in self._learners:
+        if terms.learns:
             self._training.start(lease)
         heappush(self._heap, (world.now + took, world.sequence, on.Trained(lease.id, c)))
         world.sequence += 1
 
     def _upload(self, a: do.Upload) -> None:
         world, lease = self._world, a.lease
-        c, task, now = lease.client, lease.task, world.now
-        size, exact = self._upload_size[task]
-        if not exact and task in self._learners:
-            size = self._training.size(lease)
+        c, now, terms = lease.client, world.now, self._terms[lease.task]
+        size = terms.upload if terms.exact or not terms.learns else self._training.size(lease)
         work = self._work[lease.id]
         work.doing, work.begin, work.size, work.flow = UP, now, size, -1
         work.end = end = now + self._timing.upload(c, size, lease.seed)
-        heappush(self._heap, (end, world.sequence, on.Uploaded(lease.id, c, size, self._samples[task][c])))
+        heappush(self._heap, (end, world.sequence, on.Uploaded(lease.id, c, size, terms.samples[c])))
         world.sequence += 1
 
     def _abort(self, a: do.Abort) -> None:
@@ -184,26 +195,30 @@ class Devices:
     # --- what time brings --------------------------------------------------------------------------------
 
     def _fetched(self, e: on.Fetched) -> None:
-        offer = e.lease < 0
-        work = self._work.get(~e.client if offer else e.lease)
+        offer, c, size = e.lease < 0, e.client, e.size
+        work = self._work.get(~c if offer else e.lease)
         if work is None or work.doing != DOWN or work.end != self._world.now:
             return
-        self._ledger.down += e.size
+        self._ledger.down += size
         if offer:
-            self._ledger.prefetched += e.size
-            del self._work[~e.client]
+            self._ledger.prefetched += size
+            del self._work[~c]
             self._book.let_go(e.node)
         work.doing = IDLE
-        work.down += e.size
-        self._tell(e.client, e)
+        work.down += size
+        client, carry = self._clients[c], self._carry
+        for action in client.fetched(e):
+            carry[type(action)](action)
         if offer:
-            self._rest(e.client)
+            self._rest(client)
 
     def _trained(self, e: on.Trained) -> None:
         work = self._work.get(e.lease)
         if work is not None and work.doing == TRAIN:
             work.doing = IDLE
-            self._tell(e.client, e)
+            carry = self._carry
+            for action in self._clients[e.client].trained(e):
+                carry[type(action)](action)
 
     def _uploaded(self, e: on.Uploaded) -> None:
         work = self._work.get(e.lease)
@@ -211,8 +226,10 @@ class Devices:
             work.doing = IDLE
             work.up += e.size
             self._ledger.up += e.size
-            self._tell(e.client, e)
-            self._rest(e.client)
+            client, carry = self._clients[e.client], self._carry
+            for action in client.uploaded(e):
+                carry[type(action)](action)
+            self._rest(client)
 
     def _broke(self, e: Broke) -> None:
         work = self._work.get(e.lease)
@@ -257,3 +274,9 @@ class Devices:
             moved = True
         if moved:
             self._next_drain()
+
+
+def _terms(task: Task, upload: int, exact: bool, offer_key: int) -> _Terms:
+    samples = array("q", [task.local.samples(int(n)) for n in task.samples])
+    costs = array("d", [n * task.cost for n in samples])
+    return _Terms(samples, costs, upload, exact, task.learner is not None, offer_key)

@@ -90,7 +90,6 @@ class Engine:
         if not self.world.begun:
             self.world.begun = True
             self._devices.begin()
-            self._drain()
         done = 0
         while not self.server.finished and (events is None or done < events):
             before = self.now
@@ -116,40 +115,34 @@ class Engine:
 
     def _batch(self, events: int) -> bool:
         """Handle so many timed events; whether the run is over."""
-        world, state, timed, inbox, drain = (
-            self.world, self.server.state, self._devices.timed, self._devices.inbox, self._drain,
-        )  # fmt: skip
-        heap = world.heap
+        world, state, handle, carry = self.world, self.server.state, self.server.handle, self._carry
+        heap, timed, inbox, pack, rows = world.heap, self._devices.timed, self._devices.inbox, self._pack, self._rows
         for _ in range(events):
-            if not heap:
-                raise Stalled(
-                    f"nothing can happen any more at {self.now / 1e9:.6g} s: {self.server.waits_for}; a timeout "
-                    "or deadline in the pacing, more clients, or another stop condition would let it go on"
-                )
-            world.now, _, event = heappop(heap)
-            timed[type(event)](event)
+            if not inbox:
+                if not heap:
+                    raise Stalled(
+                        f"nothing can happen any more at {self.now / 1e9:.6g} s: {self.server.waits_for}; a timeout "
+                        "or deadline in the pacing, more clients, or another stop condition would let it go on"
+                    )
+                world.now, _, timely = heappop(heap)
+                timed[type(timely)](timely)
             if inbox:
-                drain()
+                now = world.now
+                for event in inbox:  # grows while it is told: results of actions are added at the end
+                    if (row := pack.get(type(event))) is not None:
+                        rows += row(now, event)
+                    for action in handle(event, now):
+                        carry[type(action)](action)
+                inbox.clear()
                 if state.finished:
                     return True
         return False
 
-    def _drain(self) -> None:
-        """Give the server all there is to tell, and carry out what it asks for."""
-        now, carry, handle, inbox, pack = (
-            self.world.now, self._carry, self.server.handle, self._devices.inbox, self._pack,
-        )  # fmt: skip
-        while inbox:
-            event = inbox.popleft()
-            if (row := pack.get(type(event))) is not None:
-                self._rows += row(now, event)
-            for action in handle(event, now):
-                carry[type(action)](action)
-
     # --- towards the devices -----------------------------------------------------------------------------
 
     def _assign(self, a: do.Assign) -> None:
-        self._write(a)
+        if self._pack:
+            self._rows += self._pack[do.Assign](self.world.now, a)
         self.book.open(a.lease)
         self._devices.assign(a.lease)
 
