@@ -23,6 +23,10 @@ class Cover(Struct, frozen=True, gc=False, array_like=True):
     length: int = WHOLE
 
 
+ALL = Cover()
+"""The whole model."""
+
+
 class Node(Struct, frozen=True, gc=False, array_like=True):
     """A value a client can train from, by name: one kind of value of one task at one version.
 
@@ -35,7 +39,7 @@ class Node(Struct, frozen=True, gc=False, array_like=True):
     version: int
     kind: str = "model"
     variant: int = -1
-    cover: Cover = Cover()
+    cover: Cover = ALL
     digest: str = ""
 
 

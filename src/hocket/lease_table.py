@@ -60,7 +60,7 @@ class LeaseTable:
         """
         s, c, name = self._state, pick.client, pick.task
         task, terms = s.tasks[name], self._terms[name]
-        if s.online.where[c] < 0 or task.status != "active":
+        if (s.idle.where[c] < 0 and s.online.where[c] < 0) or task.status != "active":
             raise InvalidInput(f"matching picked client {c} for task {name!r}; one of them takes no work now")
         ordinal, lease_id, busy = task.ordinals[c], s.next_lease, s.busy[c]
         task.ordinals[c] = ordinal + 1

@@ -108,8 +108,9 @@ class Scheduler:
     def _refill(self, now: int, out: Actions) -> None:
         slots = self._pacing.room(self._pacing_memory, self._view, now)
         if slots:
+            route = self._leases.route
             for pick in self._matching.match(self._matching_memory, slots, self._view, self._draw()):
-                self._leases.route(pick, now, out)
+                route(pick, now, out)
 
     def _look_ahead(self, now: int) -> None:
         s, view = self._state, self._view

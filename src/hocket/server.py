@@ -234,7 +234,7 @@ class Server:
         elif lease.issued < 0:
             out.append(do.Refuse(e.lease, e.client, "not issued"))
         elif e.lease not in s.measuring:  # a repeat gets the first one's answer
-            refusal = _refusal(lease, e)
+            refusal = _refusal(lease, e) if e.samples < 1 or e.digest else None
             if refusal is not None or not (needs := self._needs[lease.task]):
                 return self._judge(lease, e.size, e.samples, {}, refusal, out)
             s.measuring[e.lease] = (e.size, e.samples)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hocket import keyed
 from hocket.errors import InvalidInput
@@ -26,27 +25,22 @@ class Timing:
     """
 
     __slots__ = (
-        "_compute",
-        "_down",
         "_down_draw",
         "_download_key",
         "_failure",
         "_fate_key",
-        "_latency",
         "_lost",
+        "_rates",
         "_train_draw",
         "_train_key",
-        "_up",
         "_up_draw",
         "_upload_key",
         "_when_key",
     )
 
     def __init__(self, fleet: "Fleet", seed: int) -> None:
-        self._compute = _scalars(fleet.compute * 1e9)
-        self._down = _scalars(1e9 / fleet.down)
-        self._up = _scalars(1e9 / fleet.up)
-        self._latency = _scalars(fleet.latency * 1e9)
+        columns = (fleet.compute * 1e9, 1e9 / fleet.down, 1e9 / fleet.up, fleet.latency * 1e9)
+        self._rates = array("d", np.stack(columns, axis=1).tobytes())  # of one device side by side, for the cache
         self._train_draw = _draw(fleet.compute_law)
         self._down_draw = _draw(fleet.down_law)
         self._up_draw = _draw(fleet.up_law)
@@ -66,7 +60,7 @@ class Timing:
         """
         if samples_cost < 0:
             raise InvalidInput(f"client {client}: training cost {samples_cost}; give 0 or more samples x cost")
-        mean = self._compute[client] * samples_cost
+        mean = self._rates[client << 2] * samples_cost
         draw = self._train_draw
         return int((mean if draw is None else mean * draw(k ^ self._train_key)) + 0.5)
 
@@ -78,11 +72,11 @@ class Timing:
         """
         if nbytes < 0:
             raise InvalidInput(f"client {client}: download of {nbytes} bytes; give 0 or more")
-        mean = self._down[client] * nbytes
+        mean = self._rates[client << 2 | 1] * nbytes
         draw = self._down_draw
         if draw is not None:
             mean *= draw(k ^ self._download_key)
-        return int(self._latency[client] + mean + 0.5)
+        return int(self._rates[client << 2 | 3] + mean + 0.5)
 
     def upload(self, client: int, nbytes: int, k: int) -> int:
         """Time of one transfer from the client, ns: latency + bytes / rate x factor.
@@ -92,11 +86,11 @@ class Timing:
         """
         if nbytes < 0:
             raise InvalidInput(f"client {client}: upload of {nbytes} bytes; give 0 or more")
-        mean = self._up[client] * nbytes
+        mean = self._rates[client << 2 | 2] * nbytes
         draw = self._up_draw
         if draw is not None:
             mean *= draw(k ^ self._upload_key)
-        return int(self._latency[client] + mean + 0.5)
+        return int(self._rates[client << 2 | 3] + mean + 0.5)
 
     def fate(self, k: int) -> tuple[float, bool] | None:
         """None if the lease survives, else ``(share, silent)``.
@@ -110,10 +104,6 @@ class Timing:
         if u >= self._lost:
             return None
         return keyed.uniform(k ^ self._when_key), u >= self._failure
-
-
-def _scalars(values: NDArray[np.float64]) -> "array[float]":
-    return array("d", values.tobytes())
 
 
 def _draw(law: Law) -> Draw:

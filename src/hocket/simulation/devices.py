@@ -26,10 +26,10 @@ from hocket.simulation.world import DOWN, IDLE, TRAIN, UP, Broke, Device, Draine
 
 
 class _Terms(Struct, frozen=True, gc=False):
-    """What every job of one task takes: samples and cost by client, bytes to upload (``exact``: always so many)."""
+    """What every job of one task takes: samples by client, cost of one, bytes to upload (``exact``: always so many)."""
 
     samples: "array[int]"
-    costs: "array[float]"
+    cost: float
     upload: int
     exact: bool
     learns: bool
@@ -43,6 +43,7 @@ class Devices:
         self.inbox: list[Event] = []
         self._fleet, self._book, self._training = fleet, book, training
         self._timing = fleet.timing(seed)
+        self._breaks = fleet.failure + fleet.dropout > 0
         self._overlap = fleet.links == "parallel"
         self._terms = {n: _terms(t, *book.upload_size(n), key(seed, "offer", n)) for n, t in tasks.items()}
         self._clients: dict[int, Client] = {}
@@ -75,13 +76,19 @@ class Devices:
     def assign(self, lease: Lease) -> None:
         """Give a device a lease."""
         self._work[lease.id] = Work(lease)
-        carry = self._carry
-        for action in self._client(lease.client).assigned(on.Assigned(lease)):
+        c, carry = lease.client, self._carry
+        client = self._clients.get(c)
+        if client is None:
+            client = self._clients[c] = Client(c, self._world.holds, self._overlap)
+        for action in client.assigned(on.Assigned(lease)):
             carry[type(action)](action)
 
     def offer(self, a: do.Offer) -> None:
         """Let a device fetch ahead."""
-        client = self._client(a.client)
+        c = a.client
+        client = self._clients.get(c)
+        if client is None:
+            client = self._clients[c] = Client(c, self._world.holds, self._overlap)
         self._do(client.offered(on.Offered(a.client, a.node)))
         self._rest(client)
 
@@ -97,12 +104,6 @@ class Devices:
         up = self._fleet.availability.online(self._world.toggles)
         self._next_toggle()
         self.inbox.append(on.Joined(tuple(np.flatnonzero(up).tolist())))
-
-    def _client(self, c: int) -> Client:
-        client = self._clients.get(c)
-        if client is None:
-            client = self._clients[c] = Client(c, self._world.holds, self._overlap)
-        return client
 
     def _do(self, actions: list[Any]) -> None:
         carry = self._carry
@@ -148,8 +149,8 @@ class Devices:
     def _train(self, a: do.Train) -> None:
         world, lease = self._world, a.lease
         c, k, terms = lease.client, lease.seed, self._terms[lease.task]
-        took = self._timing.train(c, terms.costs[c], k)
-        fate = self._timing.fate(k)
+        took = self._timing.train(c, terms.samples[c] * terms.cost, k)
+        fate = self._timing.fate(k) if self._breaks else None
         self._work[lease.id].doing = TRAIN
         if fate is not None:
             world.push(world.now + int(took * fate[0]), Broke(lease.id, c, fate[1]))
@@ -229,7 +230,8 @@ class Devices:
             client, carry = self._clients[e.client], self._carry
             for action in client.uploaded(e):
                 carry[type(action)](action)
-            self._rest(client)
+            if client.idle:
+                del self._clients[e.client]
 
     def _broke(self, e: Broke) -> None:
         work = self._work.get(e.lease)
@@ -278,5 +280,4 @@ class Devices:
 
 def _terms(task: Task, upload: int, exact: bool, offer_key: int) -> _Terms:
     samples = array("q", [task.local.samples(int(n)) for n in task.samples])
-    costs = array("d", [n * task.cost for n in samples])
-    return _Terms(samples, costs, upload, exact, task.learner is not None, offer_key)
+    return _Terms(samples, task.cost, upload, exact, task.learner is not None, offer_key)

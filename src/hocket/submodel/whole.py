@@ -7,11 +7,9 @@ from msgspec import Struct
 
 from hocket.actions import Request
 from hocket.events import Event
-from hocket.lease import Cover
+from hocket.lease import ALL, Cover
 from hocket.strategy import policy
 from hocket.view import View
-
-_WHOLE = Cover()
 
 
 @policy("submodel")
@@ -24,7 +22,7 @@ class Whole(Struct, frozen=True, tag="whole", tag_field="kind", forbid_unknown_f
         return None
 
     def cover(self, state: None, client: int) -> Cover:
-        return _WHOLE
+        return ALL
 
     def observe(self, state: None, fact: Event, view: View, now: int) -> Sequence[Request]:
         return ()
