@@ -13,7 +13,7 @@ from hocket.optimizer import SGD, Momentum
 from hocket.schema import Schema, Segment
 from hocket.snapshot import digest
 from hocket.strategy import Strategy, TaskPart, fill
-from hocket.testing.policies import lease
+from hocket.testing.moments import lease
 
 N = 4
 SCHEMA = Schema((Segment("w", (N,)),))

@@ -10,7 +10,7 @@ from hocket.codec.float32 import HEADER
 from hocket.errors import InvalidInput
 from hocket.lease import Cover
 from hocket.schema import Kind, Schema, Segment
-from hocket.testing.policies import lease
+from hocket.testing.moments import lease
 from hocket.uplink import Plain
 
 SCHEMA = Schema((Segment("w", (2, 2)), Segment("b", (1,)), Segment("fixed", (50,), Kind.FROZEN)))

@@ -12,16 +12,15 @@ from hocket.optimizer import SGD
 from hocket.pacing import InFlight
 from hocket.policies import Due
 from hocket.strategy import LEVELS, registry
-from hocket.testing.codec import CodecConformance
-from hocket.testing.policies import (
+from hocket.testing import (
     SUITES,
+    CodecConformance,
     MatchingConformance,
     MergeConformance,
     OptimizerConformance,
     PacingConformance,
-    empty_view,
-    moments,
 )
+from hocket.testing.moments import empty_view, moments
 from tests.core import composition
 
 

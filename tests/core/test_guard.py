@@ -5,7 +5,7 @@ import pytest
 from hocket.errors import InvalidInput
 from hocket.guard import Chain, Constant, Hinge, NormBound, Polynomial, Staleness, Windowed
 from hocket.policies import Facts
-from hocket.testing.policies import lease
+from hocket.testing.moments import lease
 
 
 def facts(staleness=0, **measured):

@@ -14,7 +14,7 @@ from hocket.lease import Node
 from hocket.matching import Uniform
 from hocket.matching.uniform import deal, draw
 from hocket.policies import ANY
-from hocket.testing.policies import empty_view
+from hocket.testing.moments import empty_view
 
 LEAST = 1e-4  # smallest p-value: a fixed seed passes or fails for ever, so this is no flaky test
 

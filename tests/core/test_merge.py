@@ -11,7 +11,7 @@ from hocket.errors import Diverged, InvalidInput
 from hocket.merge import MeanByCount, MeanByFleet, MeanByWeight, Mixing
 from hocket.policies import Contribution
 from hocket.schema import Schema, Segment
-from hocket.testing.policies import lease
+from hocket.testing.moments import lease
 
 N = 6
 SCHEMA = Schema((Segment("w", (N,)),))

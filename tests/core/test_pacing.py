@@ -5,7 +5,8 @@ import pytest
 from hocket.errors import InvalidInput
 from hocket.pacing import InFlight, Rounds, Windows
 from hocket.policies import Due
-from hocket.testing.policies import SECOND, empty_view, lease
+from hocket.testing.moments import empty_view, lease
+from hocket.until import SECOND
 
 
 def moment(open_=0, buffered=0, version=0, tasks=("a",), idle=0):

@@ -16,7 +16,7 @@ from hocket.errors import Damaged
 from hocket.index_set import IndexSet
 from hocket.lease import Cover, Edge, Lease, Node
 from hocket.snapshot import digest, pack, unpack
-from hocket.testing.policies import lease
+from hocket.testing.moments import lease
 
 
 class Inner(Struct):
