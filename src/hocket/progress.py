@@ -42,9 +42,9 @@ class _Row:
 
     def left_s(self) -> float | None:
         """Wall seconds still to go if the rest of the run takes its time like the part done."""
-        if self.fraction is None or self.fraction <= self.zero:
+        if self.fraction is None or self.fraction <= self.zero or self.fraction >= 1:
             return None
-        return (self.heard - self.began) * max(0.0, 1 - self.fraction) / (self.fraction - self.zero)
+        return (self.heard - self.began) * (1 - self.fraction) / (self.fraction - self.zero)
 
 
 class Progress:

@@ -237,6 +237,8 @@ def _drive(
     report: Report | None,
 ) -> None:
     saved = shown = wall.perf_counter()
+    if report is not None:
+        report(_progress(engine, curve, until))  # where rates count from
     with _ctrl_c(folder is not None) as interrupted:
         while not engine.run(SLICE):
             now = wall.perf_counter()
@@ -254,7 +256,7 @@ def _drive(
                     "the same command with --resume goes on from there"
                 )
     if report is not None:
-        report(_progress(engine, curve, until))
+        report({**_progress(engine, curve, until), "fraction": 1.0})
 
 
 @contextmanager
