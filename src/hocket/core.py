@@ -14,7 +14,7 @@ from hocket.book import Book, Source
 from hocket.errors import InvalidInput
 from hocket.events import Event
 from hocket.keyed import key
-from hocket.learning.learner import Trained
+from hocket.learning.learner import Trained, measured
 from hocket.learning.local import LocalSGD
 from hocket.learning.task import Task
 from hocket.lease import Lease
@@ -250,10 +250,7 @@ class Core:
                     case do.Assign():
                         self._hand_out(a.lease)
                     case do.Decode():
-                        trained = self._told[a.lease]
-                        norm = float(np.linalg.norm(trained.delta.astype(np.float64)))
-                        finite = float(np.isfinite(norm))
-                        queue.append(on.Measured(a.lease, {**trained.metrics, "norm": norm, "finite": finite}))
+                        queue.append(on.Measured(a.lease, measured(self._told[a.lease])))
                     case do.Accumulate():
                         self.book.accumulate(self._open.pop(a.lease), a.weight)
                     case do.Release():

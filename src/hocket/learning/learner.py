@@ -43,6 +43,12 @@ class Trained(Struct, frozen=True, eq=False):
     aux: bytes | None = None
 
 
+def measured(result: Trained) -> dict[str, float]:
+    """What a guard may ask of a result: its own metrics, the Euclidean ``norm`` of its delta, ``finite`` 0 or 1."""
+    norm = float(np.sqrt(np.dot(result.delta.astype(np.float64), result.delta)))
+    return {**result.metrics, "norm": norm, "finite": float(np.isfinite(norm))}
+
+
 class Learner(Protocol):
     """A model, the data of every client, and the arithmetic."""
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from hocket.learning.learner import Trained
+from hocket.learning.learner import Trained, measured
 from hocket.learning.task import Task
 from hocket.lease import Lease
 from hocket.service.device import Update
@@ -27,9 +25,7 @@ class Received:
 
     def measure(self, lease: int) -> dict[str, float]:
         """``finite``, ``norm`` and the learner's own metrics of an update."""
-        t = self.updates[lease]
-        norm = float(np.sqrt(np.dot(t.delta.astype(np.float64), t.delta)))
-        return {**t.metrics, "norm": norm, "finite": float(np.isfinite(norm))}
+        return measured(self.updates[lease])
 
 
 def decoding(update: Update, task: Task, part: FullTask, lease: Lease) -> Callable[[], Trained]:

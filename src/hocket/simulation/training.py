@@ -8,10 +8,8 @@ and lazy runs, and a resumed run that trains again what it had not consumed, agr
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from hocket.book import Book
-from hocket.learning.learner import Job, Learner, Trained
+from hocket.learning.learner import Job, Learner, Trained, measured
 from hocket.lease import Lease
 from hocket.policies import State, Uplink
 from hocket.schema import Schema
@@ -80,9 +78,7 @@ class LazyTraining:
         """What can be measured of a result: ``finite``, ``norm`` and the learner's own metrics."""
         if lease.task not in self._learners:
             return {}
-        t = self._decoded(lease)
-        norm = float(np.sqrt(np.dot(t.delta.astype(np.float64), t.delta)))
-        return {**t.metrics, "norm": norm, "finite": float(np.isfinite(norm))}
+        return measured(self._decoded(lease))
 
     def size(self, lease: Lease) -> int:
         """Bytes of the encoded update, where that depends on the data."""
