@@ -10,7 +10,7 @@ and NumPy arrays. ``observe`` folds one fact (an event) into that state and may 
 (:data:`hocket.actions.Request`); a policy that names the facts it wants in ``observes`` gets those, and
 only those. A policy that needs values from an update names them in ``needs`` (``norm``, ``loss``, ...);
 that, and nothing else, makes the simulator train before the server step. What a policy does not have (``needs``,
-``objection``, ``looks_ahead``) counts as empty.
+``objection``, ``looks_ahead``, ``memory``) counts as empty.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -203,7 +203,8 @@ class Codec(Protocol):
 class Uplink(Protocol):
     """How is an update encoded, and what does the client remember from one job to the next?
 
-    ``lossless``: what is decoded equals what was encoded, so a simulation may skip both.
+    ``lossless``: what is decoded equals what was encoded, so a simulation may skip both. ``memory``: a class
+    attribute, the type (a ``msgspec.Struct``) of what a client remembers, if it remembers anything.
     """
 
     @property

@@ -9,9 +9,8 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
@@ -78,7 +77,6 @@ def save(folder: Path, engine: Engine, curve: Curve, name: str) -> None:
         "book": engine.book.snapshot(),
         "world": pack(engine.freeze()),
         "curve": pack(curve),
-        "memories": pack(engine.training.memories),
     }
     arrays = {k: np.frombuffer(v, np.uint8) for k, v in state.items()}
     meta = {"format": FORMAT, "run": name, "segments": str(engine.log.segments)}
@@ -110,7 +108,6 @@ def load(folder: Path, engine: Engine, curve: Curve, name: str) -> bool:
             )
         engine.server.restore(state["server"])
         engine.book.restore(state["book"])
-        engine.training.memories = msgspec.msgpack.decode(state["memories"], type=dict[str, dict[int, Any]])
         engine.thaw(unpack(state["world"], World))
         restored = unpack(state["curve"], Curve)
     except (SafetensorError, KeyError, ValueError, OSError) as e:

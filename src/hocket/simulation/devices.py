@@ -43,6 +43,7 @@ class Devices:
         self.inbox: list[Event] = []
         self._fleet, self._book, self._training = fleet, book, training
         self._timing = fleet.timing(seed)
+        self._remember = any(training.remembers(t) for t in tasks)
         self._breaks = fleet.failure + fleet.dropout > 0
         self._overlap = fleet.links == "parallel"
         self._terms = {n: _terms(t, *book.upload_size(n), key(seed, "offer", n)) for n, t in tasks.items()}
@@ -217,9 +218,16 @@ class Devices:
         work = self._work.get(e.lease)
         if work is not None and work.doing == TRAIN:
             work.doing = IDLE
+            if self._remember:
+                self._finish(work)
             carry = self._carry
             for action in self._clients[e.client].trained(e):
                 carry[type(action)](action)
+
+    def _finish(self, work: Work) -> None:
+        assert work.lease is not None, "only leases are trained"
+        if self._training.remembers(work.lease.task):
+            self._training.finish(work.lease)
 
     def _uploaded(self, e: on.Uploaded) -> None:
         work = self._work.get(e.lease)

@@ -176,7 +176,7 @@ class Engine:
 
     def _release(self, a: do.Release) -> None:
         work = self._work.pop(a.lease, None)
-        self.training.forget(a.lease)
+        self.training.forget(a.lease, accepted=work is None)
         if work is None:
             self.book.discard(a.lease, a.task)
             return
@@ -209,7 +209,7 @@ class Engine:
     def freeze(self) -> World:
         """The engine's memory as one value, complete at this instant."""
         self.world.devices = self._devices.frozen()
-        self.world.started = self.training.started
+        self.world.training = self.training.freeze()
         return self.world
 
     def thaw(self, world: World) -> None:
@@ -226,5 +226,4 @@ class Engine:
             d.downloads, d.ready, d.uploads = own(d.downloads), own(d.ready), own(d.uploads)
         self._bind(world)
         waiting = {x.id: x for shelf in self.book.shelves.values() for x, _ in shelf.pending}
-        for i in world.started:
-            self.training.start(leases.get(i) or waiting[i])
+        self.training.thaw(world.training, {**waiting, **leases})

@@ -4,15 +4,39 @@ A client's local work is a pure function of its start node, its data and its key
 between its start and the moment its result is needed. When one is needed, every lease that has started and is
 not yet computed is trained in one batch. Results do not depend on the batch (the learner's lane rule), so eager
 and lazy runs, and a resumed run that trains again what it had not consumed, agree bit for bit.
+
+An uplink that remembers encodes a client's updates in the order in which the client finished them, whatever
+order they are needed in; an update that came to nothing is settled back when that is known.
 """
 
 from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
 
 from hocket.book import Book
 from hocket.learning.learner import Job, Learner, Trained, measured
 from hocket.lease import Lease
 from hocket.policies import State, Uplink
 from hocket.schema import Schema
+from hocket.snapshot import pack, unpack
+
+
+class Sent(Struct):
+    """An update as its device encoded it."""
+
+    data: bytes
+    samples: int
+    metrics: dict[str, float]
+
+
+class Progress(Struct):
+    """What training remembers: leases in the order they began, those whose device is done, what cannot be computed
+    again because an uplink's memory has moved on, and that memory (task, client, packed)."""
+
+    started: list[int] = []
+    finished: list[int] = []
+    sent: dict[int, Sent] = {}
+    memories: list[tuple[str, int, bytes]] = []
 
 
 class LazyTraining:
@@ -34,40 +58,55 @@ class LazyTraining:
         eager: bool = False,
     ) -> None:
         self.book: Book | None = None
-        self.memories: dict[str, dict[int, State]] = {t: {} for t in uplinks}
         self.batches = 0
         self.trained = 0
         self._learners = dict(learners)
         self._uplinks = dict(uplinks)
         self._schemas = dict(schemas)
         self._eager = eager
-        self._started: dict[int, Lease] = {}
+        self._memory_types = {t: getattr(u, "memory", None) for t, u in uplinks.items() if t in learners}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._leases: dict[int, Lease] = {}  # in the order in which they began
+        self._started: dict[int, Lease] = {}  # not yet computed
         self._done: dict[int, Trained] = {}
         self._encoded: dict[int, bytes] = {}
+        self._finished: dict[tuple[str, int], list[Lease]] = {}  # not yet encoded, by task and client
+        self._memories: dict[tuple[str, int], State] = {}
 
-    @property
-    def started(self) -> list[int]:
-        """Leases whose result is not yet consumed, in the order in which they started."""
-        return sorted((*self._started, *self._done))
+    def remembers(self, task: str) -> bool:
+        """Whether :meth:`finish` must be told when a device is done, because the task's uplink has a memory."""
+        return self._memory_types.get(task) is not None
 
     def start(self, lease: Lease) -> None:
         """A client began to train; nothing is computed yet (unless eager)."""
         if lease.task in self._learners:
-            self._started[lease.id] = lease
+            self._leases[lease.id] = self._started[lease.id] = lease
             if self._eager:
                 self._train()
 
-    def forget(self, lease_id: int) -> None:
-        """The result will not be needed."""
-        self._started.pop(lease_id, None)
-        self._done.pop(lease_id, None)
-        self._encoded.pop(lease_id, None)
+    def finish(self, lease: Lease) -> None:
+        """The device has trained and encoded the update of a lease."""
+        self._finished.setdefault((lease.task, lease.client), []).append(lease)
+
+    def forget(self, lease_id: int, accepted: bool = False) -> None:
+        """The result will not be needed; a device that had encoded it hears whether it was accepted all the same."""
+        lease = self._leases.get(lease_id)
+        if lease is not None and self.remembers(lease.task):
+            waiting = self._finished.get((lease.task, lease.client), ())
+            if lease_id in self._encoded or any(x.id == lease_id for x in waiting):
+                self._decoded(lease)
+                self._settle(lease, accepted)
+        self._drop(lease_id)
 
     def take(self, leases: Sequence[Lease]) -> list[Trained]:
         """Results of these leases as the server decodes them; they are handed over once."""
         out = [self._decoded(lease) for lease in leases]
         for lease in leases:
-            self.forget(lease.id)
+            if self.remembers(lease.task):
+                self._settle(lease, True)
+            self._drop(lease.id)
         return out
 
     def look(self, lease: Lease) -> Trained:
@@ -85,20 +124,74 @@ class LazyTraining:
         self._decoded(lease)
         return len(self._encoded[lease.id])
 
+    # --- memory ------------------------------------------------------------------------------------------
+
+    def freeze(self) -> Progress:
+        """What a run that goes on elsewhere needs; the rest is computed again."""
+        sent = {
+            i: Sent(data, self._done[i].samples, self._done[i].metrics)
+            for i, data in self._encoded.items()
+            if self.remembers(self._leases[i].task)
+        }
+        finished = {x.id for waiting in self._finished.values() for x in waiting}
+        memories = [(task, client, pack(memory)) for (task, client), memory in self._memories.items()]
+        return Progress(list(self._leases), [i for i in self._leases if i in finished], sent, memories)
+
+    def thaw(self, progress: Progress, leases: Mapping[int, Lease]) -> None:
+        """Continue from such a value; ``leases`` are those it names."""
+        self._clear()
+        for task, client, memory in progress.memories:
+            kind = self._memory_types[task]
+            assert kind is not None, "only an uplink that remembers has a memory"
+            self._memories[task, client] = unpack(memory, kind)
+        for i in progress.started:
+            lease, sent = leases[i], progress.sent.get(i)
+            if sent is None:
+                self.start(lease)
+                continue
+            self._leases[i] = lease
+            self._encoded[i] = sent.data
+            delta, aux = self._uplinks[lease.task].decode(sent.data, self._schemas[lease.task], lease)
+            self._done[i] = Trained(delta, sent.samples, sent.metrics, aux)
+        for i in progress.finished:
+            self.finish(leases[i])
+
+    # --- computing ---------------------------------------------------------------------------------------
+
+    def _drop(self, lease_id: int) -> None:
+        for table in (self._leases, self._started, self._done, self._encoded):
+            table.pop(lease_id, None)
+
     def _decoded(self, lease: Lease) -> Trained:
         if lease.id not in self._done:
             self._train()
         trained, uplink = self._done[lease.id], self._uplinks[lease.task]
         if (uplink.lossless and trained.aux is None) or lease.id in self._encoded:
             return trained
-        schema, memory = self._schemas[lease.task], self.memories[lease.task]
-        own, delta, aux = memory.get(lease.client), trained.delta, trained.aux
-        data, memory[lease.client] = uplink.encode(own, delta, aux, schema, lease)
-        self._encoded[lease.id] = data
+        if not self.remembers(lease.task):
+            return self._encode(lease)
+        waiting = self._finished[lease.task, lease.client]
+        while lease.id not in self._encoded:
+            self._encode(waiting.pop(0))
+        return self._done[lease.id]
+
+    def _encode(self, lease: Lease) -> Trained:
+        """Encode a result as its device does, and keep what the server decodes."""
+        if lease.id not in self._done:
+            self._train()
+        trained, uplink, schema = self._done[lease.id], self._uplinks[lease.task], self._schemas[lease.task]
+        owner = (lease.task, lease.client)
+        data, memory = uplink.encode(self._memories.get(owner), trained.delta, trained.aux, schema, lease)
+        if memory is not None:
+            self._memories[owner] = memory
         delta, aux = uplink.decode(data, schema, lease)
-        trained = Trained(delta, trained.samples, trained.metrics, aux)
-        self._done[lease.id] = trained
-        return trained
+        self._encoded[lease.id] = data
+        self._done[lease.id] = decoded = Trained(delta, trained.samples, trained.metrics, aux)
+        return decoded
+
+    def _settle(self, lease: Lease, accepted: bool) -> None:
+        owner = (lease.task, lease.client)
+        self._memories[owner] = self._uplinks[lease.task].settle(self._memories.get(owner), lease.ordinal, accepted)
 
     def _train(self) -> None:
         assert self.book is not None, "bind the book first"

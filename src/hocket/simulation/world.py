@@ -2,7 +2,7 @@
 
 from heapq import heappush
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from hocket import events as on
 from hocket.events import Event
@@ -10,6 +10,7 @@ from hocket.fleet.egress import Egress
 from hocket.fleet.toggles import Toggles
 from hocket.lease import Lease, Node
 from hocket.record.ledger import Ledger
+from hocket.simulation.training import Progress
 
 IDLE, DOWN, TRAIN, UP = 0, 1, 2, 3
 
@@ -67,7 +68,7 @@ class World(Struct):
     """Everything a simulation remembers besides server, book and training.
 
     ``heap``: (time in ns, sequence, event), popped in that order; ``holds``: task to the node each device has;
-    ``flows``: transfers on the shared link; ``started``: leases whose training is not consumed yet.
+    ``flows``: transfers on the shared link; ``training``: what lazy training remembers.
     """
 
     toggles: Toggles
@@ -80,7 +81,7 @@ class World(Struct):
     work: dict[int, Work] = {}
     flows: dict[int, on.Fetched] = {}
     devices: list[Device] = []
-    started: list[int] = []
+    training: Progress = field(default_factory=Progress)
     begun: bool = False
 
     def push(self, time: int, event: Timed) -> None:

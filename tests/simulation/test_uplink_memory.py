@@ -1,0 +1,114 @@
+"""An uplink that remembers: one memory per client, moved on in the order of its jobs, whatever is computed when."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from msgspec import Struct
+
+import hocket as hk
+from hocket.codec import Float32
+from hocket.lease import Cover, Lease
+from hocket.schema import Schema, Vector
+from hocket.simulation import checkpoint
+from hocket.simulation.run import prepare
+
+STEP = np.float32(2.0**-6)
+
+
+class Residual(Struct):
+    """What is owed, and what was sent and may come back, by ordinal."""
+
+    owed: np.ndarray
+    sent: dict[int, np.ndarray]
+    order: list[int]
+
+
+class Rounded(Struct, frozen=True, tag="test_rounded", tag_field="kind"):
+    """Rounds to multiples of 1/64; what is left out is added to the next update."""
+
+    lossless: ClassVar[bool] = False
+    memory: ClassVar[type] = Residual
+
+    def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]:
+        return Float32().size(schema)
+
+    def encode(self, memory: Any, delta: Vector, aux: Any, schema: Schema, lease: Lease) -> tuple[bytes, Any]:
+        m = memory or Residual(np.zeros_like(delta), {}, [])
+        assert not m.order or lease.ordinal > m.order[-1], "jobs are encoded in the client's order, each once"
+        m.order.append(lease.ordinal)
+        owed = m.owed + delta
+        sent = np.round(owed / STEP) * STEP
+        m.owed, m.sent[lease.ordinal] = owed - sent, sent
+        return Float32().encode(sent, schema, 0), m
+
+    def decode(self, data: bytes, schema: Schema, lease: Lease) -> tuple[Vector, None]:
+        return Float32().decode(data, schema), None
+
+    def settle(self, memory: Residual, ordinal: int, accepted: bool) -> Residual:
+        back = memory.sent.pop(ordinal)
+        if not accepted:
+            memory.owed = memory.owed + back
+        return memory
+
+
+TASK = hk.reference_tasks.gaussian(clients=12, samples=30)
+FLEET = hk.Fleet.synthetic(clients=12, seed=1, compute_law=hk.fleet.Exponential(), failure=0.1, links="parallel")
+QUEUED = hk.Strategy(
+    "rounded",
+    pacing=hk.pacing.InFlight(in_flight=20, buffer=4),
+    matching=hk.matching.Uniform("queue"),
+    task=hk.TaskPart(uplink=Rounded(), guard=hk.guard.Staleness(limit=2)),
+)
+UNTIL = hk.Until(updates=150)
+
+
+def memories(sim) -> list[Any]:
+    return sim.engine.training.freeze().memories
+
+
+def test_lazy_equals_eager() -> None:
+    lazy, eager = (prepare(TASK, FLEET, QUEUED, UNTIL, seed=4, eager=eager) for eager in (False, True))
+    assert lazy.engine.run() and eager.engine.run()
+    assert lazy.engine.training.batches < eager.engine.training.batches
+    assert lazy.engine.server.state.refused, "some updates come back"
+    assert lazy.engine.book.model("gaussian").tobytes() == eager.engine.book.model("gaussian").tobytes()
+
+
+def test_a_refused_update_is_sent_again_with_the_next() -> None:
+    """What a client sent and what it owes is all that it ever learned; no part is lost or counted twice."""
+    sim = prepare(TASK, FLEET, QUEUED, UNTIL, seed=4)
+    sums: dict[int, np.ndarray] = {}
+    taken: dict[int, np.ndarray] = {}
+    training = sim.engine.training
+    encode, take = training._encode, training.take
+
+    def watch(lease):
+        sums[lease.client] = sums.get(lease.client, 0) + training._done[lease.id].delta.astype(np.float64)
+        return encode(lease)
+
+    def took(leases):
+        out = take(leases)
+        for lease, t in zip(leases, out, strict=True):
+            taken[lease.client] = taken.get(lease.client, 0) + t.delta.astype(np.float64)
+        return out
+
+    training._encode, training.take = watch, took
+    sim.engine.run()
+    for (_, client), memory in training._memories.items():
+        waiting = sum(x.astype(np.float64) for x in memory.sent.values())
+        assert np.allclose(sums[client], taken.get(client, 0) + memory.owed + waiting, atol=1e-5)
+
+
+def test_resume(tmp_path) -> None:
+    whole = prepare(TASK, FLEET, QUEUED, UNTIL, seed=4, log=True, folder=tmp_path / "a" / "events")
+    whole.engine.run()
+    for at in (40, 111, 260):
+        folder = tmp_path / str(at)
+        first = prepare(TASK, FLEET, QUEUED, UNTIL, seed=4, log=True, folder=folder / "events")
+        first.engine.run(at)
+        checkpoint.save(folder, first.engine, first.curve, first.name)
+        again = prepare(TASK, FLEET, QUEUED, UNTIL, seed=4, log=True, folder=folder / "events")
+        assert checkpoint.load(folder, again.engine, again.curve, again.name)
+        again.engine.run()
+        assert again.engine.book.model("gaussian").tobytes() == whole.engine.book.model("gaussian").tobytes()
+        assert memories(again) == memories(whole)
