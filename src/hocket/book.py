@@ -177,6 +177,7 @@ class Book:
         pending, shelf.pending = shelf.pending, []
         before, after = shelf.x, shelf.x
         facts: dict[str, float] = {}
+        measured: dict[str, list[float]] = {}
         guard, version = part.guard, shelf.node.version
 
         def weigh(lease: Lease) -> float:
@@ -189,7 +190,8 @@ class Book:
                 start, mask = shelf.values[lease.version], self.mask(task, lease.cover)
                 contribution = Contribution(lease, weight, trained.samples, trained.delta, start, mask, trained.aux)
                 for name, value in part.merge.add(shelf.merge, contribution).items():
-                    facts[name] = facts.get(name, 0.0) + value / len(leases)
+                    measured.setdefault(name, []).append(value)
+            facts = {name: sum(values) / len(values) for name, values in measured.items()}
             with np.errstate(over="ignore", invalid="ignore"):  # checked below
                 step = part.merge.take(shelf.merge, before, weigh)
                 after = part.optimizer.apply(shelf.optimizer, before, step)

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from msgspec import Struct
 
 from hocket.actions import Request
+from hocket.errors import InvalidInput
 from hocket.events import Event
 from hocket.index_set import IndexSet
 from hocket.keyed import below, mix
@@ -21,12 +22,21 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
     ``busy`` "skip": without replacement among online clients that have no open lease (FedAvg, FedBuff).
     "queue": with replacement among all online clients; a busy one queues the job (AsyncSGD, FedAST).
     ``once``: clients that were already given this version of the task come last, so a cohort that replaces
-    lost members does not ask the fast ones twice. Slots for any task are dealt to the active tasks in turn.
+    lost members does not ask the fast ones twice. ``distinct``: with "queue", so many clients may have work at once;
+    who is drawn beyond that and has none is passed over until somebody is done. Slots for any task are dealt to the
+    active tasks in turn.
     """
 
     busy: Literal["skip", "queue"] = "skip"
     once: bool = False
+    distinct: int | None = None
     observes: ClassVar[tuple[type[Event], ...]] = ()
+
+    def __post_init__(self) -> None:
+        if self.distinct is not None and (self.busy != "queue" or self.distinct < 1):
+            raise InvalidInput(
+                f'uniform: distinct = {self.distinct}, busy = "{self.busy}"; distinct is 1 or more, with busy = "queue"'
+            )
 
     def init(self, view: View) -> None:
         return None
@@ -37,6 +47,8 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
         n = len(members)
         if not n:
             return []
+        if self.distinct is not None:
+            return self._few(deal(slots, view), view, key)
         if len(slots) == 1 and not self.once:
             ((task, count),) = slots.items()
             if count == 1 and task != ANY:
@@ -48,6 +60,21 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
         if self.once:
             return _fresh_first(wanted, order, n, view)
         return [Pick(t, c, 1.0 / n) for t, c in zip(wanted, order, strict=False)]
+
+    def _few(self, wanted: list[str], view: View, key: int) -> list[Pick]:
+        """With replacement, and nobody new beyond the clients that may have work at once."""
+        members, n, new = view.online.items, len(view.online), set[int]()
+        room = (self.distinct or n) - (n - len(view.idle))
+        picks = []
+        for i, task in enumerate(wanted):
+            c = members[below(key ^ i, n)]
+            if c in view.idle and c not in new:
+                if room <= 0:
+                    continue
+                new.add(c)
+                room -= 1
+            picks.append(Pick(task, c, 1.0 / n))
+        return picks
 
     def ahead(self, state: None, slots: Slots, view: View, key: int) -> list[Pick]:
         return []

@@ -21,9 +21,8 @@ from hocket.view import TaskState, View
 
 
 class RoundsState(Struct):
-    """Per task: how many leases this round still has to give out, and when the round began (ns)."""
+    """Per task: the version that this round starts from, and when the round began (ns)."""
 
-    owed: dict[str, int] = {}
     version: dict[str, int] = {}
     begun: dict[str, int] = {}
 

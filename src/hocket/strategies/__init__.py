@@ -1,10 +1,12 @@
 """One published method per file: its equation, its symbols, its citation, its composition."""
 
 from hocket.strategies.asyncsgd import asyncsgd
+from hocket.strategies.fedast import fedast
 from hocket.strategies.fedasync import fedasync
 from hocket.strategies.fedavg import fedavg
 from hocket.strategies.fedbuff import fedbuff
 from hocket.strategies.fedfix import fedfix
 from hocket.strategies.fedprox import fedprox
+from hocket.strategies.sync_st import sync_st
 
-__all__ = ["asyncsgd", "fedasync", "fedavg", "fedbuff", "fedfix", "fedprox"]
+__all__ = ["asyncsgd", "fedast", "fedasync", "fedavg", "fedbuff", "fedfix", "fedprox", "sync_st"]

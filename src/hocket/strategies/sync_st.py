@@ -1,0 +1,41 @@
+"""Sync-ST: several models trained by synchronous rounds with one barrier over all of them.
+
+Each round splits A clients at random over the tasks that go on; task m averages the first k_m updates,
+x_m <- x_m + (eta_s / k_m) sum_i D_i, and the round ends when every task has its k_m.
+
+| symbol | argument | meaning |
+|---|---|---|
+| A | ``asked`` | clients asked per round, all tasks together |
+| k_m | ``cohort`` | updates a task waits for |
+| eta_s | ``lr`` | server learning rate |
+
+Bhuyan, Moharir, "Multi-model federated learning", COMSNETS 2022; with over-commitment as in the FedAST comparison
+(arXiv 2406.00302).
+"""
+
+from hocket.matching import Uniform
+from hocket.merge import MeanByCount
+from hocket.optimizer import SGD
+from hocket.pacing import JointRounds
+from hocket.pacing.in_flight import PerTask
+from hocket.strategy import Strategy, TaskPart
+
+
+def sync_st(
+    asked: int = 30,
+    cohort: PerTask = 10,
+    shares: dict[str, float] | None = None,
+    lr: float = 1.0,
+    timeout: float | None = None,
+) -> Strategy:
+    """Joint rounds of ``asked`` clients.
+
+    >>> sync_st(asked=60, cohort=12).pacing.asked
+    60
+    """
+    return Strategy(
+        name="sync-st",
+        pacing=JointRounds(asked, cohort, shares, timeout),
+        matching=Uniform(),
+        task=TaskPart(merge=MeanByCount(), optimizer=SGD(lr)),
+    )
