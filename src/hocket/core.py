@@ -97,8 +97,7 @@ def build(
     Raises:
         InvalidInput: a target on a metric for a task without a learner.
     """
-    if until is not None and until.targeted and (bare := [n for n, t in tasks.items() if t.learner is None]):
-        raise InvalidInput(f"until: task {bare[0]!r} is size-only and has no metrics; stop at a limit instead")
+    _check_targets(tasks, until)
     weights = {n: w.tolist() for n, t in tasks.items() if (w := objective_weights(t)) is not None}
     server = Server(
         strategy,
@@ -121,6 +120,17 @@ def build(
         seed,
     )
     return server, book
+
+
+def _check_targets(tasks: Mapping[str, Task], until: Until | None) -> None:
+    if until is None:
+        return
+    if unknown := sorted(until.tasks.keys() - tasks.keys()):
+        raise InvalidInput(f"until.tasks: no task {unknown[0]!r}; this run has {', '.join(tasks)}")
+    for name, task in tasks.items():
+        own = until.of(name)
+        if task.learner is None and (own.floors or own.ceilings):
+            raise InvalidInput(f"until: task {name!r} is size-only and has no metrics; stop at a limit instead")
 
 
 class Job(Struct, frozen=True):

@@ -141,8 +141,8 @@ class TaskTable:
 
     def evaluated(self, e: on.Evaluated, now: int, out: Actions) -> bool:
         task = self.named(e.task)
-        until, ev = self._until, self._evaluation
-        if until is None or not until.targeted or not e.metrics or e.version <= task.measured:
+        until, ev = self._until and self._until.of(e.task), self._evaluation
+        if until is None or not (until.floors or until.ceilings) or not e.metrics or e.version <= task.measured:
             return False
         if (e.split, e.subject) != (ev.split, ev.subject):
             return False

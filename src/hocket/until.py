@@ -21,10 +21,15 @@ class Until(Struct, frozen=True, forbid_unknown_fields=True):
 
     Targets: ``accuracy`` and ``at_least`` (metric name to value) are reached from below, ``loss`` and
     ``at_most`` from above; all of them must hold at ``confirm`` consecutive evaluations. Limits: ``time`` in
-    virtual seconds, ``updates`` accepted, ``steps`` of one task, ``bytes`` moved (up and down).
+    virtual seconds, ``updates`` accepted, ``steps`` of one task, ``bytes`` moved (up and down). ``tasks``: targets of
+    single tasks, in place of these; limits are those of the run.
 
     Raises:
-        InvalidInput: no condition at all, an accuracy outside (0, 1], a limit that is not positive.
+        InvalidInput: no condition at all, an accuracy outside (0, 1], a limit that is not positive, or a limit for a
+            single task.
+
+    >>> Until(accuracy=0.9, tasks={"words": Until(accuracy=0.4)}).of("words").accuracy
+    0.4
     """
 
     accuracy: float | None = None
@@ -36,6 +41,7 @@ class Until(Struct, frozen=True, forbid_unknown_fields=True):
     updates: int | None = None
     steps: int | None = None
     bytes: int | None = None
+    tasks: dict[str, "Until"] = {}
 
     def __post_init__(self) -> None:
         if self.accuracy is not None and not 0 < self.accuracy <= 1:
@@ -54,6 +60,9 @@ class Until(Struct, frozen=True, forbid_unknown_fields=True):
             raise InvalidInput(f"until.time = {self.time}: must be at most {LONGEST:.0e} seconds")
         if self.confirm < 1:
             raise InvalidInput(f"until.confirm = {self.confirm}: must be 1 or more")
+        for name, own in self.tasks.items():
+            if own.limits or own.tasks:
+                raise InvalidInput(f"until.tasks.{name}: has limits of its own; a single task has targets only")
         if not self.targeted and self.limits == {}:
             raise InvalidInput(
                 "until: no stop condition; give accuracy, loss, at_least, at_most, time, updates, steps or bytes"
@@ -72,7 +81,11 @@ class Until(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def targeted(self) -> bool:
         """Whether there is a target on a metric."""
-        return bool(self.floors or self.ceilings)
+        return bool(self.floors or self.ceilings or self.tasks)
+
+    def of(self, task: str) -> "Until":
+        """The targets of one task."""
+        return self.tasks.get(task, self)
 
     @property
     def limits(self) -> dict[str, float]:

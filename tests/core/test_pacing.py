@@ -3,7 +3,8 @@
 import pytest
 
 from hocket.errors import InvalidInput
-from hocket.pacing import InFlight, Rounds, Windows
+from hocket.matching import Uniform
+from hocket.pacing import Budgets, ByHeterogeneity, InFlight, JointRounds, Rounds, Windows
 from hocket.policies import Due
 from hocket.testing.moments import empty_view, lease
 from hocket.until import SECOND
@@ -148,4 +149,33 @@ def test_an_empty_window_makes_no_step_and_is_not_made_up_for():
 )
 def test_settings_out_of_range(build, message):
     with pytest.raises(InvalidInput, match=message):
+        build()
+
+
+def test_a_budget_s_buffer_follows_what_is_outstanding():
+    pacing = Budgets(in_flight=40, ratio=10)
+    state = pacing.init(moment())
+    assert pacing.due(state, moment(39, 3), 0) is None, "40 were outstanding, so 4 updates make a step"
+    assert pacing.due(state, moment(39, 4), 0) == Due("a")
+    assert pacing.due(state, moment(29, 3), 0) == Due("a") and pacing.due(state, moment(30, 3), 0) is None
+    assert pacing.due(state, moment(0, 1), 0) == Due("a")
+    assert pacing.room(state, moment(37), 0) == {"a": 3} and pacing.room(state, moment(40), 0) == {}
+    fixed = Budgets(in_flight=40, buffer=2)
+    assert fixed.due(state, moment(39, 2), 0) == Due("a") and fixed.due(state, moment(39, 1), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda: Budgets(in_flight=10, shares={"a": 3, "b": 4}), "shares add up to 7, in_flight is 10"),
+        (lambda: Budgets(in_flight=1).init(empty_view()), "in_flight = 1 for 2 tasks"),
+        (lambda: ByHeterogeneity(exponent=9), "exponent = 9"),
+        (lambda: JointRounds(asked=10, cohort=6).init(empty_view()), "task 'a' would ask 5 clients and wait for 6"),
+        (lambda: JointRounds(shares={"a": 1.0}).init(empty_view()), "no share for task 'b'"),
+        (lambda: JointRounds(shares={"a": 0.0}), "every one must be above 0"),
+        (lambda: Uniform(distinct=3), 'distinct = 3, busy = "skip"'),
+    ],
+)
+def test_settings_of_several_tasks_that_cannot_work(build, sentence):
+    with pytest.raises(InvalidInput, match=sentence):
         build()

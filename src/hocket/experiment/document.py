@@ -192,12 +192,16 @@ def _clients(tasks: Mapping[str, Struct], fleet: Struct) -> tuple[dict[str, int]
 
 def _check_metrics(document: Document, tasks: Iterable[Task]) -> None:
     """Targets on other metrics than the two that every learner has are looked for in a first evaluation."""
-    for key, targets in (("at_least", document.until.at_least), ("at_most", document.until.at_most)):
-        for name in set(targets) - {"accuracy", "loss"}:
-            for learner in (t.learner for t in tasks if t.learner is not None):
+    for task in tasks:
+        own, learner = document.until.of(task.name), task.learner
+        at = f"until.tasks.{task.name}" if task.name in document.until.tasks else "until"
+        for key, targets in (("at_least", own.at_least), ("at_most", own.at_most)):
+            for name in set(targets) - {"accuracy", "loss"}:
+                if learner is None:
+                    break
                 known = learner.evaluate(learner.initial(document.seed), document.evaluation.split)
                 if name not in known:
-                    raise unknown(f"until.{key}.{name}", sorted(known), "no such metric")
+                    raise unknown(f"{at}.{key}.{name}", sorted(known), "no such metric")
 
 
 def _copy(value: Any) -> Any:

@@ -57,10 +57,9 @@ class ByHeterogeneity(Struct, frozen=True, tag="by_heterogeneity", tag_field="ki
 
 
 class Dealt(Struct):
-    """Per task: its budget, its buffer, and the spread measured since the last deal (sum, updates)."""
+    """Per task: its budget, and the spread measured since the last deal (sum, updates)."""
 
     budget: dict[str, int]
-    size: dict[str, int]
     spread: dict[str, float] = {}
     measured: dict[str, int] = {}
     arrivals: int = 0
@@ -112,10 +111,10 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
             )
         else:
             budget = proportional(self.in_flight, dict.fromkeys(names, 1.0))
-        return Dealt(budget, {t: self._size(t, n) for t, n in budget.items()})
-
-    def _size(self, task: str, outstanding: int) -> int:
-        return -(-outstanding // self.ratio) or 1 if self.buffer is None else of(self.buffer, task, "buffer")
+        if self.buffer is not None:
+            for t in names:
+                of(self.buffer, t, "buffer")
+        return Dealt(budget)
 
     def room(self, state: Dealt, view: View, now: int) -> Slots:
         self._inherit(state, view)
@@ -128,8 +127,6 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
             if n > 0:
                 slots[name] = n
                 free -= n
-            if self.buffer is None:
-                state.size[name] = self._size(name, t.open + max(n, 0))
         return slots
 
     def _inherit(self, state: Dealt, view: View) -> None:
@@ -142,8 +139,11 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
 
     def due(self, state: Dealt, view: View, now: int) -> Due | None:
         for name, t in view.tasks.items():
-            if len(t.buffer) >= state.size[name] and not t.stepping and t.status != "ended":
-                return Due(name)
+            if t.buffer and not t.stepping:
+                # t.open + 1 were outstanding when the newest of the buffer arrived
+                size = -(-(t.open + 1) // self.ratio) if self.buffer is None else of(self.buffer, name, "buffer")
+                if len(t.buffer) >= size:
+                    return Due(name)
         return None
 
     def observe(self, state: Dealt, fact: Event, view: View, now: int) -> Sequence[Request]:

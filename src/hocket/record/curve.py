@@ -52,14 +52,14 @@ class Curve(Struct):
 
     def first(self, task: str, accuracy: float) -> Point | None:
         """The first of ``confirm`` consecutive points of a task with at least this accuracy."""
-        return self.target(task, Until(accuracy=accuracy))
+        return self.target(task, Until(accuracy=accuracy, confirm=self.confirm))
 
     def target(self, task: str, until: Until) -> Point | None:
-        """The first of ``confirm`` consecutive points that meet every target."""
-        run: list[Point] = []
-        for p in self.of(task) if until.targeted else ():
-            run = [*run, p] if until.reached(p.metrics) else []
-            if len(run) >= self.confirm:
+        """The first of ``confirm`` consecutive points that meet every target of the task."""
+        own, run = until.of(task), list[Point]()
+        for p in self.of(task) if own.floors or own.ceilings else ():
+            run = [*run, p] if own.reached(p.metrics) else []
+            if len(run) >= own.confirm:
                 return run[0]
         return None
 

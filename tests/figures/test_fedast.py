@@ -1,0 +1,197 @@
+"""FedAST (arXiv 2406.00302): its delay model replayed, makespans against Sync-ST, and where budgets go.
+
+The bands are those of a replay of the authors' delay model (four tasks, 1,000 clients, R = 384, rho = 32, at most 300
+clients at work) and of a small learning problem (200 clients, Gaussian classes, R = 80, rho = 10).
+"""
+
+from collections.abc import Mapping
+from statistics import mean
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+import hocket as hk
+from hocket.record.log import KINDS
+from hocket.simulation.run import Simulation, prepare
+
+INF = float("inf")
+COST = {"mnist": 0.148, "fashion": 0.24, "cifar": 0.228, "shakespeare": 0.555}  # mean of the exponential part
+JOB = 27 * 1.5  # steps, and the constant part is half the exponential one
+SHARES = {"mnist": 100, "fashion": 84, "cifar": 47, "shakespeare": 67}
+
+
+def fleet(clients: int, seed: int, work: float = 1.0) -> hk.Fleet:
+    """A quarter slow (1.3), half normal, a quarter fast (0.7); links cost nothing."""
+    speed = np.repeat([1.3, 1.0, 1.0, 0.7], clients // 4)[np.random.default_rng(seed).permutation(clients)]
+    free = np.full(clients, INF)
+    law = hk.fleet.ShiftedExponential(1 / 3)
+    return hk.Fleet(speed / work, free, free, compute_law=law, undefined_is_free=True)
+
+
+def sized(costs: Mapping[str, float]) -> list[hk.Task]:
+    local = hk.LocalSGD(lr=0.1, batch_size=1)
+    return [
+        hk.Task.sized(parameters=10, clients=1000, samples=1, name=n, cost=JOB * c, local=local)
+        for n, c in costs.items()
+    ]
+
+
+def replayed(method: hk.Strategy, costs: Mapping[str, float], seed: int = 0, log: bool = False) -> Simulation:
+    """600 time units of the delay model."""
+    sim = prepare(sized(costs), fleet(1000, 64), method, hk.Until(time=600.0), seed=seed, log=log)
+    sim.engine.run()
+    return sim
+
+
+def static(ratio: int = 32) -> hk.Strategy:
+    return hk.strategies.fedast(in_flight=384, ratio=ratio, dynamic=False, distinct=300)
+
+
+def test_the_delay_model_replayed() -> None:
+    """A1-A3: updates per task, requests outstanding, clients at work, one job at a time in the order of issue."""
+    sim = replayed(static(), COST, log=True)
+    tasks = sim.engine.server.state.tasks
+    assert sum(t.open for t in tasks.values()) == 384
+    for name, updates in {"mnist": 5930, "fashion": 4290, "cifar": 4450, "shakespeare": 2210}.items():
+        assert tasks[name].accepted == pytest.approx(updates, rel=0.05), name
+        assert tasks[name].version == tasks[name].accepted // 3
+    assert sum(b > 0 for b in sim.engine.server.state.busy) == pytest.approx(281, abs=20)
+    rows = sim.engine.log.table().select(["kind", "client", "lease", "time_ns"]).to_pydict()
+    at: dict[str, dict[int, int]] = {"assigned": {}, "started": {}, "arrived": {}}
+    queues: dict[int, list[int]] = {}
+    for kind, client, lease, time in zip(*rows.values(), strict=True):
+        if KINDS[kind] in at:
+            at[KINDS[kind]][lease] = time
+        if KINDS[kind] == "assigned":
+            queues.setdefault(client, []).append(lease)
+    waits = []
+    for queue in queues.values():
+        free = 0
+        for lease in queue:
+            if lease in at["started"]:
+                assert at["started"][lease] == max(at["assigned"][lease], free)
+                waits.append(at["started"][lease] - at["assigned"][lease])
+                free = at["arrived"].get(lease, 1 << 62)
+    assert 3.4 <= mean(waits) / 1e9 <= 3.9, "mean wait in the queue"
+
+
+@pytest.mark.parametrize(("ratio", "low", "high"), [(32, 30.0, 32.0), (16, 15.0, 15.9)])
+def test_staleness_is_that_of_the_ratio(ratio: int, low: float, high: float) -> None:
+    """A2: about rho - 1 for every task, although job times differ 3.75 fold."""
+    mean_staleness = replayed(static(ratio), COST).engine.ledger.staleness_summary()["mean"]
+    assert low <= mean_staleness <= high
+
+
+def test_joint_rounds_wait_for_every_task() -> None:
+    """A4: 36 +- 2 rounds in 600, as many of each task."""
+    sim = replayed(hk.strategies.sync_st(asked=300, cohort=30, shares=SHARES), COST)
+    versions = {t.version for t in sim.engine.server.state.tasks.values()}
+    assert len(versions) == 1 and versions.pop() in range(34, 39)
+
+
+def test_more_tasks_slow_rounds_but_not_fedast() -> None:
+    """A5: rounds get longer with the number of tasks; FedAST's versions per task stay the same."""
+    lengths, versions = [], []
+    for many in (2, 4, 6):
+        costs = dict.fromkeys((f"t{i}" for i in range(many)), 0.228)
+        rounds = replayed(hk.strategies.sync_st(asked=300, cohort=30), costs).engine.server.state.tasks["t0"].version
+        lengths.append(600 / rounds)
+        versions.append(mean(t.version for t in replayed(static(), costs).engine.server.state.tasks.values()))
+    assert lengths[0] < lengths[1] < lengths[2] and lengths[2] / lengths[0] > 2
+    assert all(v == pytest.approx(1575, rel=0.02) for v in versions)
+
+
+def gaussians(costs: list[float], seed: int, alpha: float | list[float] = 0.1) -> list[hk.Task]:
+    alphas = alpha if isinstance(alpha, list) else [alpha] * len(costs)
+    return [
+        replace(hk.reference_tasks.gaussian(clients=200, seed=100 * seed + i, name=f"t{i}", alpha=a), cost=JOB * c)
+        for i, (c, a) in enumerate(zip(costs, alphas, strict=True))
+    ]
+
+
+def learned(tasks: list[hk.Task], method: hk.Strategy, seed: int, every: int) -> Simulation:
+    targets = {t.name: hk.Until(accuracy=0.98 * t.bayes) for t in tasks}
+    until = hk.Until(time=900.0, tasks=targets)
+    sim = prepare(tasks, fleet(200, seed, 27 * 32), method, until, seed=seed, evaluation=hk.Evaluation(every=every))
+    sim.engine.run()
+    return sim
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_makespan_is_shorter_than_that_of_joint_rounds(dynamic: bool) -> None:
+    """B7: four tasks of unequal work, at least 30 % (about 50 % here; the paper has 40.1 %)."""
+    spans: dict[str, list[float]] = {"fedast": [], "sync": []}
+    for seed in (0, 1):
+        tasks = gaussians(list(COST.values()), seed)
+        fedast = hk.strategies.fedast(80, 10, dynamic=dynamic, distinct=60, lr=0.33)
+        spans["fedast"].append(learned(tasks, fedast, seed, every=4).engine.now)
+        spans["sync"].append(learned(tasks, hk.strategies.sync_st(60, 6), seed, every=1).engine.now)
+        assert spans["fedast"][-1] < spans["sync"][-1]
+    assert mean(spans["fedast"]) < 0.7 * mean(spans["sync"])
+
+
+@pytest.mark.parametrize(
+    ("alphas", "exponent", "budgets"),
+    [
+        ([100.0, 100.0, 0.1, 0.1], 1.0, [20, 20, 60, 60]),
+        ([100.0, 100.0, 0.1, 0.1], 2.0, [10, 10, 70, 70]),
+        ([0.1, 0.1, 0.1, 0.1], 1.0, [40, 40, 40, 40]),
+    ],
+)
+def test_budgets_follow_heterogeneity(alphas: list[float], exponent: float, budgets: list[int]) -> None:
+    """C11, C12: the first deal, after 480 arrivals; budgets and buffers add up at every step."""
+    method = hk.strategies.fedast(160, 10, distinct=60, lr=0.1, exponent=exponent)
+    until = hk.Until(updates=800)
+    tasks = gaussians([0.228] * 4, 1, alphas)
+    sim = prepare(tasks, fleet(200, 1, 27 * 32), method, until, seed=1, evaluation=hk.Evaluation(every=1000))
+    memory, state = sim.engine.server.state.memories["pacing"], sim.engine.server.state
+    while not sim.engine.run(1):
+        assert sum(memory.budget.values()) == 160 and min(memory.budget.values()) >= 10
+        assert list(memory.budget.values()) == ([40] * 4 if state.updates < 480 else budgets) or state.updates < 490
+    assert list(memory.budget.values()) == budgets
+
+
+def test_a_task_that_ends_hands_its_budget_on() -> None:
+    """C13: its requests are cancelled, the others' budgets grow to keep the sum, and it gets no more work."""
+    tasks = gaussians([0.148, 0.24, 0.555], 2)
+    method = hk.strategies.fedast(80, 10, dynamic=False, lr=0.33, shares={"t0": 40, "t1": 20, "t2": 20})
+    sim = learned(tasks, method, 2, every=4)
+    memory, state = sim.engine.server.state.memories["pacing"], sim.engine.server.state
+    assert memory.budget != {"t0": 40, "t1": 20, "t2": 20}
+    assert [t.status for t in state.tasks.values()] == ["ended"] * 3 and state.finished == "target"
+
+    again = prepare(
+        tasks, fleet(200, 2, 27 * 32), method, hk.Until(updates=2000, tasks={"t0": hk.Until(accuracy=0.5)}), seed=2
+    )
+    ended_at = None
+    while not again.engine.run(1):
+        now = again.engine.server.state
+        if now.tasks["t0"].status == "ended":
+            ended_at = ended_at or now.tasks["t0"].ordinals[:]
+            assert again.engine.server.state.memories["pacing"].budget == {"t0": 0, "t1": 40, "t2": 40}
+            assert now.tasks["t0"].open == 0 and now.tasks["t0"].ordinals == ended_at
+    assert ended_at is not None
+
+
+def test_one_task_is_fedbuff() -> None:
+    """E: M = 1 and a fixed buffer is FedBuff with queues at clients, event by event."""
+    task = hk.reference_tasks.gaussian(clients=50, samples=40)
+    devices = hk.Fleet.synthetic(50, seed=3, compute_law=hk.fleet.Exponential())
+    fedast = hk.strategies.fedast(in_flight=30, buffer=6, dynamic=False)
+    fedbuff = hk.Strategy("fedbuff", hk.pacing.InFlight(30, 6), hk.matching.Uniform("queue"))
+    a, b = (hk.simulate(task, devices, m, hk.Until(updates=600), seed=5, log=True) for m in (fedast, fedbuff))
+    assert a.log.table().equals(b.log.table())
+    assert a.models["gaussian"].tobytes() == b.models["gaussian"].tobytes()
+
+
+def test_a_server_rate_of_zero_changes_nothing_else() -> None:
+    """E: times, counts and bytes do not depend on what is learned (static budgets)."""
+    task = hk.reference_tasks.gaussian(clients=40, samples=40)
+    devices = hk.Fleet.synthetic(40, seed=3)
+    runs = [
+        hk.simulate(task, devices, hk.strategies.fedast(20, 5, dynamic=False, lr=lr), hk.Until(updates=300), log=True)
+        for lr in (1e-30, 1.0)
+    ]
+    assert runs[0].log.table().equals(runs[1].log.table())
+    assert not np.array_equal(runs[0].models["gaussian"], runs[1].models["gaussian"])
