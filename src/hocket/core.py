@@ -99,6 +99,14 @@ def build(
     """
     _check_targets(tasks, until)
     weights = {n: w.tolist() for n, t in tasks.items() if (w := objective_weights(t)) is not None}
+    book = Book(
+        strategy.tasks,
+        {n: t.schema for n, t in tasks.items()},
+        {n: t.learner.initial(key(seed, "initial", n)) for n, t in tasks.items() if t.learner is not None},
+        {n: t.clients for n, t in tasks.items()},
+        source,
+        seed,
+    )
     server = Server(
         strategy,
         next(iter(tasks.values())).clients,
@@ -110,14 +118,7 @@ def build(
         measure=measure,
         journaled=journaled,
         estimate=estimate,
-    )
-    book = Book(
-        strategy.tasks,
-        {n: t.schema for n, t in tasks.items()},
-        {n: t.learner.initial(key(seed, "initial", n)) for n, t in tasks.items() if t.learner is not None},
-        {n: t.clients for n, t in tasks.items()},
-        source,
-        seed,
+        first={n: shelf.node for n, shelf in book.shelves.items()},
     )
     return server, book
 

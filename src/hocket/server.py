@@ -13,7 +13,7 @@ from hocket import events as on
 from hocket.errors import InvalidInput
 from hocket.events import Event
 from hocket.learning.local import LocalSGD
-from hocket.lease import Lease
+from hocket.lease import Lease, Node
 from hocket.lease_table import Actions, LeaseTable
 from hocket.policies import Estimate, Facts
 from hocket.scheduler import Scheduler
@@ -44,6 +44,7 @@ class Server:
         measure: facts the driver measures of every update, whatever the policies need (service: finite).
         journaled: hold acknowledgements back until ``Durable`` covers them, and answer repeats alike.
         estimate: task to what a prefetch policy may know of sizes and rates.
+        first: task to the node of its version 0 (a plain model if left out).
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Server:
         measure: tuple[str, ...] = (),
         journaled: bool = False,
         estimate: Mapping[str, Estimate] | None = None,
+        first: Mapping[str, Node] | None = None,
     ) -> None:
         if clients < 1:
             raise InvalidInput(f"clients = {clients}: a fleet has at least 1")
@@ -73,7 +75,7 @@ class Server:
             for t in strategy.tasks
         }
         self._guards = {n: part.guard for n, part in strategy.tasks.items()}
-        state = fresh(tuple(strategy.tasks), clients)
+        state = fresh({t: (first or {}).get(t, Node(t, 0)) for t in strategy.tasks}, clients)
         view = _view(state)
         state.memories = policy_memories(strategy, view)
         self._bind(state, view)

@@ -1,6 +1,7 @@
 """The server's tables as one value, and the invariants they keep."""
 
 from array import array
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -52,12 +53,12 @@ class ServerState(Struct):
     finished: str = ""
 
 
-def fresh(tasks: tuple[str, ...], clients: int) -> ServerState:
-    """The state before the first event: everybody offline, every task at version 0."""
+def fresh(first: Mapping[str, Node], clients: int) -> ServerState:
+    """The state before the first event: everybody offline, every task at its first node."""
     nothing = array("i", b"\xff" * (4 * clients))
     return ServerState(
         clients,
-        {t: TaskState(t, Node(t, 0), array("i", bytes(4 * clients)), nothing[:], nothing[:]) for t in tasks},
+        {t: TaskState(t, node, array("i", bytes(4 * clients)), nothing[:], nothing[:]) for t, node in first.items()},
         IndexSet.empty(clients),
         IndexSet.empty(clients),
         array("i", bytes(4 * clients)),

@@ -1,5 +1,7 @@
 """Which nodes and edges exist?"""
 
+from hocket.downlink.direct import Direct
 from hocket.downlink.full import Full
+from hocket.downlink.hidden_state import HiddenState
 
-__all__ = ["Full"]
+__all__ = ["Direct", "Full", "HiddenState"]

@@ -1,0 +1,174 @@
+"""The hidden state: replicas that decode the published bytes themselves, paths, refusals, contraction."""
+
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from msgspec import Struct
+
+import hocket as hk
+from hocket.codec import Float32
+from hocket.downlink import HiddenState
+from hocket.downlink.hidden_state import FRAME, Hidden
+from hocket.errors import Diverged, InvalidInput
+from hocket.lease import Node
+from hocket.schema import Schema, Segment, Vector
+from hocket.service.clock import ScriptedClock
+from hocket.service.loopback import run_loopback
+
+SCHEMA = Schema((Segment("w", (100,)),))
+
+
+class Halves(Struct, frozen=True, tag="test_halves", tag_field="kind"):
+    """Keeps ``keep`` of every value, in one byte per value as far as size goes."""
+
+    keep: float = 0.75
+    bound: float | None = 0.0625
+    lossless: ClassVar[bool] = False
+
+    def contraction(self, schema: Schema) -> float:
+        return self.bound if self.bound is not None else float("inf")
+
+    def size(self, schema: Schema) -> tuple[int, bool]:
+        return schema.size, True
+
+    def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
+        scale = float(np.abs(x).max(initial=0.0)) or 1.0
+        self_scaled = np.round(np.clip(x * self.keep / scale, -1, 1) * 100).astype(np.int8)
+        return np.float32(scale).tobytes() + self_scaled.tobytes()
+
+    def decode(self, data: bytes, schema: Schema) -> Vector:
+        return np.frombuffer(data, np.int8, offset=4).astype(np.float32) * (np.frombuffer(data, "<f4", 1)[0] / 100)
+
+
+def published(
+    policy: HiddenState, versions: int, seed: int = 0
+) -> tuple[Hidden, list[Node], list[Vector], list[Vector]]:
+    """A walk of the model: state, nodes, models and hidden states by version."""
+    rng = np.random.default_rng(seed)
+    state, nodes, models, hidden = policy.init(SCHEMA), [], [], []
+    x = rng.standard_normal(100).astype(np.float32)
+    for v in range(versions):
+        kept, value, node = policy.commit(state, "a", None if v == 0 else x, x, v, v)
+        nodes.append(node), models.append(kept), hidden.append(value)
+        x = x + rng.standard_normal(100).astype(np.float32) * 0.1
+    return state, nodes, models, hidden
+
+
+def follow(
+    policy: HiddenState, state: Hidden, have: Node | None, held: Vector | None, want: Node, value: Vector
+) -> Vector:
+    for edge in policy.path(state, have, want, SCHEMA):
+        data = policy.open(state, edge, value, SCHEMA)
+        assert len(data) == edge.size
+        held = policy.apply(held, edge, data, SCHEMA)
+    return held
+
+
+def test_replicas_agree_at_every_version_bit_for_bit() -> None:
+    """One that follows, one that replays a few messages, one from a snapshot: the same digest as the server."""
+    policy = HiddenState(Halves())
+    state, nodes, models, hidden = published(policy, 30)
+    held = hidden[0]
+    for v in range(1, 30):
+        held = follow(policy, state, nodes[v - 1], held, nodes[v], hidden[v])
+        assert held.tobytes() == hidden[v].tobytes()
+        late = follow(policy, state, nodes[max(0, v - 3)], hidden[max(0, v - 3)], nodes[v], hidden[v])
+        joined = follow(policy, state, None, None, nodes[v], hidden[v])
+        assert late.tobytes() == joined.tobytes() == hidden[v].tobytes()
+    errors = [np.linalg.norm(x - h) for x, h in zip(models[5:], hidden[5:], strict=True)]
+    steps = [np.linalg.norm(b - a) for a, b in pairwise(models)]
+    assert max(errors) < max(steps), "what is left out of one message is in the next"
+
+
+def test_a_client_replays_while_that_is_cheaper_than_a_snapshot() -> None:
+    policy = HiddenState(Halves())
+    state, nodes, _, _ = published(policy, 30)
+    message, full = FRAME.size + 104, FRAME.size + Float32().size(SCHEMA)[0]
+    most = full // message
+    for missed in range(1, 12):
+        edges = policy.path(state, nodes[29 - missed], nodes[29], SCHEMA)
+        assert sum(e.size for e in edges) == min(missed * message, full)
+        assert (edges[0].source is None) == (missed > most)
+    assert policy.path(state, nodes[29], nodes[20], SCHEMA)[0].source is None, "never back by differences"
+
+
+def test_a_short_log_ends_in_snapshots() -> None:
+    policy = HiddenState(Halves(), log=2)
+    state, nodes, _, hidden = published(policy, 6)
+    assert [e.source is None for e in policy.path(state, nodes[2], nodes[5], SCHEMA)] == [True]
+    assert len(policy.path(state, nodes[3], nodes[5], SCHEMA)) == 2
+    (edge,) = HiddenState(Halves()).path(published(HiddenState(Halves()), 6)[0], nodes[4], nodes[5], SCHEMA)
+    with pytest.raises(InvalidInput, match="gone"):
+        policy.open(policy.init(SCHEMA), edge, hidden[5], SCHEMA)
+    snapshot = policy.path(state, None, nodes[5], SCHEMA)[0]
+    with pytest.raises(InvalidInput, match="gone"):
+        policy.open(state, snapshot, None, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda d: d[:20], "20 bytes; a frame has 48"),
+        (lambda d: b"xx" + d[2:], "is not 68680100"),
+        (lambda d: d[:-1], "or damaged; fetch it again"),
+        (lambda d: d[:-1] + bytes([d[-1] ^ 1]), "or damaged; fetch it again"),
+        (lambda d: d[:4] + b"\x09" + d[5:], "leads to version 9; take a snapshot"),
+        (lambda d: d[:8] + bytes(16) + d[24:], "does not start from the state held"),
+        (lambda d: d[:24] + bytes(16) + d[40:], "the state reached is not the one published"),
+    ],
+)
+def test_a_damaged_message_is_refused_by_name(damage, sentence) -> None:
+    policy = HiddenState(Halves())
+    state, nodes, _, hidden = published(policy, 3)
+    (edge,) = policy.path(state, nodes[1], nodes[2], SCHEMA)
+    data = policy.open(state, edge, hidden[2], SCHEMA)
+    with pytest.raises(InvalidInput, match=sentence):
+        policy.apply(hidden[1], edge, damage(data), SCHEMA)
+
+
+def test_a_message_on_the_wrong_state_is_refused() -> None:
+    """A gap, a repeat, and a client with nothing: none of them is applied."""
+    policy = HiddenState(Halves())
+    state, nodes, _, hidden = published(policy, 4)
+    (edge,) = policy.path(state, nodes[1], nodes[2], SCHEMA)
+    data = policy.open(state, edge, hidden[2], SCHEMA)
+    for held in (hidden[0], hidden[2], None):
+        with pytest.raises(InvalidInput, match="take a snapshot"):
+            policy.apply(held, edge, data, SCHEMA)
+
+
+def test_a_codec_that_is_no_contraction_is_refused_or_watched() -> None:
+    for bound in (1.0, None):
+        with pytest.raises(InvalidInput, match="adds up unless that is below 1"):
+            HiddenState(Halves(bound=bound)).init(SCHEMA)
+    published(HiddenState(Halves(bound=1.5), monitor=True), 40)
+    with pytest.raises(Diverged, match="of each difference of the hidden state out"):
+        published(HiddenState(Halves(keep=0.0, bound=1.5), monitor=True), 40)
+
+
+@pytest.mark.parametrize("codec", [Float32(), Halves()])
+def test_real_devices_decode_what_is_published(codec) -> None:
+    """Loopback: 30 replicas with copies of their own; every start is checked against its digest by ``apply``."""
+    task = hk.reference_tasks.gaussian(clients=30, samples=40)
+    fleet = hk.Fleet.synthetic(30, seed=2, compute_law=hk.fleet.Exponential())
+    method = hk.compose(
+        hk.strategies.fedbuff(5, 15), hk.Strategy("hidden", task=hk.TaskPart(downlink=HiddenState(codec)))
+    )
+    until = hk.Until(updates=200)
+    simulated = hk.simulate(task, fleet, method, until, seed=1, log=True)
+    real = run_loopback(task, fleet, method, until, seed=1, clock=ScriptedClock(fleet, 1))
+    assert real.models["gaussian"].tobytes() == simulated.models["gaussian"].tobytes()
+    assert real.log.table().equals(simulated.log.table())
+
+
+def test_without_loss_it_is_fedbuff() -> None:
+    """The identity codec: FedBuff's model up to the rounding of differences."""
+    task = hk.reference_tasks.gaussian(clients=30, samples=40)
+    fleet = hk.Fleet.synthetic(30, seed=2, down=np.full(30, 1e12))
+    plain = hk.strategies.fedbuff(5, 15)
+    hidden = hk.compose(plain, hk.Strategy("hidden", task=hk.TaskPart(downlink=HiddenState())))
+    a, b = (hk.simulate(task, fleet, m, hk.Until(updates=300), seed=1) for m in (plain, hidden))
+    x, y = a.models["gaussian"], b.models["gaussian"]
+    assert np.linalg.norm(x - y) <= 1e-5 * np.linalg.norm(x)
