@@ -7,48 +7,39 @@ from msgspec import Struct
 
 import hocket as hk
 from hocket.codec import Float32
-from hocket.lease import Cover, Lease
 from hocket.schema import Schema, Vector
 from hocket.simulation import checkpoint
 from hocket.simulation.run import prepare
+from hocket.uplink import ErrorFeedback
 
 STEP = np.float32(2.0**-6)
 
 
-class Residual(Struct):
-    """What is owed, and what was sent and may come back, by ordinal."""
-
-    owed: np.ndarray
-    sent: dict[int, np.ndarray]
-    order: list[int]
-
-
 class Rounded(Struct, frozen=True, tag="test_rounded", tag_field="kind"):
-    """Rounds to multiples of 1/64; what is left out is added to the next update."""
+    """Rounds to multiples of 1/64."""
 
     lossless: ClassVar[bool] = False
-    memory: ClassVar[type] = Residual
 
-    def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]:
+    def size(self, schema: Schema) -> tuple[int, bool]:
         return Float32().size(schema)
 
-    def encode(self, memory: Any, delta: Vector, aux: Any, schema: Schema, lease: Lease) -> tuple[bytes, Any]:
-        m = memory or Residual(np.zeros_like(delta), {}, [])
-        assert not m.order or lease.ordinal > m.order[-1], "jobs are encoded in the client's order, each once"
-        m.order.append(lease.ordinal)
-        owed = m.owed + delta
-        sent = np.round(owed / STEP) * STEP
-        m.owed, m.sent[lease.ordinal] = owed - sent, sent
-        return Float32().encode(sent, schema, 0), m
+    def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
+        return Float32().encode(np.round(x / STEP) * STEP, schema, key)
 
-    def decode(self, data: bytes, schema: Schema, lease: Lease) -> tuple[Vector, None]:
-        return Float32().decode(data, schema), None
+    def decode(self, data: bytes, schema: Schema) -> Vector:
+        return Float32().decode(data, schema)
 
-    def settle(self, memory: Residual, ordinal: int, accepted: bool) -> Residual:
-        back = memory.sent.pop(ordinal)
-        if not accepted:
-            memory.owed = memory.owed + back
-        return memory
+
+class Watched(ErrorFeedback, frozen=True, tag="test_watched"):
+    """Error feedback that is told of every job once, in the order of the client's jobs."""
+
+    def encode(self, memory, delta, aux, schema, lease):
+        assert memory is None or all(lease.ordinal > i for i in memory.sent)
+        return super().encode(memory, delta, aux, schema, lease)
+
+    def settle(self, memory, ordinal, accepted):
+        assert ordinal in memory.sent
+        return super().settle(memory, ordinal, accepted)
 
 
 TASK = hk.reference_tasks.gaussian(clients=12, samples=30)
@@ -57,7 +48,7 @@ QUEUED = hk.Strategy(
     "rounded",
     pacing=hk.pacing.InFlight(in_flight=20, buffer=4),
     matching=hk.matching.Uniform("queue"),
-    task=hk.TaskPart(uplink=Rounded(), guard=hk.guard.Staleness(limit=2)),
+    task=hk.TaskPart(uplink=Watched(Rounded()), guard=hk.guard.Staleness(limit=2)),
 )
 UNTIL = hk.Until(updates=150)
 
@@ -95,7 +86,7 @@ def test_a_refused_update_is_sent_again_with_the_next() -> None:
     training._encode, training.take = watch, took
     sim.engine.run()
     for (_, client), memory in training._memories.items():
-        waiting = sum(x.astype(np.float64) for x in memory.sent.values())
+        waiting = sum(Float32().decode(x, memory.schema).astype(np.float64) for x in memory.sent.values())
         assert np.allclose(sums[client], taken.get(client, 0) + memory.owed + waiting, atol=1e-5)
 
 

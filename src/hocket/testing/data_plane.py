@@ -233,6 +233,7 @@ class UplinkConformance(Conformance):
         for i in range(4):
             given, delta = lease(i, ordinal=i), vector("delta", i)
             data, memory = policy.encode(memory, delta, None, SCHEMA, given)
+            assert isinstance(memory, getattr(policy, "memory", type(None))), "remembers what it does not name"
             assert delta.tobytes() == vector("delta", i).tobytes(), "encode changed its input"
             assert not exact or len(data) == size, f"{len(data)} bytes, promised {size}"
             back, _ = policy.decode(data, SCHEMA, given)

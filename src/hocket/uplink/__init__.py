@@ -1,5 +1,6 @@
 """How is an update encoded, and what does the client remember?"""
 
+from hocket.uplink.error_feedback import ErrorFeedback
 from hocket.uplink.plain import Plain
 
-__all__ = ["Plain"]
+__all__ = ["ErrorFeedback", "Plain"]
