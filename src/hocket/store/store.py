@@ -6,7 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 Hook = Callable[[str], None]
-"""Called with a step's name before and after each step that touches the disk; may raise ``OSError`` or kill."""
+"""Called with the name of every step that touches the disk, before it is taken; may raise ``OSError``."""
 
 
 class Checkpoint(Struct, frozen=True):
