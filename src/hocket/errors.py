@@ -41,6 +41,12 @@ class Damaged(HocketError):
     exit_code = 5
 
 
+class Differs(HocketError):
+    """A replay came to another result than the run that wrote the journal."""
+
+    exit_code = 6
+
+
 class StoreFailed(HocketError):
     """A store could not make something durable (disk full, I/O error); it takes no more writes."""
 

@@ -1,18 +1,36 @@
-"""What the server received: updates as they were decoded from the bytes sent."""
+"""What a server received: updates as they were sent, and decoded from those bytes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from msgspec import Struct
 
 from hocket.learning.learner import Trained
-from hocket.learning.task import Task
 from hocket.lease import Lease
-from hocket.service.device import Update
-from hocket.strategy import FullTask
+from hocket.policies import Uplink
+from hocket.schema import Schema
+
+
+class Sent(Struct, frozen=True, array_like=True):
+    """An update on its way: the encoded bytes, and what travels beside them."""
+
+    data: bytes
+    samples: int
+    metrics: dict[str, float]
+
+
+def decode(sent: Sent, uplink: Uplink, schema: Schema, lease: Lease) -> Trained:
+    """An update as the server sees it.
+
+    Raises:
+        InvalidInput: the bytes are not an update of this lease.
+    """
+    delta, aux = uplink.decode(sent.data, schema, lease)
+    return Trained(delta, sent.samples, sent.metrics, aux)
 
 
 class Received:
-    """The book's source: updates as they were decoded from the bytes sent."""
+    """The book's source: updates by lease, each handed over once."""
 
     def __init__(self) -> None:
         self.updates: dict[int, Trained] = {}
@@ -30,13 +48,3 @@ class Received:
         t = self.updates[lease]
         norm = float(np.sqrt(np.dot(t.delta.astype(np.float64), t.delta)))
         return {**t.metrics, "norm": norm, "finite": float(np.isfinite(norm))}
-
-
-def decoding(update: Update, task: Task, part: FullTask, lease: Lease) -> Callable[[], Trained]:
-    """Decode an update as the server does: a function for a worker thread."""
-
-    def work() -> Trained:
-        delta, aux = part.uplink.decode(update.data, task.schema, lease)
-        return Trained(delta, update.samples, update.metrics, aux)
-
-    return work
