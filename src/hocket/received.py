@@ -1,14 +1,16 @@
 """What a server received: updates as they were sent, and decoded from those bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
 
 from hocket.learning.learner import Trained
+from hocket.learning.task import Task
 from hocket.lease import Lease
 from hocket.policies import Uplink
 from hocket.schema import Schema
+from hocket.strategy import FullTask
 
 
 class Sent(Struct, frozen=True, array_like=True):
@@ -30,21 +32,40 @@ def decode(sent: Sent, uplink: Uplink, schema: Schema, lease: Lease) -> Trained:
 
 
 class Received:
-    """The book's source: updates by lease, each handed over once."""
+    """The book's source: updates by lease as they were sent, each handed over once.
 
-    def __init__(self) -> None:
-        self.updates: dict[int, Trained] = {}
+    They are decoded when they are first needed, unless :meth:`put` was given the result.
+    """
 
-    def take(self, leases: Sequence[Lease]) -> list[Trained]:
-        """Updates of these leases; each is handed over once."""
-        return [self.updates.pop(lease.id) for lease in leases]
+    def __init__(self, parts: Mapping[str, FullTask], tasks: Mapping[str, Task]) -> None:
+        self.sent: dict[int, Sent] = {}
+        self._codings = {n: (part.uplink, tasks[n].schema) for n, part in parts.items()}
+        self._decoded: dict[int, Trained] = {}
+
+    def put(self, lease: int, sent: Sent, decoded: Trained | None = None) -> None:
+        """An update has arrived."""
+        self.sent[lease] = sent
+        if decoded is not None:
+            self._decoded[lease] = decoded
+
+    def forget(self, lease: int) -> None:
+        """The update will not be needed."""
+        self.sent.pop(lease, None)
+        self._decoded.pop(lease, None)
+
+    def take(self, leases: Sequence[Lease]) -> Iterator[Trained]:
+        """Updates of these leases, one at a time; each is handed over once."""
+        for lease in leases:
+            yield self.look(lease)
+            self.forget(lease.id)
 
     def look(self, lease: Lease) -> Trained:
         """The update of a lease, to be taken later."""
-        return self.updates[lease.id]
+        decoded = self._decoded.get(lease.id)
+        return decoded if decoded is not None else decode(self.sent[lease.id], *self._codings[lease.task], lease)
 
-    def measure(self, lease: int) -> dict[str, float]:
+    def measure(self, lease: Lease) -> dict[str, float]:
         """``finite``, ``norm`` and the learner's own metrics of an update."""
-        t = self.updates[lease]
+        t = self.look(lease)
         norm = float(np.sqrt(np.dot(t.delta.astype(np.float64), t.delta)))
         return {**t.metrics, "norm": norm, "finite": float(np.isfinite(norm))}

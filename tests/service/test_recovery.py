@@ -51,7 +51,7 @@ class Camera:
             shutil.copytree(self.path, to, ignore=shutil.ignore_patterns("*-shm"))
             curve = [(p.time_ns, p.metrics) for p in loop.account.curve.points]
             counts = {i: (x.down, x.up) for i, x in loop.account.open.items()}
-            live = (loop.now, curve, counts, sorted(loop.received.updates))
+            live = (loop.now, curve, counts, sorted(loop.received.sent))
             self.shots.append((to, loop.server.snapshot(), arithmetic(loop.book), live))
 
 
@@ -69,8 +69,8 @@ def camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Camera:
 
 
 def recovered(path: Path, task: Task, method: Any, until: Until) -> tuple[Any, Any, Any, Any]:
-    tasks, received = named(task), Received()
-    strategy, tasks = resolve(tasks, method)
+    strategy, tasks = resolve(named(task), method)
+    received = Received(strategy.tasks, tasks)
     server, book = build(tasks, strategy, received, seed=4, until=until, measure=FACTS, journaled=True)
     name = fingerprint(strategy, tasks, 4, until, Evaluation(), FACTS)
     at = recover(read(path), name, server, book, received, tasks, Account(Curve(), Ledger()), Evaluation())
@@ -91,7 +91,7 @@ def test_recovery_comes_to_the_state_that_was_live(
     for path, server_state, book_state, (now, curve, counts, waiting) in camera.shots:
         server, book, received, at = recovered(path, task, METHODS[name], until)
         assert server.snapshot() == server_state and at.now == now
-        assert sorted(received.updates) == waiting
+        assert sorted(received.sent) == waiting
         assert [(p.time_ns, p.metrics) for p in at.account.curve.points] == curve
         assert {i: (x.down, x.up) for i, x in at.account.open.items()} == counts
         assert arithmetic(book) == book_state

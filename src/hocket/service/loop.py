@@ -21,7 +21,7 @@ from hocket.keyed import key, mix
 from hocket.learning.learner import Trained
 from hocket.learning.task import Task
 from hocket.lease import Lease, Node
-from hocket.received import Received, Sent, decode
+from hocket.received import Received, decode
 from hocket.record.account import Account, Station
 from hocket.record.log import EventLog
 from hocket.schema import Vector
@@ -34,7 +34,7 @@ from hocket.store.journal import Journal
 from hocket.until import Evaluation
 
 FAILURES = 100  # in a row, and ten per client, after which a run is given up
-GROUP = 64  # accepted updates that one commit makes durable at most
+GROUP = 16  # accepted updates that one commit makes durable at most
 
 
 class Loop:
@@ -66,7 +66,6 @@ class Loop:
         n = server.state.clients
         holds: dict[str, list[Node | None]] = {t: [None] * n for t in tasks}
         self._devices = [Device(Client(c, holds, overlap), tasks, self._parts) for c in range(n)]
-        self._sent: dict[int, Sent] = {}  # updates that arrived and are not journaled
         self._work: dict[int, Activity] = {}
         self._events: deque[Event] = deque()
         self._draining = False
@@ -75,7 +74,7 @@ class Loop:
             do.Assign: self._assign, do.Offer: self._offer, do.Cancel: self._cancel, do.Refuse: self._write,
             do.Finish: self._write, do.Accept: _pass, do.Publish: _pass, do.Save: _pass,
             do.WakeAt: lambda a: self.inbox.at(max(a.time, self.now), on.Woke()),
-            do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(a.lease))),
+            do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
             do.Evaluate: self._evaluate,
             do.Step: lambda a: self.tell(book.step(a.task)),
@@ -141,7 +140,7 @@ class Loop:
         while events:
             event = events.popleft()
             if journal is not None:
-                sent = self._sent.pop(event.lease, None) if isinstance(event, on.Arrived) else None
+                sent = self.received.sent.get(event.lease) if isinstance(event, on.Arrived) else None
                 journal.append(self.now, event, b"" if sent is None else pack(sent))
             self._write(event)
             self._do(server.handle(event, self.now))
@@ -263,9 +262,7 @@ class Loop:
         def then(trained: Trained) -> None:
             self._failures = 0
             self.account.count("upload", lease.id, size)
-            self.received.updates[lease.id] = trained
-            if self.journal is not None:
-                self._sent[lease.id] = update.sent
+            self.received.put(lease.id, update.sent, trained)
             self._do(device.client.handle(done, self.now))
 
         uplink, schema = self._parts[lease.task].uplink, self._tasks[lease.task].schema
@@ -291,7 +288,7 @@ class Loop:
         self._do(self._devices[a.client].client.handle(on.Cancelled(a.lease, a.client), self.now))
 
     def _release(self, a: do.Release) -> None:
-        self.received.updates.pop(a.lease, None)
+        self.received.forget(a.lease)
         self.account.release(a, self.book)
 
     def _evaluate(self, a: do.Evaluate) -> None:

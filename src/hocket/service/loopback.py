@@ -81,7 +81,7 @@ def run_loopback(
     strategy, tasks = resolve(tasks, method)
     _check(tasks, fleet)
     evaluation = evaluation or Evaluation()
-    received = Received()
+    received = Received(strategy.tasks, tasks)
     server, book = build(
         tasks, strategy, received, seed=seed, until=until, evaluation=evaluation, measure=measure,
         journaled=journal is not None, estimate=_estimates(tasks, strategy, fleet),

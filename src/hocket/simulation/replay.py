@@ -56,7 +56,7 @@ def replay(
     tasks = named(task)
     strategy, tasks = resolve(tasks, method)
     evaluation = evaluation or Evaluation()
-    received = Received()
+    received = Received(strategy.tasks, tasks)
     server, book = build(
         tasks, strategy, received, seed=seed, until=until, evaluation=evaluation, measure=measure,
         journaled=True,

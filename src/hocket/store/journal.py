@@ -124,7 +124,7 @@ class Journal:
             "header": pack(self._header),
             "server": server.snapshot(),
             "book": book.snapshot(),
-            "updates": pack(received.updates),
+            "updates": pack(received.sent),
             "account": pack(account),
             "now": pack(now),
         }

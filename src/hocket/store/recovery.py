@@ -16,9 +16,8 @@ from hocket import events as on
 from hocket.book import Book
 from hocket.errors import Damaged, Differs, InvalidInput
 from hocket.events import Event
-from hocket.learning.learner import Trained
 from hocket.learning.task import Task
-from hocket.received import Received, Sent, decode
+from hocket.received import Received, Sent
 from hocket.record.account import Account
 from hocket.server import Server
 from hocket.snapshot import pack, unpack
@@ -100,7 +99,7 @@ class _Again:
             do.Assign: lambda a: at.account.assign(a.lease, book), do.Release: self._release,
             do.Accumulate: lambda a: at.account.accumulate(a, book),
             do.Decode: lambda a: self._ask(
-                ("Measured", a.lease), lambda: on.Measured(a.lease, received.measure(a.lease))
+                ("Measured", a.lease), lambda: on.Measured(a.lease, received.measure(at.account.open[a.lease].lease))
             ),
             do.Evaluate: self._evaluate,
             do.Step: lambda a: self._did(book.step(a.task)), do.Rank: lambda a: self._did(book.rank(a.task)),
@@ -115,7 +114,7 @@ class _Again:
             _check_header(unpack(state["header"], Header), run, where)
             self._server.restore(state["server"])
             self._book.restore(state["book"])
-            self._received.updates = unpack(state["updates"], dict[int, Trained])
+            self._received.sent = unpack(state["updates"], dict[int, Sent])
             at.account, at.now = unpack(state["account"], Account), unpack(state["now"], int)
         except KeyError as e:
             raise Damaged(f"{where}: the checkpoint has no {e}; it is not one of a run") from None
@@ -153,15 +152,13 @@ class _Again:
         account = self._at.account
         if isinstance(event, on.Fetched):
             account.count("download", event.lease, event.size)
-        elif isinstance(event, on.Arrived) and (x := account.open.get(event.lease)) is not None:
+        elif isinstance(event, on.Arrived) and event.lease in account.open:
             account.count("upload", event.lease, event.size)
-            if event.lease in self._received.updates:
+            if event.lease in self._received.sent:
                 return  # sent twice: the first one counts
             if body is None:
                 raise Damaged(f"{where}: the update of lease {event.lease} has no body; take the store from a copy")
-            name, sent = x.lease.task, unpack(body, Sent)
-            uplink = self._server.strategy.tasks[name].uplink
-            self._received.updates[event.lease] = decode(sent, uplink, self._tasks[name].schema, x.lease)
+            self._received.put(event.lease, unpack(body, Sent))
         elif isinstance(event, on.Evaluated) and (event.split, event.subject) == self._subject:
             account.evaluated(event, now, self._server.state.tasks[event.task].accepted)
 
@@ -188,7 +185,7 @@ class _Again:
         self._ask(_name(result), lambda: result)
 
     def _release(self, a: do.Release) -> None:
-        self._received.updates.pop(a.lease, None)
+        self._received.forget(a.lease)
         self._at.account.release(a, self._book)
 
     def _evaluate(self, a: do.Evaluate) -> None:
