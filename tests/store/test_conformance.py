@@ -13,7 +13,7 @@ from hocket.store.store import Hook
 from hocket.testing.memory_store import Disk, MemoryStore
 from hocket.testing.store import StoreConformance, quiet
 
-FLIPS = 300
+FLIPS = 100
 
 
 class TestMemoryStore(StoreConformance):
