@@ -76,8 +76,9 @@ class SQLiteStore:
             with _failing(folder, StoreFailed):
                 self.term = self._begin()
             self._kept = checkpoint.whole(folder)[-2:]
-            (last,) = self._db.execute("SELECT max(number) FROM record").fetchone()
+            first, last = self._db.execute("SELECT min(number), max(number) FROM record").fetchone()
             self._durable = self._last = max(last or 0, *self._kept, 0)
+            self._first = first or self._last + 1
             with _failing(folder, StoreFailed):
                 self._note = os.open(folder / NOTE, os.O_WRONLY | os.O_CREAT, 0o666)
         except BaseException:
@@ -119,6 +120,7 @@ class SQLiteStore:
         with self._commit():
             self._hook("insert")
             self._db.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", self._queue)
+            self._drop(2 * len(self._queue))
         self._queue.clear()
         with self._guard():
             self._hook("note")
@@ -137,13 +139,18 @@ class SQLiteStore:
         kept = [*(c for c in self._kept[-1:] if c != covers), covers]
         with self._commit():
             checkpoint.write(self._folder, covers, state, self._hook)
-            self._hook("drop records")
-            if len(kept) == 2:
-                self._db.execute("DELETE FROM record WHERE number <= ?", kept[:1])
         with self._guard():
             self._hook("drop checkpoints")
             checkpoint.drop(self._folder, kept)
         self._kept = kept
+
+    def _drop(self, most: int) -> None:
+        """Drop records that two checkpoints cover, a few per commit: all at once would make updates wait."""
+        last = min(self._kept[0] if len(self._kept) == 2 else 0, self._first + most - 1)
+        if last >= self._first:
+            self._hook("drop records")
+            self._db.execute("DELETE FROM record WHERE number <= ?", (last,))
+            self._first = last + 1
 
     def recover(self) -> Recovered:
         with _failing(self._folder, Damaged):

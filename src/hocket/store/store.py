@@ -70,7 +70,7 @@ class Store(Protocol):
     def save(self, covers: int, state: Mapping[str, bytes]) -> None:
         """Write a checkpoint that covers records 1 to ``covers``, all of them durable, whole or not at all.
 
-        Two are kept. Records and bodies that the older of the two covers are dropped.
+        Two are kept. Records and bodies that the older of the two covers are dropped, at once or by and by.
 
         Raises:
             InvalidInput: ``covers`` is beyond what is durable, or before the newest checkpoint.
