@@ -19,7 +19,7 @@ from hocket.record.ledger import Ledger
 from hocket.service.clock import ScriptedClock
 from hocket.service.loop import Loop
 from hocket.service.loopback import run_loopback
-from hocket.simulation.replay import replay
+from hocket.simulation.replay import carry_on, replay
 from hocket.snapshot import pack
 from hocket.store import SQLiteStore, read
 from hocket.store.journal import fingerprint
@@ -180,3 +180,16 @@ def test_a_full_disk_ends_the_run_and_what_was_acknowledged_is_there(
         task, fleet, METHODS["fedbuff"], until, clock=ScriptedClock(fleet), journal=path, resume=True
     )  # fmt: skip
     assert run.summary["updates"] == 60
+
+
+@pytest.mark.parametrize("name", ["fedavg-timeout", "fedbuff"])
+def test_a_killed_run_is_carried_on_as_a_simulation(
+    name: str, task: Task, fleet: Fleet, until: Until, camera: Camera
+) -> None:
+    clock, method = ScriptedClock(fleet, 4), METHODS[name]
+    run_loopback(task, fleet, method, until, seed=4, clock=clock, measure=FACTS, journal=camera.path, checkpoint=25)
+    for path, *_, (now, *_) in camera.shots[::7]:
+        replayed = replay(path, task, method, until, seed=4, measure=FACTS)
+        summaries = [carry_on(replayed, task, fleet, method, until, seed=4) for _ in range(2)]
+        assert summaries[0] == summaries[1]
+        assert summaries[0]["updates"] == 60 and summaries[0]["virtual_time_s"] * 1e9 >= now

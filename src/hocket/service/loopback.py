@@ -60,7 +60,8 @@ def run_loopback(
         measure: facts to measure of every update before it is accepted, such as ``("finite",)``.
         journal: a new folder for everything the server is told; acknowledgements wait until it is durable.
         resume: go on with the run in ``journal``, if there is one: leases that were open are worked on again. Log
-            and parts of transfers are then those since the restart, all other numbers those of the whole run.
+            then begins at the restart, and bytes leave out what the journal does not have: parts of transfers that
+            were under way, and which edges were published since the last checkpoint.
         checkpoint: accepted updates from one checkpoint of the journal to the next; two are kept, and what the older
             one covers is dropped.
         workers: threads that work at once, one per core by default.

@@ -2,23 +2,31 @@
 
 Events from outside (updates as they were sent, failures, the time) are taken from the journal, at their
 recorded times. What follows from them is computed again (measurements, steps, evaluations) and must equal
-what the journal has. A journal with checkpoints is replayed from the newest one.
+what the journal has. A journal with checkpoints is replayed from the newest one. A run that had not ended can be
+carried on from there as a simulation.
 """
 
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
 from hocket.book import Book
 from hocket.core import Tasks, build, named, resolve
+from hocket.errors import InvalidInput
+from hocket.fleet import Fleet
+from hocket.fleet.availability import Always
 from hocket.received import Received
 from hocket.record.account import Account
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
+from hocket.record.summary import summarise
 from hocket.server import Server
+from hocket.simulation.run import prepare
+from hocket.snapshot import pack, unpack
 from hocket.store import read
 from hocket.store.journal import fingerprint, state_digest
-from hocket.store.recovery import recover
+from hocket.store.recovery import Rebuilt, recover
 from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
 
@@ -26,7 +34,8 @@ from hocket.until import Evaluation, Until
 class Replayed(Struct, frozen=True):
     """Server and book after the last event, what stands for their state, and how many events there were.
 
-    ``closed``: the journal ends as the journal of a finished run does, and its digest was compared.
+    ``closed``: the journal ends as the journal of a finished run does, and its digest was compared. ``at``: accounts
+    and time, and results that the journal ends before.
     """
 
     server: Server
@@ -34,6 +43,7 @@ class Replayed(Struct, frozen=True):
     digest: str
     events: int
     closed: bool
+    at: Rebuilt
 
 
 def replay(
@@ -67,4 +77,34 @@ def replay(
         read(journal), name, server, book, received, tasks, account, evaluation,
         strict=True, where=f"journal {journal}",
     )  # fmt: skip
-    return Replayed(server, book, state_digest(server, book), server.state.events, at.closed)
+    return Replayed(server, book, state_digest(server, book), server.state.events, at.closed, at)
+
+
+def carry_on(
+    replayed: Replayed,
+    task: Tasks,
+    fleet: Fleet,
+    method: Strategy,
+    until: Until,
+    *,
+    seed: int = 0,
+    evaluation: Evaluation | None = None,
+) -> dict[str, Any]:
+    """Go on with a replayed run as a simulation on a fleet, and return its summary.
+
+    Devices begin the leases that were open anew; updates accepted and not yet in a step are trained again.
+
+    Raises:
+        InvalidInput: devices of the fleet come and go, and it is not known which were there.
+    """
+    if not isinstance(fleet.availability, Always):
+        raise InvalidInput(f"carry on: fleet.availability = {fleet.availability!r}; a run goes on with Always only")
+    sim = prepare(task, fleet, method, until, seed=seed, evaluation=evaluation)
+    engine, at = sim.engine, replayed.at
+    account = unpack(pack(at.account), Account)  # a replay may be carried on several times
+    engine.server.restore(replayed.server.snapshot())
+    engine.book.restore(replayed.book.snapshot())
+    sim.curve.points = account.curve.points
+    engine.adopt(account, at.now, at.left)
+    engine.run()
+    return summarise(engine.server, engine.ledger, engine.world.totals(), sim.curve, engine.now, until, seed)
