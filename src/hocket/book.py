@@ -7,7 +7,7 @@ service decodes what was sent. A book without arrays (``x`` None) keeps versions
 same core without learning.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,7 +28,7 @@ from hocket.strategy import FullTask
 class Source(Protocol):
     """Where deltas come from."""
 
-    def take(self, leases: Sequence[Lease]) -> list[Trained]:
+    def take(self, leases: Sequence[Lease]) -> Iterable[Trained]:
         """The results of these leases, in their order; each is taken once."""
 
     def look(self, lease: Lease) -> Trained:

@@ -39,3 +39,21 @@ class Damaged(HocketError):
     """A file hocket wrote is torn, truncated or of an unknown format."""
 
     exit_code = 5
+
+
+class Differs(HocketError):
+    """A replay came to another result than the run that wrote the journal."""
+
+    exit_code = 6
+
+
+class StoreFailed(HocketError):
+    """A store could not make something durable (disk full, I/O error); it takes no more writes."""
+
+    exit_code = 7
+
+
+class Fenced(StoreFailed):
+    """Another writer has opened the store; this one must stop."""
+
+    exit_code = 8

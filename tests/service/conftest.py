@@ -1,10 +1,17 @@
 """Small tasks with real learning, uneven fleets, and both drivers side by side."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from hocket import Fleet, Task, Until, reference_tasks, strategies
+from hocket.events import Arrived
 from hocket.fleet.law import Exponential
 from hocket.learning import LocalSGD
+from hocket.store import SQLiteStore, read
+from hocket.store.journal import Journal, decode
 from hocket.strategy import Strategy
 
 CLIENTS = 16
@@ -39,3 +46,24 @@ def fleet() -> Fleet:
 @pytest.fixture
 def until() -> Until:
     return Until(updates=60)
+
+
+def entries(path: Path) -> list[tuple[int, Any]]:
+    """Times and events of a journal that has no checkpoint, the header first."""
+    return [(e.now, e.event) for e in (decode(r, "journal") for r in read(path).records)]
+
+
+def rewrite(path: Path, records: Sequence[tuple[int, Any]]) -> Path:
+    """A copy of a journal that says something else after its header; bodies stay with their lease."""
+    found = read(path).records
+    header, *rest = (decode(r, "journal") for r in found)
+    bodies = {e.event.lease: r.bodies[e.body] for e, r in zip(rest, found[1:], strict=True) if e.body}
+    to = path.with_name(f"{path.name}-{len(list(path.parent.iterdir()))}")
+    store = SQLiteStore(to)
+    journal = Journal(store, header.event.run)
+    journal.begin()
+    for now, event in records:
+        journal.append(now, event, bodies.get(event.lease, b"") if isinstance(event, Arrived) else b"")
+    journal.sync()
+    store.close()
+    return to

@@ -9,11 +9,12 @@ import pytest
 
 from hocket import Evaluation, Fleet, InvalidInput, Task, Until, strategies
 from hocket import events as on
+from hocket.errors import Differs
 from hocket.service.clock import ScriptedClock
-from hocket.service.journal import End, Journal, Record, read
 from hocket.service.loopback import run_loopback
-from hocket.simulation.replay import Differs, replay
-from tests.service.conftest import CLIENTS, METHODS, gaussian
+from hocket.simulation.replay import replay
+from hocket.store.journal import End
+from tests.service.conftest import CLIENTS, METHODS, entries, gaussian, rewrite
 
 FACTS = ("finite", "norm")
 
@@ -21,15 +22,6 @@ FACTS = ("finite", "norm")
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "journal"
-
-
-def rewrite(path: Path, records: list[Any]) -> None:
-    header = next(iter(read(path)))[1]
-    path.unlink()
-    file = Journal(path, header.run)  # type: ignore[union-attr]
-    for now, event in records:
-        file.append(now, event)
-    file.close()
 
 
 @pytest.mark.parametrize("real", [False, True])
@@ -44,8 +36,8 @@ def test_replay_comes_to_the_same_digest(
     assert again.server.snapshot() == lived.snapshot
     assert again.server.finished == "updates"
     assert np.array_equal(again.book.model("gaussian"), lived.models["gaussian"])  # type: ignore[arg-type]
-    assert again.events == len(list(read(path))) - 2
-    kinds = {type(e) for _, e in read(path)}
+    assert again.events == len(entries(path)) - 2
+    kinds = {type(e) for _, e in entries(path)}
     assert {on.Measured, on.Stepped, on.Evaluated, on.Durable, End} <= kinds
 
 
@@ -72,16 +64,16 @@ def test_two_tasks_and_failures_replay(fleet: Fleet, path: Path) -> None:
 
 def test_an_unfinished_journal_replays_as_far_as_it_goes(task: Task, fleet: Fleet, until: Until, path: Path) -> None:
     run_loopback(task, fleet, METHODS["fedbuff"], until, clock=ScriptedClock(fleet), journal=path)
-    whole = list(read(path))[1:]
+    whole = entries(path)[1:]
     for length in (0, 1, 40, len(whole) - 1):
-        rewrite(path, whole[:length])
-        again = replay(path, task, METHODS["fedbuff"], until)
+        copy = rewrite(path, whole[:length])
+        again = replay(copy, task, METHODS["fedbuff"], until)
         assert not again.closed and again.events == length
         again.server.validate()
 
 
-def changed(record: Record) -> Record | None:
-    """A record with another result or another fact from outside; None for those that are not changed here."""
+def changed(record: tuple[int, Any]) -> tuple[int, Any]:
+    """A record with another result or another fact from outside."""
     now, e = record
     match e:
         case on.Measured():
@@ -92,40 +84,40 @@ def changed(record: Record) -> Record | None:
             return now, msgspec.structs.replace(e, metrics={**e.metrics, "accuracy": 0.5000001})
         case End():
             return now, End("0" * 32)
-    return None
+    raise AssertionError(f"{e} is not changed here")
 
 
 @pytest.mark.parametrize("kind", [on.Measured, on.Stepped, on.Evaluated, End])
 def test_the_first_record_that_differs_is_named(kind: type, task: Task, fleet: Fleet, until: Until, path: Path) -> None:
     method = METHODS["fedavg"]
     run_loopback(task, fleet, method, until, clock=ScriptedClock(fleet), measure=FACTS, journal=path)
-    records: list[Any] = list(read(path))[1:]
+    records = entries(path)[1:]
     at = next(i for i, (_, e) in enumerate(records) if type(e) is kind)
     for i in range(at, len(records)):
         if type(records[i][1]) is kind:
             records[i] = changed(records[i])
-    rewrite(path, records)
-    with pytest.raises(Differs, match=rf"record {at + 1}: "):
-        replay(path, task, method, until, measure=FACTS)
+    copy = rewrite(path, records)
+    with pytest.raises(Differs, match=rf"record {at + 2}: "):
+        replay(copy, task, method, until, measure=FACTS)
 
 
 def test_missing_and_extra_results_are_noticed(task: Task, fleet: Fleet, until: Until, path: Path) -> None:
     method = METHODS["fedavg"]
     run_loopback(task, fleet, method, until, clock=ScriptedClock(fleet), journal=path)
-    whole: list[Any] = list(read(path))[1:]
+    whole = entries(path)[1:]
     at = next(i for i, (_, e) in enumerate(whole) if type(e) is on.Stepped)
-    rewrite(path, [*whole[: at + 1], *whole[at:]])
-    with pytest.raises(Differs, match=rf"record {at + 2}: .*has not asked for it"):
-        replay(path, task, method, until)
+    copy = rewrite(path, [*whole[: at + 1], *whole[at:]])
+    with pytest.raises(Differs, match=rf"record {at + 3}: .*has not asked for it"):
+        replay(copy, task, method, until)
     last = max(i for i, (_, e) in enumerate(whole) if type(e) is on.Evaluated)
-    rewrite(path, [*whole[:last], *whole[last + 1 :]])
+    copy = rewrite(path, [*whole[:last], *whole[last + 1 :]])
     with pytest.raises(Differs, match="still to come"):
-        replay(path, task, method, until)
+        replay(copy, task, method, until)
     first = next(i for i, (_, e) in enumerate(whole) if type(e) is on.Fetched)
     now, e = whole[first]
-    rewrite(path, [*whole[:first], (now, msgspec.structs.replace(e, size=1)), *whole[first + 1 :]])
+    copy = rewrite(path, [*whole[:first], (now, msgspec.structs.replace(e, size=1)), *whole[first + 1 :]])
     with pytest.raises(Differs, match=r"the run ended in state .{32}; replayed, it is"):
-        replay(path, task, method, until)
+        replay(copy, task, method, until)
 
 
 def test_a_journal_of_another_run_is_refused(task: Task, fleet: Fleet, until: Until, path: Path) -> None:

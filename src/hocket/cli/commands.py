@@ -1,5 +1,6 @@
 """What the commands do, once their arguments are known."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,22 @@ def report(where: Path) -> None:
     path = folder.write_report(where)
     show(views)
     print(path)
+
+
+def replay(journal: Path, file: Path, changes: Sequence[str], measure: tuple[str, ...], carry_on: bool) -> None:
+    """Replay a recorded run; print its state digest, and with ``carry_on`` how it goes on."""
+    from hocket.simulation import replay
+
+    e = load(file, changes)
+    done = replay.replay(journal, e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation, measure=measure)
+    print(done.digest)
+    ended = done.server.finished or "not yet ended"
+    print(f"{done.events:,} events, {done.server.state.updates:,} updates, {ended}", file=sys.stderr)
+    if carry_on:
+        summary = replay.carry_on(
+            done, e.tasks, e.fleet, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation
+        )  # fmt: skip
+        print(json.dumps(summary, indent=2, sort_keys=True))
 
 
 def demo(out: Path, seed: int) -> None:

@@ -98,6 +98,28 @@ def report(
     commands.report(folder)
 
 
+@app.command()
+def replay(
+    journal: Annotated[Path, typer.Argument(metavar="JOURNAL", help="The folder that a recorded run wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="Its experiment, in TOML.")],
+    edits: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value as the run did; may be repeated."),
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FACT", help="A fact the run measured of every update, e.g. finite; may be repeated."),
+    ] = None,
+    carry_on: Annotated[
+        bool, typer.Option("--continue", help="Carry on from its end as a simulation, and print the summary.")
+    ] = False,
+) -> None:
+    """Run a journal again and print the digest of the state it ends in."""
+    from hocket.cli import commands
+
+    commands.replay(journal, file, edits or [], tuple(measure or ()), carry_on)
+
+
 def _fail(text: str, code: int) -> int:
     print(" ".join(text.split("\n")), file=sys.stderr, flush=True)
     return code

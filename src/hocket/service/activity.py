@@ -6,16 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from hocket.lease import Lease
-from hocket.service.clock import Station
-
-
-class Open(Struct):
-    """A lease that is neither accepted nor released, and the bytes sent for it."""
-
-    lease: Lease
-    down: int = 0
-    up: int = 0
+from hocket.record.account import Station
 
 
 class Activity(Struct, eq=False):

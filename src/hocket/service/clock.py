@@ -12,13 +12,13 @@ from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
 from time import monotonic_ns
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from hocket.errors import InvalidInput
 from hocket.fleet import Fleet
 from hocket.fleet.availability import Always
+from hocket.record.account import Station
 
-Station = Literal["download", "train", "upload"]
 LONGEST_WAIT = 3600.0  # seconds
 
 
@@ -39,10 +39,10 @@ class Clock(Protocol):
 
 
 class RealClock:
-    """The machine's monotonic clock."""
+    """The machine's monotonic clock; ``at``: the time to begin with, in ns."""
 
-    def __init__(self) -> None:
-        self._began = monotonic_ns()
+    def __init__(self, at: int = 0) -> None:
+        self._began = monotonic_ns() - at
 
     def now(self) -> int:
         return monotonic_ns() - self._began
@@ -108,6 +108,11 @@ class Inbox:
     def post(self, item: object) -> None:
         """Something that has happened just now."""
         self._posted.put((self._clock.now(), item))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be dealt with by now."""
+        return self._posted.empty() and (not self._heap or self._heap[0][0] > self._clock.now())
 
     def get(self, expecting: bool) -> tuple[int, Any] | None:
         """Wait for the next item; (its time, the item), or None if there is none and nothing is expected."""

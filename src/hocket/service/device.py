@@ -15,6 +15,7 @@ from hocket.learning.learner import Job
 from hocket.learning.task import Task
 from hocket.lease import Edge, Lease, Node
 from hocket.policies import State
+from hocket.received import Sent
 from hocket.schema import Vector
 from hocket.strategy import FullTask
 
@@ -22,15 +23,10 @@ _CODEC = Float32()
 
 
 class Update(Struct, frozen=True, eq=False):
-    """What training leaves on the device: the bytes to upload, and the uplink's memory after them.
+    """What training leaves on the device: what is to be sent, and the uplink's memory after it."""
 
-    ``samples`` and ``metrics`` travel beside the bytes.
-    """
-
-    data: bytes
+    sent: Sent
     memory: State
-    samples: int
-    metrics: dict[str, float]
 
 
 class Device:
@@ -73,7 +69,7 @@ class Device:
         def work() -> Update:
             (done,) = learner.train([job])
             data, memory = uplink.encode(before, done.delta, done.aux, task.schema, lease)
-            return Update(data, memory, done.samples, done.metrics)
+            return Update(Sent(data, done.samples, done.metrics), memory)
 
         return work
 

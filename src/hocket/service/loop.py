@@ -8,6 +8,7 @@ happen in other threads; what comes of them is looked at when its time has come.
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from hocket import actions as do
@@ -19,20 +20,21 @@ from hocket.events import Event
 from hocket.keyed import key, mix
 from hocket.learning.learner import Trained
 from hocket.learning.task import Task
-from hocket.lease import Node
-from hocket.record.curve import Curve
-from hocket.record.ledger import Ledger
+from hocket.lease import Lease, Node
+from hocket.received import Received, decode
+from hocket.record.account import Account, Station
 from hocket.record.log import EventLog
 from hocket.schema import Vector
 from hocket.server import Server
-from hocket.service.activity import Activity, Open
-from hocket.service.clock import Clock, Inbox, Station
+from hocket.service.activity import Activity
+from hocket.service.clock import Clock, Inbox
 from hocket.service.device import Device, Update
-from hocket.service.journal import Journal
-from hocket.service.received import Received, decoding
+from hocket.snapshot import pack
+from hocket.store.journal import Journal
 from hocket.until import Evaluation
 
 FAILURES = 100  # in a row, and ten per client, after which a run is given up
+GROUP = 16  # accepted updates that one commit makes durable at most
 
 
 class Loop:
@@ -50,21 +52,20 @@ class Loop:
         seed: int,
         overlap: bool,
         journal: Journal | None,
-        curve: Curve,
+        account: Account,
         evaluation: Evaluation,
+        now: int = 0,
     ) -> None:
         self.server, self.book, self.received, self.journal = server, book, received, journal
         self.inbox = Inbox(clock)
-        self.log, self.ledger, self.curve = EventLog(tuple(tasks)), Ledger(), curve
-        self.now = 0
+        self.log, self.account = EventLog(tuple(tasks)), account
+        self.now = now
         self._tasks, self._clock, self._pool, self._evaluation = tasks, clock, pool, evaluation
         self._parts = server.strategy.tasks
         self._offer_keys = {t: key(seed, "offer", t) for t in tasks}
-        self._held: dict[int, Node] = {}
         n = server.state.clients
         holds: dict[str, list[Node | None]] = {t: [None] * n for t in tasks}
         self._devices = [Device(Client(c, holds, overlap), tasks, self._parts) for c in range(n)]
-        self._open: dict[int, Open] = {}
         self._work: dict[int, Activity] = {}
         self._events: deque[Event] = deque()
         self._draining = False
@@ -73,8 +74,9 @@ class Loop:
             do.Assign: self._assign, do.Offer: self._offer, do.Cancel: self._cancel, do.Refuse: self._write,
             do.Finish: self._write, do.Accept: _pass, do.Publish: _pass, do.Save: _pass,
             do.WakeAt: lambda a: self.inbox.at(max(a.time, self.now), on.Woke()),
-            do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(a.lease))),
-            do.Accumulate: self._accumulate, do.Release: self._release, do.Evaluate: self._evaluate,
+            do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(account.open[a.lease].lease))),
+            do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
+            do.Evaluate: self._evaluate,
             do.Step: lambda a: self.tell(book.step(a.task)),
             do.Rank: lambda a: self.tell(book.rank(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
@@ -90,12 +92,16 @@ class Loop:
         Raises:
             Stalled: nothing can happen any more, or every lease fails.
         """
-        self.tell(on.Joined(tuple(range(len(self._devices)))))
-        while not self.server.finished:
+        server = self.server
+        if not server.state.begun:
+            self.tell(on.Joined(tuple(range(len(self._devices)))))
+        while not server.finished:
+            if len(server.state.unacknowledged) >= GROUP or self.inbox.idle:
+                self._acknowledge()
             item = self.inbox.get(expecting=bool(self._work))
             if item is None:
                 raise Stalled(
-                    f"nothing can happen any more at {self.now / 1e9:.6g} s: {self.server.waits_for}; a "
+                    f"nothing can happen any more at {self.now / 1e9:.6g} s: {server.waits_for}; a "
                     "timeout or deadline in the pacing, more clients, or another stop condition would let it "
                     "go on"
                 )
@@ -104,6 +110,25 @@ class Loop:
                 self._complete(item[1])
             else:
                 self.tell(item[1])
+        self._acknowledge()
+
+    def resume(self, left: Sequence[Event]) -> None:
+        """Go on with a recovered server: devices begin their open leases anew; ``left`` was not told yet."""
+        self._acknowledge()
+        for action in self.server.pending():
+            if isinstance(action, do.Assign):
+                self._hand_out(action.lease)
+            elif isinstance(action, do.WakeAt):
+                self._do((action,))
+        for event in left:
+            self.tell(event)
+
+    def _acknowledge(self) -> None:
+        """Make durable what the server accepted, and tell it so; then it is time for a checkpoint, or not."""
+        if self.journal is not None and self.server.state.unacknowledged:
+            self.journal.sync()
+            self.tell(on.Durable(self.server.state.events))
+            self.journal.save(self.server, self.book, self.received, self.account, self.now)
 
     def tell(self, event: Event) -> None:
         """Give the server an event and carry out what it asks for; results come before whatever is later."""
@@ -115,12 +140,10 @@ class Loop:
         while events:
             event = events.popleft()
             if journal is not None:
-                journal.append(self.now, event)
+                sent = self.received.sent.get(event.lease) if isinstance(event, on.Arrived) else None
+                journal.append(self.now, event, b"" if sent is None else pack(sent))
             self._write(event)
             self._do(server.handle(event, self.now))
-            if journal is not None and not events and server.state.unacknowledged:
-                journal.sync()
-                events.append(on.Durable(server.state.events))
         self._draining = False
 
     def _do(self, actions: Sequence[Any]) -> None:
@@ -186,20 +209,8 @@ class Loop:
             return
         work.future.cancel()
         if a.lease < 0:
-            self.book.let_go(self._held.pop(a.client))
-        self._count(work.station, a.lease, work.sent(self.now))
-
-    def _count(self, station: Station, lease: int, size: int) -> None:
-        """Bytes that were sent, to whom they are owed."""
-        if station == "download":
-            self.ledger.down += size
-            if lease < 0:
-                self.ledger.prefetched += size
-            else:
-                self._open[lease].down += size
-        elif station == "upload":
-            self.ledger.up += size
-            self._open[lease].up += size
+            self.book.let_go(self.account.held.pop(a.client))
+        self.account.count(work.station, a.lease, work.sent(self.now))
 
     # --- what devices do ---------------------------------------------------------------------------------
 
@@ -211,19 +222,19 @@ class Loop:
         edges = self.book.path(a.have, a.node)
         data = [self.book.read(edge) for edge in edges]
         for edge in edges:
-            self.ledger.open_edge(edge)
+            self.account.ledger.open_edge(edge)
         size = sum(map(len, data))
         name, k = ~a.client, mix(self._offer_keys[a.node.task] ^ (a.client << 32 | a.node.version))
         if a.lease >= 0:
-            name, k = a.lease, self._open[a.lease].lease.seed
+            name, k = a.lease, self.account.open[a.lease].lease.seed
         else:
-            self._held[a.client] = a.node
+            self.account.held[a.client] = a.node
         done = on.Fetched(a.lease, a.client, a.node, size)
 
         def then(value: Vector) -> None:
-            self._count("download", a.lease, size)
+            self.account.count("download", a.lease, size)
             if a.lease < 0:
-                self.book.let_go(self._held.pop(a.client))
+                self.book.let_go(self.account.held.pop(a.client))
             device.nodes[a.node] = value
             self._do(device.client.handle(done, self.now))
 
@@ -245,25 +256,28 @@ class Loop:
         lease = a.lease
         device = self._devices[lease.client]
         update = device.updates.pop(lease.id)
-        size = len(update.data)
-        done = on.Uploaded(lease.id, lease.client, size, update.samples)
+        size = len(update.sent.data)
+        done = on.Uploaded(lease.id, lease.client, size, update.sent.samples)
 
         def then(trained: Trained) -> None:
             self._failures = 0
-            self._count("upload", lease.id, size)
-            self.received.updates[lease.id] = trained
+            self.account.count("upload", lease.id, size)
+            self.received.put(lease.id, update.sent, trained)
             self._do(device.client.handle(done, self.now))
 
-        work = decoding(update, self._tasks[lease.task], self._parts[lease.task], lease)
+        uplink, schema = self._parts[lease.task].uplink, self._tasks[lease.task].schema
+        work = partial(decode, update.sent, uplink, schema, lease)
         self._begin(lease.id, lease.client, "upload", lease.seed, size, work, then)
 
     # --- what the server asks for ------------------------------------------------------------------------
 
     def _assign(self, a: do.Assign) -> None:
         self._write(a)
-        self.book.open(a.lease)
-        self._open[a.lease.id] = Open(a.lease)
-        self._do(self._devices[a.lease.client].client.handle(on.Assigned(a.lease), self.now))
+        self.account.assign(a.lease, self.book)
+        self._hand_out(a.lease)
+
+    def _hand_out(self, lease: Lease) -> None:
+        self._do(self._devices[lease.client].client.handle(on.Assigned(lease), self.now))
 
     def _offer(self, a: do.Offer) -> None:
         self._write(a)
@@ -273,18 +287,9 @@ class Loop:
         self._write(a)
         self._do(self._devices[a.client].client.handle(on.Cancelled(a.lease, a.client), self.now))
 
-    def _accumulate(self, a: do.Accumulate) -> None:
-        lease = self._open.pop(a.lease)
-        self.ledger.accepted(lease.down, self.book.accumulate(lease.lease, a.weight))
-
     def _release(self, a: do.Release) -> None:
-        self.received.updates.pop(a.lease, None)
-        lease = self._open.pop(a.lease, None)
-        if lease is None:
-            self.book.discard(a.lease, a.task)
-            return
-        self.ledger.released(lease.down, lease.up, a.reason)
-        self.book.release(lease.lease)
+        self.received.forget(a.lease)
+        self.account.release(a, self.book)
 
     def _evaluate(self, a: do.Evaluate) -> None:
         learner, x = self._tasks[a.task].learner, self.book.model(a.task, a.subject, a.lease)
@@ -292,9 +297,7 @@ class Loop:
         version = self.book.shelves[a.task].node.version
         event = on.Evaluated(a.task, version, a.subject, a.split, learner.evaluate(x, a.split), a.lease)
         if (a.split, a.subject) == (self._evaluation.split, self._evaluation.subject):
-            down, up = self.under_way()
-            accepted = self.server.state.tasks[a.task].accepted
-            self.curve.add(event, self.now, accepted, self.ledger.up + up, self.ledger.down + down)
+            self.account.evaluated(event, self.now, self.server.state.tasks[a.task].accepted, *self.under_way())
         self.tell(event)
 
     def under_way(self) -> tuple[int, int]:
@@ -303,10 +306,6 @@ class Loop:
         for work in self._work.values():
             sums[work.station] += work.sent(self.now)
         return sums["download"], sums["upload"]
-
-    def totals(self) -> dict[str, int]:
-        """Bytes by kind, parts of transfers in progress included."""
-        return self.ledger.totals(sum(x.down for x in self._open.values()), *self.under_way())
 
 
 def _pass(a: do.Action) -> None:

@@ -17,13 +17,17 @@ from hocket.errors import InvalidInput
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.policies import Estimate
+from hocket.received import Received
+from hocket.record.account import Account
 from hocket.record.curve import Curve
+from hocket.record.ledger import Ledger
 from hocket.record.summary import summarise
 from hocket.service.clock import Clock, RealClock, on_interrupt
-from hocket.service.journal import End, Journal, fingerprint, state_digest
 from hocket.service.loop import Loop
-from hocket.service.received import Received
 from hocket.service.result import LoopbackResult
+from hocket.store import SQLiteStore
+from hocket.store.journal import EVERY, End, Journal, fingerprint, state_digest
+from hocket.store.recovery import Rebuilt, recover
 from hocket.strategy import FullStrategy, Strategy
 from hocket.until import Evaluation, Until
 
@@ -39,6 +43,8 @@ def run_loopback(
     evaluation: Evaluation | None = None,
     measure: tuple[str, ...] = (),
     journal: Path | None = None,
+    resume: bool = False,
+    checkpoint: int = EVERY,
     workers: int | None = None,
 ) -> LoopbackResult:
     """Train tasks in this process, in real time unless ``clock`` says otherwise.
@@ -52,46 +58,68 @@ def run_loopback(
         clock: :class:`RealClock` by default; a clock serves one run.
         evaluation: when models are measured (every version on the test split by default).
         measure: facts to measure of every update before it is accepted, such as ``("finite",)``.
-        journal: a new file for everything the server is told; acknowledgements wait until it is synced.
+        journal: a new folder for everything the server is told; acknowledgements wait until it is durable.
+        resume: go on with the run in ``journal``, if there is one: leases that were open are worked on again. Log
+            then begins at the restart, and bytes leave out what the journal does not have: parts of transfers that
+            were under way, and which edges were published since the last checkpoint.
+        checkpoint: accepted updates from one checkpoint of the journal to the next; two are kept, and what the older
+            one covers is dropped.
         workers: threads that work at once, one per core by default.
 
     Ctrl-C ends the run with ``finished = "interrupted"``, journal and result complete. A client whose work
     raises has failed its lease; the run goes on.
 
     Raises:
-        InvalidInput: something contradicts something else, or a task is size-only.
+        InvalidInput: something contradicts something else, a task is size-only, or the journal is another run's.
         Stalled: nothing can happen any more, or every lease fails.
         Diverged: a model stopped being finite.
+        Damaged, Differs: the journal is not whole, or does not replay.
+        StoreFailed: the journal could not be written; what was acknowledged is in it.
     """
+    if journal is not None and journal.exists() and not resume:
+        raise InvalidInput(f"journal {journal} exists; go on with it (resume), remove it or choose another folder")
     tasks = named(task)
     strategy, tasks = resolve(tasks, method)
     _check(tasks, fleet)
     evaluation = evaluation or Evaluation()
-    received = Received()
+    received = Received(strategy.tasks, tasks)
     server, book = build(
         tasks, strategy, received, seed=seed, until=until, evaluation=evaluation, measure=measure,
         journaled=journal is not None, estimate=_estimates(tasks, strategy, fleet),
     )  # fmt: skip
+    at, told = Rebuilt(Account(Curve(until.confirm), Ledger())), None
     with ExitStack() as stack:
-        told = None
         if journal is not None:
             name = fingerprint(strategy, tasks, seed, until, evaluation, measure)
-            told = Journal(journal, name)
-            stack.callback(told.close)
+            store = SQLiteStore(journal)
+            stack.callback(store.close)
+            at = recover(
+                store.recover(), name, server, book, received, tasks, at.account, evaluation,
+                where=f"journal {journal}",
+            )  # fmt: skip
+            told = Journal(store, name, updates=at.saved, every=checkpoint)
+            if not at.begun:
+                told.begin()
         pool = ThreadPoolExecutor(workers or os.cpu_count(), "device")
         stack.callback(pool.shutdown, cancel_futures=True)
         overlap = isinstance(fleet, Fleet) and fleet.links == "parallel"
         loop = Loop(
-            server, book, received, tasks, clock or RealClock(), pool,
-            seed=seed, overlap=overlap, journal=told, curve=Curve(until.confirm), evaluation=evaluation,
+            server, book, received, tasks, clock or RealClock(at.now), pool,
+            seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=evaluation, now=at.now,
         )  # fmt: skip
         with on_interrupt(loop.inbox, on.Halted("interrupted")):
+            if at.begun:
+                loop.resume(at.left)
             loop.run()
         end = state_digest(server, book)
-        if told is not None:
+        if told is not None and not at.closed:
             told.append(loop.now, End(end))
-    summary = summarise(server, loop.ledger, loop.totals(), loop.curve, loop.now, until, seed)
-    return LoopbackResult(summary, {n: book.model(n) for n in tasks}, loop.log, loop.curve, server.snapshot(), end)
+            told.sync()
+    account = loop.account
+    summary = summarise(
+        server, account.ledger, account.totals(*loop.under_way()), account.curve, loop.now, until, seed
+    )  # fmt: skip
+    return LoopbackResult(summary, {n: book.model(n) for n in tasks}, loop.log, account.curve, server.snapshot(), end)
 
 
 def _check(tasks: Mapping[str, Task], fleet: Fleet | int) -> None:

@@ -6,7 +6,7 @@ to the book; the result of an action is handled at the time of the action, befor
 decides.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop
 from struct import error as StructError
 from typing import Any
@@ -15,10 +15,12 @@ from hocket import actions as do
 from hocket import events as on
 from hocket.book import Book
 from hocket.errors import InvalidInput, Stalled
+from hocket.events import Event
 from hocket.fleet import Fleet
 from hocket.fleet.egress import Egress
 from hocket.learning.task import Task
 from hocket.lease import Lease
+from hocket.record.account import Account
 from hocket.record.ledger import Ledger
 from hocket.record.log import EventLog
 from hocket.server import Server
@@ -211,6 +213,22 @@ class Engine:
         self.world.devices = self._devices.frozen()
         self.world.training = self.training.freeze()
         return self.world
+
+    def adopt(self, account: Account, now: int, left: Sequence[Event]) -> None:
+        """Continue a run that another driver began; server and book must be restored already.
+
+        Devices begin their open leases anew. ``left``: results that the server was not told yet.
+        """
+        waiting = [x.id for shelf in self.book.shelves.values() for x, _ in shelf.pending]
+        fresh = self.world
+        self.thaw(World(fresh.toggles, fresh.holds, account.ledger, fresh.egress, now, begun=True, started=waiting))
+        for action in self.server.pending():
+            if isinstance(action, do.Assign):
+                self._devices.assign(action.lease)
+                self._work[action.lease.id].down += account.open[action.lease.id].down
+            elif isinstance(action, do.WakeAt):
+                self._wake_at(action)
+        self._devices.inbox.extend(left)
 
     def thaw(self, world: World) -> None:
         """Continue from such a value; server and book must be restored already."""

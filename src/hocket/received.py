@@ -1,0 +1,71 @@
+"""What a server received: updates as they were sent, and decoded from those bytes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from hocket.learning.learner import Trained
+from hocket.learning.task import Task
+from hocket.lease import Lease
+from hocket.policies import Uplink
+from hocket.schema import Schema
+from hocket.strategy import FullTask
+
+
+class Sent(Struct, frozen=True, array_like=True):
+    """An update on its way: the encoded bytes, and what travels beside them."""
+
+    data: bytes
+    samples: int
+    metrics: dict[str, float]
+
+
+def decode(sent: Sent, uplink: Uplink, schema: Schema, lease: Lease) -> Trained:
+    """An update as the server sees it.
+
+    Raises:
+        InvalidInput: the bytes are not an update of this lease.
+    """
+    delta, aux = uplink.decode(sent.data, schema, lease)
+    return Trained(delta, sent.samples, sent.metrics, aux)
+
+
+class Received:
+    """The book's source: updates by lease as they were sent, each handed over once.
+
+    They are decoded when they are first needed, unless :meth:`put` was given the result.
+    """
+
+    def __init__(self, parts: Mapping[str, FullTask], tasks: Mapping[str, Task]) -> None:
+        self.sent: dict[int, Sent] = {}
+        self._codings = {n: (part.uplink, tasks[n].schema) for n, part in parts.items()}
+        self._decoded: dict[int, Trained] = {}
+
+    def put(self, lease: int, sent: Sent, decoded: Trained | None = None) -> None:
+        """An update has arrived."""
+        self.sent[lease] = sent
+        if decoded is not None:
+            self._decoded[lease] = decoded
+
+    def forget(self, lease: int) -> None:
+        """The update will not be needed."""
+        self.sent.pop(lease, None)
+        self._decoded.pop(lease, None)
+
+    def take(self, leases: Sequence[Lease]) -> Iterator[Trained]:
+        """Updates of these leases, one at a time; each is handed over once."""
+        for lease in leases:
+            yield self.look(lease)
+            self.forget(lease.id)
+
+    def look(self, lease: Lease) -> Trained:
+        """The update of a lease, to be taken later."""
+        decoded = self._decoded.get(lease.id)
+        return decoded if decoded is not None else decode(self.sent[lease.id], *self._codings[lease.task], lease)
+
+    def measure(self, lease: Lease) -> dict[str, float]:
+        """``finite``, ``norm`` and the learner's own metrics of an update."""
+        t = self.look(lease)
+        norm = float(np.sqrt(np.dot(t.delta.astype(np.float64), t.delta)))
+        return {**t.metrics, "norm": norm, "finite": float(np.isfinite(norm))}
