@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from hocket.errors import InvalidInput
 
 T = TypeVar("T", bound=np.generic)
+Rows = NDArray[np.int64]
 
 
 class Examples(Struct, frozen=True, eq=False):
@@ -131,7 +132,7 @@ class ClientData(Struct, frozen=True, eq=False):
     def partitioned(
         cls,
         train: Examples,
-        parts: Sequence[NDArray[np.int64]],
+        parts: Sequence[Rows],
         validation: Examples,
         test: Examples,
     ) -> Self:
@@ -139,6 +140,13 @@ class ClientData(Struct, frozen=True, eq=False):
         offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts], dtype=np.int64)])
         rows = np.concatenate([np.zeros(0, np.int64), *parts])
         return cls(train.take(rows), offsets, validation, test)
+
+    @classmethod
+    def divided(cls, known: Examples, parts: Sequence[Rows], validation: Rows, test: Rows) -> Self:
+        """Give client i the rows ``parts[i]`` of ``known``, and hold out other rows of it for both splits."""
+        name = known.name
+        held = (known.take(rows, f"{name} {split}") for rows, split in ((validation, "validation"), (test, "test")))
+        return cls.partitioned(Examples(known.features, known.labels, f"{name} train"), parts, *held)
 
     @property
     def samples(self) -> NDArray[np.int64]:
