@@ -57,9 +57,10 @@ def auc_of_pooled(task: Task, passes: int) -> float:
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    "method", [hk.strategies.fedavg(cohort=4), hk.strategies.fedbuff(buffer=2, in_flight=4)], ids=lambda m: m.name
+    "method", [hk.strategies.fedavg(cohort=4), hk.strategies.fedbuff(buffer=2, in_flight=2)], ids=lambda m: m.name
 )
 def test_hospitals_together_are_as_good_as_pooled(method: hk.Strategy, seed: int, data_dir: Path) -> None:
+    """With two of the four at work FedBuff asks them about equally often; with all four the fastest counts most."""
     task = hk.reference_tasks.heart_disease(data=data_dir, seed=seed)
     fleet = hk.Fleet.synthetic(4, seed=seed)
     run = hk.simulate(task, fleet, method, hk.Until(updates=400), seed=seed, evaluation=hk.Evaluation(every=10))
