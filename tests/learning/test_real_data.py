@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hocket.errors import InvalidInput, MissingData
+from hocket.errors import InvalidInput, MissingData, MissingExtra
 from hocket.learning import ClientData, Task, reference_tasks
 from hocket.learning.loaders import catalog, text
 
@@ -18,8 +19,7 @@ pytest.importorskip("hocket.learning.torch_learner")
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoded arrays are kept for this session only."""
-    where = tmp_path_factory.getbasetemp().parent / f"cache-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(where))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def data_of(task: Task) -> ClientData:
@@ -121,6 +121,13 @@ def test_parkinsons(data_dir: Path) -> None:
 def test_an_empty_folder_says_what_it_lacks(name: str, first: str, tmp_path: Path) -> None:
     with pytest.raises(MissingData, match=rf"has no {first}.* \(sha256 [0-9a-f]{{64}}\) and put it there"):
         getattr(reference_tasks, name)(data=tmp_path)
+
+
+def test_missing_torch_names_the_extra(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "hocket.learning.reference_tasks.models", raising=False)
+    with pytest.raises(MissingExtra, match=r"torch is not installed; pip install 'hocket\[torch\]'"):
+        reference_tasks.heart_disease(data=data_dir)
 
 
 def test_a_damaged_file_is_named(data_dir: Path, tmp_path: Path) -> None:
