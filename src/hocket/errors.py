@@ -17,6 +17,10 @@ class InvalidInput(HocketError, ValueError):
     exit_code = 2
 
 
+class MissingData(InvalidInput):
+    """A file of a data set is not where it was looked for; the message says where to get it."""
+
+
 class MissingExtra(HocketError, ImportError):
     """An optional dependency is needed and not installed; the message names the extra."""
 

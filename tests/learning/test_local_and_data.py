@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hocket.errors import InvalidInput
-from hocket.learning import ClientData, Examples, LocalSGD
+from hocket.learning import ClientData, Examples, LocalSGD, NumpyLearner, softmax
 
 
 def test_epochs_and_steps() -> None:
@@ -73,9 +73,9 @@ def test_bad_feature_names_client_and_row() -> None:
     x = ROWS.features.copy()
     x[4, 1] = np.nan
     bad = Examples(x, ROWS.labels, "held out")
-    with pytest.raises(InvalidInput, match="client 1, its row 1: a feature is not finite"):
+    with pytest.raises(InvalidInput, match="client 1, its row 1: a value is not finite"):
         ClientData(bad, np.array([0, 3, 6]), ROWS, ROWS)
-    with pytest.raises(InvalidInput, match="held out: row 4 has a feature that is not finite"):
+    with pytest.raises(InvalidInput, match="held out: row 4 has a value that is not finite"):
         ClientData(ROWS, np.array([0, 3, 6]), ROWS, bad)
 
 
@@ -89,7 +89,9 @@ def test_bad_splits() -> None:
     none = Examples(np.empty((0, 2)), np.empty(0, np.int64))
     with pytest.raises(InvalidInput, match="the validation split is empty"):
         ClientData(ROWS, np.array([0, 6]), none, ROWS)
-    with pytest.raises(InvalidInput, match="the test split has 3 features, training has 2"):
+    with pytest.raises(
+        InvalidInput, match=r"the test split has features float32\[n, 3\], training has float32\[n, 2\]"
+    ):
         ClientData(ROWS, np.array([0, 6]), ROWS, Examples(np.ones((1, 3)), np.array([0])))
 
 
@@ -98,10 +100,48 @@ def test_bad_splits() -> None:
     [
         (np.ones(3), np.zeros(3, int), r"features have shape \(3,\)"),
         (np.ones((3, 1)), np.zeros(2, int), r"labels have shape \(2,\) for 3 samples"),
-        (np.ones((3, 1)), np.zeros(3), "labels are float64; give whole numbers"),
+        (np.ones((3, 1)), np.zeros((3, 2)), r"labels have shape \(3, 2\) for 3 samples"),
+        (np.ones((3, 1)), np.zeros((3, 2, 2), int), r"labels have shape \(3, 2, 2\); give \[samples\] or"),
+        (np.ones((3, 1)), np.array(["a", "b", "c"]), "labels are <U1; give numbers"),
+        (np.ones((3, 1)) > 0, np.zeros(3, int), "features are bool; give numbers"),
+        (np.ones((2, 1)), np.array([[0, 1], [4, -3]]), "label -3 of row 1 is negative"),
         (np.ones((3, 1)), np.array([0, -2, 1]), "label -2 of row 1 is negative"),
     ],
 )
 def test_bad_examples(x: np.ndarray, y: np.ndarray, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         Examples(x, y)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("uint8", "uint8"), ("int32", "int64"), ("float64", "float32"), ("float32", "float32")]
+)
+def test_types_of_features(given: str, kept: str) -> None:
+    x = np.ones((2, 3, 4), given)
+    rows = Examples(x, [0, 1])
+    assert rows.features.dtype == kept and rows.features.shape == (2, 3, 4)
+    assert np.shares_memory(rows.features, x) == (given == kept)
+    assert np.shares_memory(rows.take(slice(1, 2)).features, rows.features)
+
+
+def test_labels_to_predict_and_per_position() -> None:
+    values = Examples(np.ones((2, 1)), np.array([0.5, -1.0]))
+    assert values.labels.dtype == np.float32
+    text = Examples(np.ones((2, 4), np.int64), np.ones((2, 4), np.int32))
+    assert text.labels.dtype == np.int64 and text.labels.shape == (2, 4)
+    with pytest.raises(InvalidInput, match="client 0, its row 1: a value is not finite"):
+        ClientData(Examples(np.ones((2, 1)), np.array([0.5, np.nan])), np.array([0, 2]), values, values)
+    with pytest.raises(InvalidInput, match=r"split has labels int64\[n\], training has float32\[n\]"):
+        ClientData(values, np.array([0, 2]), Examples(np.ones((2, 1)), [0, 1]), values)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (Examples(np.ones((2, 8, 8), np.uint8), [0, 1]), r"features are uint8\[2, 8, 8\]; this learner takes float32"),
+        (Examples(np.ones((2, 8)), [0.0, 1.0]), r"labels are float32\[2\]; this learner takes one class per sample"),
+    ],
+)
+def test_numpy_learner_wants_plain_vectors_and_classes(rows: Examples, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        NumpyLearner(softmax(8, 2), ClientData(rows, np.array([0, 2]), rows, rows))

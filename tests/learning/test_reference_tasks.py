@@ -10,7 +10,8 @@ import pytest
 from hocket.errors import InvalidInput, MissingExtra
 from hocket.keyed import generator, key
 from hocket.learning import Job, Task
-from hocket.learning.reference_tasks import _load_digits, digits, gaussian
+from hocket.learning.reference_tasks import digits, gaussian
+from hocket.learning.reference_tasks.digits import _load_digits
 
 
 def fedavg(task: Task, rounds: int, target: float, seed: int) -> int | None:

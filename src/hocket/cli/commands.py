@@ -11,7 +11,9 @@ from hocket.experiment import Experiment, edits, folder, load
 from hocket.progress import Progress
 
 
-def simulate(file: Path, changes: Sequence[str], seeds: str | None, out: Path | None, resume: bool) -> None:
+def simulate(
+    file: Path, changes: Sequence[str], seeds: str | None, out: Path | None, resume: bool, data: Path | None
+) -> None:
     """Run an experiment file once, or once per seed.
 
     Raises:
@@ -20,7 +22,7 @@ def simulate(file: Path, changes: Sequence[str], seeds: str | None, out: Path | 
     where = out or Path("runs") / file.stem
     each = [None] if seeds is None else list(edits.seeds(seeds))
     places = [where if seed is None else where / f"seed-{seed}" for seed in each]
-    first = _load(file, changes, each[0])
+    first = _load(file, changes, each[0], data)
     if seeds is not None and (where / "summary.json").exists():
         raise InvalidInput(f"{where} holds a single run; choose another directory for --seeds with --out")
     for place in places if not resume else ():
@@ -29,7 +31,7 @@ def simulate(file: Path, changes: Sequence[str], seeds: str | None, out: Path | 
         print(f"writing to {where}", file=sys.stderr)
     with Progress({}) as progress:
         for seed, place in zip(each, places, strict=True):
-            experiment = first if seed == each[0] else _load(file, changes, seed)
+            experiment = first if seed == each[0] else _load(file, changes, seed, data)
             if resume and folder.finished(place) and folder.same(experiment, place):
                 print(f"{place} is finished already", file=sys.stderr)
             else:
@@ -75,8 +77,8 @@ def demo(out: Path, seed: int) -> None:
     print(out / folder.PAGE)
 
 
-def _load(file: Path, changes: Sequence[str], seed: int | None) -> Experiment:
+def _load(file: Path, changes: Sequence[str], seed: int | None, data: Path | None) -> Experiment:
     if seed is None:
-        return load(file, changes)
-    experiment = load(file, [*changes, f"seed={seed}"])
+        return load(file, changes, data)
+    experiment = load(file, [*changes, f"seed={seed}"], data)
     return experiment.named(f"{experiment.name} seed {seed}")

@@ -81,11 +81,14 @@ def simulate(
         Path | None, typer.Option(metavar="DIR", help="Run directory (runs/ and the file's name if not given).")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the data sets (HOCKET_DATA if not given).")
+    ] = None,
 ) -> None:
     """Run an experiment under a virtual clock."""
     from hocket.cli import commands
 
-    commands.simulate(file, edits or [], seeds, out, resume)
+    commands.simulate(file, edits or [], seeds, out, resume, data)
 
 
 @app.command()

@@ -92,8 +92,8 @@ class Experiment(Struct, frozen=True, eq=False):
         return folder.run(self, out, resume, report)
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
-    """The experiment in a file, with ``key=value`` overrides applied.
+def load(path: str | Path, overrides: Iterable[str] = (), data: Path | None = None) -> Experiment:
+    """The experiment in a file, with ``key=value`` overrides applied; ``data`` is for tasks that name no folder.
 
     Raises:
         InvalidInput: no such file, no TOML, or anything in it that cannot be run; the line names the key.
@@ -110,11 +110,16 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
         raise InvalidInput(f"{path}: not TOML ({error})") from None
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
-    return parse(tree, overrides, name=path.stem, folder=path.parent)
+    return parse(tree, overrides, name=path.stem, folder=path.parent, data=data)
 
 
 def parse(
-    tree: Mapping[str, Any], overrides: Iterable[str] = (), *, name: str = "experiment", folder: Path = Path()
+    tree: Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    *,
+    name: str = "experiment",
+    folder: Path = Path(),
+    data: Path | None = None,
 ) -> Experiment:
     """The experiment in a tree of plain values; paths in it are relative to ``folder``.
 
@@ -139,7 +144,9 @@ def parse(
                 "equal or leave this out"
             )
     made = {
-        key: task_table.make(parsed[at], None if document.tasks is None else key, len(fleet), document.seed, at)
+        key: task_table.make(
+            parsed[at], None if document.tasks is None else key, len(fleet), document.seed, at, folder, data
+        )
         for key, (at, _) in tables.items()
     }
     each = {task.name: (task, table) for task, table in made.values()}

@@ -89,8 +89,8 @@ def blame(error: InvalidInput, table: object, at: str) -> InvalidInput:
         if places:
             key = min(places)[1]
             rest = re.sub(rf"^(\w+: )?(\w+\.)?{key}(?=\s*=|\s+is\b)", "", text)
-            return InvalidInput(f"{dotted(at, key)}{rest if rest != text else ': ' + text}")
-    return InvalidInput(text if re.match(rf"{re.escape(at)}\b", text) else f"{at}: {text}")
+            return type(error)(f"{dotted(at, key)}{rest if rest != text else ': ' + text}")
+    return type(error)(text if re.match(rf"{re.escape(at)}\b", text) else f"{at}: {text}")
 
 
 def _look(value: object, kind: inspect.Type, at: str) -> None:

@@ -4,12 +4,18 @@
 |---|---|
 | digits | :func:`hocket.reference_tasks.digits` |
 | gaussian | :func:`hocket.reference_tasks.gaussian` |
+| mnist, fashion_mnist, cifar10 | :func:`hocket.reference_tasks.mnist` and its relatives |
+| shakespeare | :func:`hocket.reference_tasks.shakespeare` |
+| heart_disease | :func:`hocket.reference_tasks.heart_disease` |
+| parkinsons | :func:`hocket.reference_tasks.parkinsons` |
 | sized | :meth:`hocket.Task.sized`: sizes and times only, nothing learned |
 
+``data`` is the folder of the files, relative to the experiment file; left out, it is ``--data`` or ``HOCKET_DATA``.
 ``local`` sets single values of the task's own :class:`hocket.LocalSGD`; ``clients`` is the fleet's number if it
 is left out, ``seed`` the experiment's.
 """
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,19 +23,31 @@ from msgspec import Struct
 
 from hocket.experiment.call import given, partial, plain, table, union
 from hocket.experiment.strict import blaming, convert, dotted
+from hocket.learning import reference_tasks
 from hocket.learning.local import LocalSGD
-from hocket.learning.reference_tasks import digits, gaussian
+from hocket.learning.reference_tasks.heart_disease import HOSPITALS
+from hocket.learning.reference_tasks.parkinsons import SUBJECTS
 from hocket.learning.task import Task
 
 _LOCAL = partial(LocalSGD)
 _COMMON = {"clients": (int | None, None), "local": (_LOCAL | None, None)}
 _SEEDED = {**_COMMON, "seed": (int | None, None)}
+_DATA = {"data": (str | None, None)}
+_REFERENCE: dict[str, dict[str, Any]] = {
+    "digits": _SEEDED,
+    "gaussian": _SEEDED,
+    "mnist": {**_SEEDED, **_DATA},
+    "fashion_mnist": {**_SEEDED, **_DATA},
+    "cifar10": {**_SEEDED, **_DATA},
+    "shakespeare": {**_COMMON, **_DATA},
+    "heart_disease": {**_SEEDED, **_DATA, "clients": (int, len(HOSPITALS))},
+    "parkinsons": {**_COMMON, **_DATA, "clients": (int, SUBJECTS)},
+}
+_CALLS: dict[str, Any] = {**{kind: getattr(reference_tasks, kind) for kind in _REFERENCE}, "sized": Task.sized}
 TABLES: dict[str, type[Struct]] = {
-    "digits": table(digits, "kind", "digits", **_SEEDED),
-    "gaussian": table(gaussian, "kind", "gaussian", **_SEEDED),
+    **{kind: table(_CALLS[kind], "kind", kind, **changed) for kind, changed in _REFERENCE.items()},
     "sized": table(Task.sized, "kind", "sized", **_COMMON, samples=(int | tuple[int, ...], 100), name=(str, "sized")),
 }
-_CALLS: dict[str, Any] = {"digits": digits, "gaussian": gaussian, "sized": Task.sized}
 
 
 def read(value: object, at: str) -> Struct:
@@ -38,8 +56,10 @@ def read(value: object, at: str) -> Struct:
     return parsed
 
 
-def make(parsed: Struct, name: str | None, clients: int, seed: int, at: str) -> tuple[Task, dict[str, Any]]:
-    """The task, and its table with every value written out (the name apart).
+def make(
+    parsed: Struct, name: str | None, clients: int, seed: int, at: str, folder: Path, data: Path | None
+) -> tuple[Task, dict[str, Any]]:
+    """The task, and its table with every value written out (the name and the folder of the data apart).
 
     Raises:
         InvalidInput: what the task itself refuses, with the key of the file.
@@ -52,6 +72,8 @@ def make(parsed: Struct, name: str | None, clients: int, seed: int, at: str) -> 
         arguments["name"] = name
     if "seed" in arguments and arguments["seed"] is None:
         arguments["seed"] = seed
+    if "data" in arguments:
+        arguments["data"] = data if arguments["data"] is None else folder / arguments["data"]
     with blaming(arguments, at):
         task: Task = _CALLS[kind](**arguments)
     if local is not None:
@@ -60,5 +82,6 @@ def make(parsed: Struct, name: str | None, clients: int, seed: int, at: str) -> 
         changes |= {other[k]: None for k in set(changes) & set(other) if other[k] not in changes}
         with blaming(changes, dotted(at, "local")):
             task = msgspec.structs.replace(task, local=msgspec.structs.replace(task.local, **changes))
-    arguments.pop("name")
+    for apart in {"name", "data"} & set(arguments):
+        del arguments[apart]
     return task, {"kind": kind, **plain(arguments), "local": plain(task.local)}

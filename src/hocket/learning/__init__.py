@@ -1,6 +1,6 @@
 """Local work, learners, the data of clients and ready-made tasks."""
 
-from hocket.learning import partition, reference_tasks
+from hocket.learning import loaders, partition, reference_tasks
 from hocket.learning.data import ClientData, Examples
 from hocket.learning.learner import Job, Learner, Trained
 from hocket.learning.local import LocalSGD
@@ -19,6 +19,7 @@ __all__ = [
     "NumpyLearner",
     "Task",
     "Trained",
+    "loaders",
     "partition",
     "reference_tasks",
     "softmax",

@@ -42,6 +42,16 @@ class NumpyLearner:
 
     def __init__(self, model: Model, data: ClientData) -> None:
         for split in (data.train, data.validation, data.test):
+            if split.features.ndim != 2 or split.features.dtype != np.float32:
+                raise InvalidInput(
+                    f"{split.name}: features are {split.features.dtype}{list(split.features.shape)}; this learner "
+                    "takes float32 [samples, features]: flatten and scale them, or use another learner"
+                )
+            if split.labels.ndim != 1 or split.labels.dtype != np.int64:
+                raise InvalidInput(
+                    f"{split.name}: labels are {split.labels.dtype}{list(split.labels.shape)}; this learner takes "
+                    "one class per sample, a whole number from 0"
+                )
             if split.features.shape[1] != model.features:
                 raise InvalidInput(
                     f"{split.name}: {split.features.shape[1]} features for a model of {model.features}; "

@@ -1,0 +1,31 @@
+"""Small tasks with real learning in them, ready to run.
+
+| task | clients | model | data |
+|---|---|---|---|
+| ``digits`` | label skew | softmax regression, MLP | scikit-learn |
+| ``gaussian`` | label skew | softmax regression, MLP | drawn |
+| ``mnist``, ``fashion_mnist``, ``cifar10`` | label skew | small CNNs | files |
+| ``shakespeare`` | roles | LSTM, next character | files |
+| ``heart_disease`` | 4 hospitals | logistic regression | files |
+| ``parkinsons`` | 42 subjects | small MLP, regression | files |
+
+Those with files look for them in the folder ``data``, or else in ``HOCKET_DATA``; a missing file names its source.
+"""
+
+from hocket.learning.reference_tasks.digits import digits
+from hocket.learning.reference_tasks.gaussian import gaussian
+from hocket.learning.reference_tasks.heart_disease import heart_disease
+from hocket.learning.reference_tasks.images import cifar10, fashion_mnist, mnist
+from hocket.learning.reference_tasks.parkinsons import parkinsons
+from hocket.learning.reference_tasks.shakespeare import shakespeare
+
+__all__ = [
+    "cifar10",
+    "digits",
+    "fashion_mnist",
+    "gaussian",
+    "heart_disease",
+    "mnist",
+    "parkinsons",
+    "shakespeare",
+]
