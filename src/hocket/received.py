@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 from msgspec import Struct
 
-from hocket.learning.learner import Trained
+from hocket.learning.learner import Trained, measured
 from hocket.learning.task import Task
 from hocket.lease import Lease
 from hocket.policies import Uplink
@@ -66,6 +65,4 @@ class Received:
 
     def measure(self, lease: Lease) -> dict[str, float]:
         """``finite``, ``norm`` and the learner's own metrics of an update."""
-        t = self.look(lease)
-        norm = float(np.sqrt(np.dot(t.delta.astype(np.float64), t.delta)))
-        return {**t.metrics, "norm": norm, "finite": float(np.isfinite(norm))}
+        return measured(self.look(lease))

@@ -17,7 +17,11 @@ from hocket.codec.float32 import Float32
 from hocket.core import Tasks
 from hocket.errors import Stalled
 from hocket.events import Event, Failed, Stepped
+from hocket.fleet import Exponential
+from hocket.guard import Staleness
 from hocket.lease import Cover
+from hocket.matching import Uniform
+from hocket.pacing import InFlight
 from hocket.policies import Slots
 from hocket.record.log import KINDS
 from hocket.schema import Schema, Vector
@@ -25,6 +29,7 @@ from hocket.service.clock import ScriptedClock
 from hocket.service.loopback import LoopbackResult, run_loopback
 from hocket.simulation.run import prepare, simulate
 from hocket.strategy import Strategy, TaskPart
+from hocket.uplink import ErrorFeedback
 from hocket.view import View
 from tests.service.conftest import CLIENTS, METHODS, entries, gaussian
 
@@ -251,3 +256,31 @@ def test_what_cannot_be_run_for_real_is_refused(task: Task, fleet: Fleet, until:
         run_loopback(task, 3, METHODS["fedbuff"], until)
     with pytest.raises(InvalidInput, match=r"fleet.failure = 0.1"):
         ScriptedClock(msgspec.structs.replace(fleet, failure=0.1))
+
+
+def test_devices_and_simulation_keep_the_same_residuals(task: Task, until: Until) -> None:
+    """Error feedback under refusals, a queue at every client and transfers side by side: the same rows and bits."""
+    fleet = Fleet.synthetic(CLIENTS, seed=1, compute_law=Exponential(), links="parallel")
+    method = Strategy(
+        "feedback",
+        InFlight(3 * CLIENTS // 2, 3),
+        Uniform("queue"),
+        task=TaskPart(uplink=ErrorFeedback(Halved()), guard=Staleness(limit=2)),
+    )
+    check_same(task, fleet, method, until)
+    assert "refused" in kinds(scripted(task, fleet, method, until))
+
+
+class Halved(Struct, frozen=True, tag="test_halved", tag_field="kind"):
+    """Sends half of what it is given."""
+
+    lossless: ClassVar[bool] = False
+
+    def size(self, schema: Schema) -> tuple[int, bool]:
+        return Float32().size(schema)
+
+    def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
+        return Float32().encode(x * np.float32(0.5), schema, key)
+
+    def decode(self, data: bytes, schema: Schema) -> Vector:
+        return Float32().decode(data, schema)

@@ -6,12 +6,10 @@ on the driver's thread and changes nothing; the driver keeps the result if it is
 
 from collections.abc import Callable, Mapping, Sequence
 
-from msgspec import Struct
-
 from hocket.client import Client
 from hocket.codec.float32 import Float32
 from hocket.errors import InvalidInput
-from hocket.learning.learner import Job
+from hocket.learning.learner import Job, Trained
 from hocket.learning.task import Task
 from hocket.lease import Edge, Lease, Node
 from hocket.policies import State
@@ -22,23 +20,17 @@ from hocket.strategy import FullTask
 _CODEC = Float32()
 
 
-class Update(Struct, frozen=True, eq=False):
-    """What training leaves on the device: what is to be sent, and the uplink's memory after it."""
-
-    sent: Sent
-    memory: State
-
-
 class Device:
     """One device: its state machine, the nodes it holds decoded, and what it is about to upload."""
 
-    __slots__ = ("_parts", "_tasks", "client", "memories", "nodes", "updates")
+    __slots__ = ("_encoded", "_parts", "_tasks", "client", "memories", "nodes", "updates")
 
     def __init__(self, client: Client, tasks: Mapping[str, Task], parts: Mapping[str, FullTask]) -> None:
         self.client = client
         self.nodes: dict[Node, Vector] = {}
-        self.updates: dict[int, Update] = {}
+        self.updates: dict[int, Sent] = {}
         self.memories: dict[str, State] = {}
+        self._encoded: dict[int, Lease] = {}  # by an uplink that remembers and has not heard what became of them
         self._tasks, self._parts = tasks, parts
 
     def receiving(self, node: Node, edges: Sequence[Edge], data: Sequence[bytes]) -> Callable[[], Vector]:
@@ -58,20 +50,38 @@ class Device:
 
         return work
 
-    def training(self, lease: Lease) -> Callable[[], Update]:
-        """Do the local work of a lease from the decoded node and encode the update."""
+    def training(self, lease: Lease) -> Callable[[], Trained | Sent]:
+        """Do the local work of a lease from the decoded node; encode the update, unless that takes a memory."""
         task, uplink = self._tasks[lease.task], self._parts[lease.task].uplink
         learner = task.learner
         assert learner is not None and lease.node is not None, "a lease in real work has a learner and a node"
         job = Job(lease.id, lease.client, self.nodes[lease.node], lease.local, lease.seed, lease.version)
-        before = self.memories.get(lease.task)
+        remembers = getattr(uplink, "memory", None) is not None
 
-        def work() -> Update:
+        def work() -> Trained | Sent:
             (done,) = learner.train([job])
-            data, memory = uplink.encode(before, done.delta, done.aux, task.schema, lease)
-            return Update(Sent(data, done.samples, done.metrics), memory)
+            return done if remembers else self._encode(lease, done, None)[0]
 
         return work
+
+    def finish(self, lease: Lease, result: Trained | Sent) -> None:
+        """Keep what is to be uploaded; memories move on here, in the order in which jobs end."""
+        if isinstance(result, Trained):
+            result, self.memories[lease.task] = self._encode(lease, result, self.memories.get(lease.task))
+            self._encoded[lease.id] = lease
+        self.updates[lease.id] = result
+
+    def settle(self, lease_id: int, accepted: bool) -> None:
+        """The server has said what became of an update."""
+        lease = self._encoded.pop(lease_id, None)
+        if lease is not None:
+            uplink = self._parts[lease.task].uplink
+            self.memories[lease.task] = uplink.settle(self.memories[lease.task], lease.ordinal, accepted)
+
+    def _encode(self, lease: Lease, done: Trained, memory: State) -> tuple[Sent, State]:
+        uplink, schema = self._parts[lease.task].uplink, self._tasks[lease.task].schema
+        data, memory = uplink.encode(memory, done.delta, done.aux, schema, lease)
+        return Sent(data, done.samples, done.metrics), memory
 
     def tidy(self) -> None:
         """Forget nodes that are neither the newest one held nor the start of work under way."""

@@ -21,14 +21,14 @@ from hocket.keyed import key, mix
 from hocket.learning.learner import Trained
 from hocket.learning.task import Task
 from hocket.lease import Lease, Node
-from hocket.received import Received, decode
+from hocket.received import Received, Sent, decode
 from hocket.record.account import Account, Station
 from hocket.record.log import EventLog
 from hocket.schema import Vector
 from hocket.server import Server
 from hocket.service.activity import Activity
 from hocket.service.clock import Clock, Inbox
-from hocket.service.device import Device, Update
+from hocket.service.device import Device
 from hocket.snapshot import pack
 from hocket.store.journal import Journal
 from hocket.until import Evaluation
@@ -71,8 +71,9 @@ class Loop:
         self._draining = False
         self._failures = 0  # since something last arrived
         self._carry: dict[type[Any], Callable[[Any], None]] = {
-            do.Assign: self._assign, do.Offer: self._offer, do.Cancel: self._cancel, do.Refuse: self._write,
-            do.Finish: self._write, do.Accept: _pass, do.Publish: _pass, do.Save: _pass,
+            do.Assign: self._assign, do.Offer: self._offer, do.Cancel: self._cancel, do.Refuse: self._refuse,
+            do.Finish: self._write, do.Publish: _pass, do.Save: _pass,
+            do.Accept: lambda a: self._devices[a.client].settle(a.lease, True),
             do.WakeAt: lambda a: self.inbox.at(max(a.time, self.now), on.Woke()),
             do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
@@ -244,9 +245,8 @@ class Loop:
         lease = a.lease
         task, device = self._tasks[lease.task], self._devices[lease.client]
 
-        def then(update: Update) -> None:
-            device.memories[lease.task] = update.memory
-            device.updates[lease.id] = update
+        def then(result: Trained | Sent) -> None:
+            device.finish(lease, result)
             self._do(device.client.handle(on.Trained(lease.id, lease.client), self.now))
 
         cost = task.local.samples(int(task.samples[lease.client])) * task.cost
@@ -255,18 +255,18 @@ class Loop:
     def _upload(self, a: do.Upload) -> None:
         lease = a.lease
         device = self._devices[lease.client]
-        update = device.updates.pop(lease.id)
-        size = len(update.sent.data)
-        done = on.Uploaded(lease.id, lease.client, size, update.sent.samples)
+        sent = device.updates.pop(lease.id)
+        size = len(sent.data)
+        done = on.Uploaded(lease.id, lease.client, size, sent.samples)
 
         def then(trained: Trained) -> None:
             self._failures = 0
             self.account.count("upload", lease.id, size)
-            self.received.put(lease.id, update.sent, trained)
+            self.received.put(lease.id, sent, trained)
             self._do(device.client.handle(done, self.now))
 
         uplink, schema = self._parts[lease.task].uplink, self._tasks[lease.task].schema
-        work = partial(decode, update.sent, uplink, schema, lease)
+        work = partial(decode, sent, uplink, schema, lease)
         self._begin(lease.id, lease.client, "upload", lease.seed, size, work, then)
 
     # --- what the server asks for ------------------------------------------------------------------------
@@ -287,7 +287,14 @@ class Loop:
         self._write(a)
         self._do(self._devices[a.client].client.handle(on.Cancelled(a.lease, a.client), self.now))
 
+    def _refuse(self, a: do.Refuse) -> None:
+        self._write(a)
+        if 0 <= a.client < len(self._devices):
+            self._devices[a.client].settle(a.lease, False)
+
     def _release(self, a: do.Release) -> None:
+        if (x := self.account.open.get(a.lease)) is not None:
+            self._devices[x.lease.client].settle(a.lease, False)
         self.received.forget(a.lease)
         self.account.release(a, self.book)
 

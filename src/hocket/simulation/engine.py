@@ -25,7 +25,7 @@ from hocket.record.ledger import Ledger
 from hocket.record.log import EventLog
 from hocket.server import Server
 from hocket.simulation.devices import Devices
-from hocket.simulation.training import LazyTraining
+from hocket.simulation.training import LazyTraining, Progress
 from hocket.simulation.world import World
 
 END_OF_TIME = 2**63
@@ -221,7 +221,8 @@ class Engine:
         """
         waiting = [x.id for shelf in self.book.shelves.values() for x, _ in shelf.pending]
         fresh = self.world
-        self.thaw(World(fresh.toggles, fresh.holds, account.ledger, fresh.egress, now, begun=True, started=waiting))
+        training = Progress(started=waiting, finished=waiting)
+        self.thaw(World(fresh.toggles, fresh.holds, account.ledger, fresh.egress, now, training=training, begun=True))
         for action in self.server.pending():
             if isinstance(action, do.Assign):
                 self._devices.assign(action.lease)

@@ -17,16 +17,9 @@ from hocket.book import Book
 from hocket.learning.learner import Job, Learner, Trained, measured
 from hocket.lease import Lease
 from hocket.policies import State, Uplink
+from hocket.received import Sent, decode
 from hocket.schema import Schema
 from hocket.snapshot import pack, unpack
-
-
-class Sent(Struct):
-    """An update as its device encoded it."""
-
-    data: bytes
-    samples: int
-    metrics: dict[str, float]
 
 
 class Progress(Struct):
@@ -151,8 +144,7 @@ class LazyTraining:
                 continue
             self._leases[i] = lease
             self._encoded[i] = sent.data
-            delta, aux = self._uplinks[lease.task].decode(sent.data, self._schemas[lease.task], lease)
-            self._done[i] = Trained(delta, sent.samples, sent.metrics, aux)
+            self._done[i] = decode(sent, self._uplinks[lease.task], self._schemas[lease.task], lease)
         for i in progress.finished:
             self.finish(leases[i])
 
@@ -184,10 +176,9 @@ class LazyTraining:
         data, memory = uplink.encode(self._memories.get(owner), trained.delta, trained.aux, schema, lease)
         if memory is not None:
             self._memories[owner] = memory
-        delta, aux = uplink.decode(data, schema, lease)
         self._encoded[lease.id] = data
-        self._done[lease.id] = decoded = Trained(delta, trained.samples, trained.metrics, aux)
-        return decoded
+        self._done[lease.id] = decode(Sent(data, trained.samples, trained.metrics), uplink, schema, lease)
+        return self._done[lease.id]
 
     def _settle(self, lease: Lease, accepted: bool) -> None:
         owner = (lease.task, lease.client)
