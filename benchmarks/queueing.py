@@ -1,0 +1,66 @@
+"""Speed of the queueing formulas against clients and tasks: ``python -m benchmarks.queueing``.
+
+Medians of ``--rounds`` calls, one thread. Networks are drawn at random with seed 0: compute and transfer times over two
+orders of magnitude, routing uniform.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from hocket import keyed
+from hocket.queueing import Network, Seconds, optimize, slope, solve
+
+SIZES = ((10, 10), (100, 100), (100, 1000), (1000, 1000), (10_000, 1000), (50, 10_000), (50, 100_000))
+
+
+def network(classes: int, clients: int = 1) -> Network:
+    """A network of ``classes`` classes of ``clients`` clients each."""
+    draw = keyed.generator(keyed.key(0, "benchmark", classes))
+    times = 10.0 ** draw.uniform(-1, 1, size=(3, classes))
+    return Network(*times, clients=clients)
+
+
+def median(call: Callable[[], object], rounds: int) -> float:
+    """Seconds of one call, the median of ``rounds``."""
+    taken = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
+    print("| classes | tasks | solve, s | objective and gradient, s |\n|---|---|---|---|")
+    for classes, tasks in SIZES:
+        net = network(classes)
+        p = net.uniform()
+        value = median(lambda n=net, p=p, m=tasks: Seconds().at(solve(n, p, m)), rounds)  # type: ignore[misc]
+        both = median(lambda n=net, p=p, m=tasks: slope(Seconds(), solve(n, p, m)), rounds)  # type: ignore[misc]
+        print(f"| {classes} | {tasks} | {value:.2g} | {both:.2g} |")
+    square = network(100)
+    covariance = median(lambda: solve(square, square.uniform(), 100).covariance(), rounds)
+    print(f"covariance of 100 clients, 100 tasks: {covariance:.2g} s")
+    plans = {
+        "100 clients, m <= 150": (square, 150),
+        "1,000,000 clients in 50 classes, m <= 10,000": (network(50, 20_000), 10_000),
+    }
+    for name, (net, most) in plans.items():
+        began = time.perf_counter()
+        best = optimize(net, Seconds(), (1, most))
+        taken = time.perf_counter() - began
+        print(f"plan of {name}: {taken:.2g} s, {json.dumps({'m': best.solution.in_flight, 'tried': len(best.curve)})}")
+
+
+if __name__ == "__main__":
+    main()
