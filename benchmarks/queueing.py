@@ -5,7 +5,6 @@ orders of magnitude, routing uniform.
 """
 
 import argparse
-import json
 import platform
 import statistics
 import time
@@ -36,6 +35,13 @@ def median(call: Callable[[], object], rounds: int) -> float:
     return statistics.median(taken)
 
 
+def evaluation(net: Network, tasks: int, rounds: int) -> tuple[float, float]:
+    """Seconds of the objective, and of the objective and its gradient."""
+    p = net.uniform()
+    value = median(lambda: Seconds().at(solve(net, p, tasks)), rounds)
+    return value, median(lambda: slope(Seconds(), solve(net, p, tasks)), rounds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -43,10 +49,7 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
     print("| classes | tasks | solve, s | objective and gradient, s |\n|---|---|---|---|")
     for classes, tasks in SIZES:
-        net = network(classes)
-        p = net.uniform()
-        value = median(lambda n=net, p=p, m=tasks: Seconds().at(solve(n, p, m)), rounds)  # type: ignore[misc]
-        both = median(lambda n=net, p=p, m=tasks: slope(Seconds(), solve(n, p, m)), rounds)  # type: ignore[misc]
+        value, both = evaluation(network(classes), tasks, rounds)
         print(f"| {classes} | {tasks} | {value:.2g} | {both:.2g} |")
     square = network(100)
     covariance = median(lambda: solve(square, square.uniform(), 100).covariance(), rounds)
@@ -59,7 +62,7 @@ def main() -> None:
         began = time.perf_counter()
         best = optimize(net, Seconds(), (1, most))
         taken = time.perf_counter() - began
-        print(f"plan of {name}: {taken:.2g} s, {json.dumps({'m': best.solution.in_flight, 'tried': len(best.curve)})}")
+        print(f"plan of {name}: {taken:.2g} s, m = {best.solution.in_flight}, {len(best.curve)} values of m tried")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Seen(NamedTuple):
     delay: Floats  # share of updates x mean staleness, per client
     share: Floats
     held: Floats  # mean tasks of each client just before a dispatch (replicas only)
+    spent: Floats  # seconds per update at each client's link down, processor, link up (events only)
 
 
 def replicas(network: Network, p: Floats, m: int, *, copies: int, steps: int, burn: int, seed: int = 0) -> Seen:
@@ -72,13 +73,24 @@ def replicas(network: Network, p: Floats, m: int, *, copies: int, steps: int, bu
         place[row, j] = np.where(joined <= n, (line == joined[:, None]).sum(axis=1), 0)
         line[row, j] = joined
     updates = count.sum()
-    return Seen(float(updates / clock), stale / updates, count / updates, held / updates)
+    return Seen(float(updates / clock), stale / updates, count / updates, held / updates, np.full((3, n), np.nan))
 
 
 def events(
-    network: Network, p: Floats, m: int, *, updates: int, law: Callable[[int], float], burn: int = 0, seed: int = 0
+    network: Network,
+    p: Floats,
+    m: int,
+    *,
+    updates: int,
+    law: Callable[[int], float],
+    burn: int = 0,
+    seed: int = 0,
+    apply: Callable[[int, int], None] = lambda client, born: None,
 ) -> Seen:
-    """Distinct clients; ``law`` turns a key into a factor of mean one that multiplies the station's mean seconds."""
+    """Distinct clients; ``law`` turns a key into a factor of mean one that multiplies the station's mean seconds.
+
+    ``apply`` is told the client of each update and the version it was computed from.
+    """
     n = len(p)
     mean = [list(map(float, c)) for c in (network.download, network.compute, network.upload)]
     mean.append([network.server] * n)
@@ -87,12 +99,14 @@ def events(
     lines: list[deque[tuple[int, int]]] = [deque() for _ in range(n + 1)]
     heap: list[tuple[float, int, int, int, int]] = []
     version = serial = 0
+    spent = [[0.0] * n for _ in range(4)]
     stale, count, began = np.zeros(n), np.zeros(n), 0.0
 
     def begin(now: float, station: int, client: int, born: int) -> None:
         nonlocal serial
         serial += 1
         length = mean[station][client] * law(keyed.key(seed, serial)) if mean[station][client] else 0.0
+        spent[station][client] += length
         heapq.heappush(heap, (now + length, serial, station, client, born))
 
     def enter(now: float, station: int, client: int, born: int) -> None:
@@ -121,7 +135,8 @@ def events(
             stale[client] += version - born
         else:
             began = now
+        apply(client, born)
         version += 1
         enter(now, DOWN, int(routes[version - 1]), version)
     seen = count.sum()
-    return Seen(float(seen / (now - began)), stale / seen, count / seen, np.full(n, np.nan))
+    return Seen(float(seen / (now - began)), stale / seen, count / seen, np.full(n, np.nan), np.array(spent[:3]) / seen)

@@ -26,6 +26,8 @@ TWO = Network(compute=[1.0, 2.0])
         (lambda: solve(TWO, [0.5, 0.6], 1), "routing sums to 1.1"),
         (lambda: solve(TWO, [1.0, 0.0], 1), r"routing\[1\] = 0"),
         (lambda: solve(TWO, [0.5, 0.5], 0), "in_flight = 0"),
+        (lambda: solve(TWO, [0.5, 0.5], 1.5), "in_flight = 1.5"),  # type: ignore[arg-type]
+        (lambda: optimize(TWO, Seconds(), 2.5), "in_flight = 2.5"),  # type: ignore[arg-type]
         (lambda: solve(TWO, [0.2, 0.3, 0.5], 1), "routing has shape"),
         (lambda: Learning(epsilon=0.0), "learning: epsilon = 0"),
         (lambda: Learning(noise=-1.0), "learning: noise = -1"),

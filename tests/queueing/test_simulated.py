@@ -53,6 +53,37 @@ def test_item_5_one_task_is_never_stale() -> None:
     assert (events(SERVED, A_ROUTING, 1, updates=500, law=keyed.exponential).delay == 0.0).all()
 
 
+def descended(weigh: Callable[[int], float], updates: int) -> float:
+    """Time average of w: four clients with losses (w - c_i)^2/2, c = (0, 0, 0, 4), gradient noise 0.5, eta = 0.01."""
+    network, p = Network(compute=[0.25, 0.5, 1.0, 1.0]), np.array([0.4, 0.3, 0.2, 0.1])
+    centres, noise = [0.0, 0.0, 0.0, 4.0], keyed.generator(keyed.key(0, "noise")).normal(0, 0.5, updates)
+    path = [0.0]
+
+    def apply(client: int, born: int) -> None:
+        gradient = path[born] - centres[client] + noise[len(path) - 1]
+        path.append(path[-1] - 0.01 * weigh(client) * gradient)
+
+    seen = events(network, p, 4, updates=updates, law=keyed.exponential, apply=apply)
+    assert seen.throughput == pytest.approx(3.939, rel=0.01)
+    return float(np.mean(path[updates // 20 :]))
+
+
+def test_item_9_weights_make_it_unbiased() -> None:
+    """1/(n p) leads to the mean of the optima, 1; no weight to 0.4."""
+    p = [0.4, 0.3, 0.2, 0.1]
+    assert descended(lambda client: 1 / (4 * p[client]), 100_000) == pytest.approx(1.0, abs=0.02)
+    assert descended(lambda client: 1.0, 100_000) == pytest.approx(0.4, abs=0.02)
+
+
+@pytest.mark.parametrize("m", [2, 9])
+def test_item_12_energy_per_update_is_independent_of_m(m: int) -> None:
+    """Energy of an update is sum p_i E_i within 1 %, whatever m is."""
+    watts = np.array([[3.0, 1.0, 2.0], [20.0, 15.0, 30.0], [5.0, 15.0, 4.0]])
+    seen = events(LINKED, A_ROUTING, m, updates=100_000, law=keyed.exponential)
+    joules = LINKED.joules(compute=watts[1], download=watts[0], upload=watts[2])
+    assert (watts * seen.spent).sum() == pytest.approx(A_ROUTING @ joules, rel=0.01)
+
+
 @pytest.mark.soak
 def test_item_3_event_by_event() -> None:
     seen = events(A, A_ROUTING, 4, updates=4_000_000, burn=2000, law=keyed.exponential)

@@ -10,6 +10,8 @@ sections 2 and 7; Leconte et al. (2405.00017). Rates of the papers are one over 
 ``compute`` is 1/mu_c, ``download`` 1/mu_d, ``upload`` 1/mu_u, ``server`` 1/mu_cs.
 """
 
+from operator import index
+
 import msgspec
 import numpy as np
 from msgspec import Struct
@@ -130,6 +132,17 @@ def spread(name: str, given: ArrayLike, classes: int) -> Floats:
             f"network: {name} has shape {array.shape}; give one number, or {classes}, one for each class"
         )
     return np.broadcast_to(array, (classes,))
+
+
+def tasks(given: int) -> int:
+    """A number of tasks in flight, 1 or more; numpy's integers will do."""
+    try:
+        whole = index(given)
+    except TypeError:
+        whole = 0
+    if whole < 1:
+        raise InvalidInput(f"in_flight = {given}: a whole number of tasks, 1 or more")
+    return whole
 
 
 def _each(name: str, column: Floats, good: NDArray[np.bool_], allowed: str) -> None:

@@ -20,7 +20,7 @@ from msgspec import Struct
 from numpy.typing import ArrayLike
 
 from hocket.errors import InvalidInput
-from hocket.queueing.network import Floats, Network, spread
+from hocket.queueing.network import Floats, Network, spread, tasks
 from hocket.queueing.sweep import sweep
 
 _NEGLIGIBLE = 1e-60  # of the first term of a sum of positive, decreasing ones
@@ -161,9 +161,7 @@ def solve(network: Network, routing: ArrayLike, in_flight: int) -> Solution:
     total = float((network.counts * given).sum())
     if abs(total - 1.0) > 1e-9:
         raise InvalidInput(f"routing sums to {total:.12g} over {network.size} clients; divide it by that")
-    if in_flight != int(in_flight) or in_flight < 1:
-        raise InvalidInput(f"in_flight = {in_flight}: a whole number of tasks, 1 or more")
-    return evaluate(network, given, int(in_flight))
+    return evaluate(network, given, tasks(in_flight))
 
 
 def evaluate(network: Network, routing: Floats, in_flight: int) -> Solution:
