@@ -1,7 +1,7 @@
 """Speed of the queueing formulas against clients and tasks: ``python -m benchmarks.queueing``.
 
-Processor seconds (set OMP_NUM_THREADS=1), medians of ``--rounds`` calls. Networks are drawn at random with seed 0: compute and transfer times over two
-orders of magnitude, routing uniform.
+Processor seconds (set OMP_NUM_THREADS=1), medians of ``--rounds`` calls. Networks are drawn at random with seed 0:
+compute and transfer times over two orders of magnitude, routing uniform.
 """
 
 import argparse
