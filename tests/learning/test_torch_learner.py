@@ -90,6 +90,25 @@ class TestSingle(LearnerConformance):
         return learner("mlp", path="single")
 
 
+class TestStack(LearnerConformance):
+    def learner(self) -> TorchLearner:
+        return learner("mlp", path="stack")
+
+
+@pytest.mark.parametrize("name", ["mlp", "softmax"])
+def test_stack_in_lanes_of_any_number(name: str) -> None:
+    """128, 32, 8 and 1 at a time, bit for bit; and up to rounding what autograd says."""
+    own, reference = learner(name, path="stack"), learner(name, path="single")
+    jobs = draw_jobs(own, LearnerConformance.local, 128, 4)
+    together = own.train(jobs)
+    for lanes in (1, 8, 32):
+        apart = [t for at in range(0, len(jobs), lanes) for t in own.train(jobs[at : at + lanes])]
+        assert all(same(a, b) for a, b in zip(together, apart, strict=True))
+    for a, b in zip(together, reference.train(jobs), strict=True):
+        np.testing.assert_allclose(a.delta, b.delta, rtol=2e-4, atol=2e-6)
+    assert set(own.kernels.values()) == {"stack"} and set(reference.kernels.values()) == {"single"}
+
+
 class TestDropoutAlone(LearnerConformance):
     def learner(self) -> TorchLearner:
         return learner("cnn", path="single")
@@ -217,6 +236,7 @@ class Noisy(nn.Linear):
         (lambda: nn.Linear(6, 3), data, {}, r"label 3 of row \d+ is not one of the model's 3 classes"),
         (lambda: nn.Linear(6, 4), data, {"loss": "hinge"}, "loss 'hinge' is unknown; give one of cross_entropy"),
         (lambda: nn.Linear(6, 4), data, {"path": "fast"}, "path is 'fast'; it must be one of auto"),
+        (Recurrent, text, {"path": "stack"}, "path is 'stack', which takes chains of Linear"),
         (lambda: nn.Linear(6, 4), data, {"device": "cuda:7"}, "device 'cuda:7' is not there"),
         (lambda: nn.Linear(6, 4), data, {"device": "tpu"}, "device 'tpu' is unknown"),
         (lambda: nn.Linear(6, 4), data, {"threads": 0}, "threads is 0"),

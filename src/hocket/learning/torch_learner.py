@@ -46,8 +46,8 @@ class TorchLearner:
         metrics: of an evaluation besides the loss; None: those that fit the loss.
         trainable: names of parameters, with ``*``, or a test of a name; None: all that require a gradient.
         device: where to compute.
-        path: ``"auto"``, ``"stack"`` (by hand, many clients at once), ``"vmap"`` or ``"single"``; the first two take
-            some models only. ``"auto"`` is measured once per kind of local work, see ``kernels``.
+        path: ``"stack"`` (by hand, many clients at once; chains of linear layers and relu), ``"single"`` (any model),
+            or ``"auto"``, the first that takes the model; see ``kernels``.
         threads: clients or blocks of clients trained side by side; None: one per core. Results do not depend on it.
 
     Raises:
