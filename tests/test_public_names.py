@@ -6,8 +6,8 @@ import hocket
 def test_public_names() -> None:
     assert sorted(hocket.__all__) == [
         "Core", "Evaluation", "Fleet", "HocketError", "InvalidInput", "LocalSGD", "Run", "Schema", "Segment",
-        "Strategy", "Task", "TaskPart", "Until", "codec", "compose", "errors", "fleet", "guard", "matching", "merge",
-        "optimizer", "pacing", "partition", "reference_tasks", "simulate", "strategies", "tasks",
+        "Strategy", "Task", "TaskPart", "TorchLearner", "Until", "codec", "compose", "errors", "fleet", "guard",
+        "matching", "merge", "optimizer", "pacing", "partition", "reference_tasks", "simulate", "strategies", "tasks",
     ]  # fmt: skip
     assert all(getattr(hocket, name) is not None for name in hocket.__all__)
 

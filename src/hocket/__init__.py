@@ -5,7 +5,9 @@ Describe the devices (:class:`Fleet`) and what they train (:class:`Task`), choos
 run over a network. :class:`Core` is the same without a driver, for those who have a loop of their own.
 """
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from hocket import codec, errors, fleet, guard, matching, merge, optimizer, pacing, strategies
 from hocket import plain as plain  # registers every policy that ships
@@ -23,8 +25,19 @@ try:
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+unknown"
 
+if TYPE_CHECKING:
+    from hocket.learning.torch_learner import TorchLearner
+
+
+def __getattr__(name: str) -> Any:
+    """``TorchLearner`` is loaded when it is asked for: it alone needs torch."""
+    if name == "TorchLearner":
+        return import_module("hocket.learning.torch_learner").TorchLearner
+    raise AttributeError(f"module 'hocket' has no attribute {name!r}")
+
+
 __all__ = [
     "Core", "Evaluation", "Fleet", "HocketError", "InvalidInput", "LocalSGD", "Run", "Schema", "Segment",
-    "Strategy", "Task", "TaskPart", "Until", "codec", "compose", "errors", "fleet", "guard", "matching", "merge",
-    "optimizer", "pacing", "partition", "reference_tasks", "simulate", "strategies", "tasks",
+    "Strategy", "Task", "TaskPart", "TorchLearner", "Until", "codec", "compose", "errors", "fleet", "guard", "matching",
+    "merge", "optimizer", "pacing", "partition", "reference_tasks", "simulate", "strategies", "tasks",
 ]  # fmt: skip

@@ -61,7 +61,7 @@ def test_a_damaged_file_and_a_folder_beside_the_file(file: Path, hocket) -> None
 
 
 def test_a_run_from_a_file(file: Path, data_dir: Path, hocket) -> None:
-    pytest.importorskip("hocket.learning.torch_learner")
+    pytest.importorskip("hocket.learning.torch_learner", exc_type=ImportError)
     code, _, err = hocket(
         "simulate", "mnist.toml", "--out", "run", "--data", str(data_dir), "--set", "task.samples=200"
     )

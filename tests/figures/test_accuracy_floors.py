@@ -8,7 +8,7 @@ import pytest
 import hocket as hk
 from hocket.learning import ClientData, Job, LocalSGD, Task
 
-pytest.importorskip("hocket.learning.torch_learner")
+pytest.importorskip("hocket.learning.torch_learner", exc_type=ImportError)
 
 METHODS = {
     "fedavg": hk.strategies.fedavg(cohort=20),

@@ -13,7 +13,7 @@ from hocket.errors import InvalidInput, MissingData, MissingExtra
 from hocket.learning import ClientData, Task, reference_tasks
 from hocket.learning.loaders import catalog, text
 
-pytest.importorskip("hocket.learning.torch_learner")
+pytest.importorskip("hocket.learning.torch_learner", exc_type=ImportError)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,50 @@
+"""Dropout whose masks are a function of (lease, step, layer), so that no lane sees another lane's randomness."""
+
+import torch
+from torch import Tensor, nn
+
+from hocket.keyed import generator, key
+
+
+class KeyedDropout(nn.Module):
+    """Stands in for ``nn.Dropout`` and, with ``channels``, for ``nn.Dropout1d`` to ``3d``.
+
+    ``step`` is set before every forward pass; in evaluation nothing is dropped.
+    """
+
+    def __init__(self, p: float, layer: int, channels: bool) -> None:
+        super().__init__()
+        self.p = p
+        self.layer = layer
+        self.channels = channels
+        self.step = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop with probability p, scale the rest by 1 / (1 - p)."""
+        if not self.training or not self.p:
+            return x
+        return x * self.mask(x.shape)
+
+    def mask(self, shape: torch.Size) -> Tensor:
+        """What a batch [n, ...] of this step is multiplied by; the first rows do not depend on n."""
+        shape = torch.Size((*shape[:2], *(1 for _ in shape[2:]))) if self.channels else shape
+        draw = generator(key(self.step, "dropout", self.layer)).random(tuple(shape), "f4")
+        keep = torch.from_numpy(draw) >= self.p
+        return keep.to(torch.float32) * (1 / (1 - self.p) if self.p < 1 else 0.0)
+
+
+def with_keyed_dropout(module: nn.Module) -> nn.Module:
+    """Replace the dropout layers of a module, in place; the same layer used twice keeps one mask per step."""
+    count = 0
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
+                setattr(parent, name, KeyedDropout(child.p, count, not isinstance(child, nn.Dropout)))
+                count += 1
+    return module
+
+
+def set_step(layers: list[KeyedDropout], step: int) -> None:
+    """Key the masks of the next forward pass."""
+    for layer in layers:
+        layer.step = step

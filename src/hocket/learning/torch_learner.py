@@ -1,0 +1,202 @@
+"""Local SGD for any ``nn.Module``, many clients at once where that pays and the same bits wherever they run."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hocket.errors import Diverged, InvalidInput, MissingExtra
+from hocket.learning.data import ClientData
+from hocket.learning.learner import Job, Trained
+from hocket.learning.local import LocalSGD
+from hocket.learning.order import width
+from hocket.schema import Schema, Vector
+
+try:
+    import torch
+except ImportError as error:
+    raise MissingExtra("TorchLearner: torch is not installed; pip install 'hocket[torch]'") from error
+
+from torch import Tensor
+
+from hocket.learning.kernels.block import lane_blocks, train_block
+from hocket.learning.kernels.choice import Choice
+from hocket.learning.kernels.net import Net, Source, Trainable
+from hocket.learning.kernels.objective import Loss, Metrics, Objective
+from hocket.learning.kernels.samples import Samples, as_input
+from hocket.learning.kernels.single import Module
+from hocket.learning.kernels.workers import Spare, Workers
+
+_ROWS = 128
+
+
+class TorchLearner:
+    """Trains an ``nn.Module`` on :class:`~hocket.learning.data.ClientData`, as a :class:`~hocket.learning.Learner`.
+
+    Features go to the model as they are, float32 or int64[batch, ...]; uint8 ones become float32 divided by 255.
+    Parameters that are not trained stay as the model has them and do not travel; running statistics travel as
+    buffers. Dropout layers draw from (lease, step), so they must be ``nn.Dropout`` modules.
+
+    Args:
+        model: a module, which is copied and starts from its own values, or a function that builds one from torch's
+            (seeded) generator.
+        loss: ``"cross_entropy"``, ``"next_character"`` (outputs [n, T, classes]), ``"mse"``, ``"bce"`` (logits), or a
+            function of outputs and targets to float32[n].
+        metrics: of an evaluation besides the loss; None: those that fit the loss.
+        trainable: names of parameters, with ``*``, or a test of a name; None: all that require a gradient.
+        device: where to compute.
+        path: ``"stack"`` (by hand, many clients at once; chains of linear layers and relu), ``"single"`` (any model),
+            or ``"auto"``, the first that takes the model; see ``kernels``.
+        threads: clients or blocks of clients trained side by side; None: one per core. Results do not depend on it.
+
+    Raises:
+        InvalidInput: model and data do not fit, a model with hidden state, a path or a device that is not there.
+
+    >>> import numpy as np
+    >>> from torch import nn
+    >>> from hocket.learning import ClientData, Examples, Job, LocalSGD
+    >>> rows = Examples(np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1]))
+    >>> learner = TorchLearner(lambda: nn.Linear(4, 2), ClientData(rows, np.array([0, 3, 4]), rows, rows))
+    >>> learner.schema.size, learner.samples.tolist()
+    (10, [3, 1])
+    >>> x = learner.initial(0)
+    >>> (done,) = learner.train([Job(0, 1, x, LocalSGD(lr=1.0, batch_size=2), seed=7, version=0)])
+    >>> done.delta.shape, done.samples
+    ((10,), 1)
+    """
+
+    def __init__(
+        self,
+        model: Source,
+        data: ClientData,
+        *,
+        loss: str | Loss = "cross_entropy",
+        metrics: Metrics = None,
+        trainable: Trainable = None,
+        device: str = "cpu",
+        path: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise InvalidInput(f"threads is {threads}; it must be 1 or more")
+        where = _device(device)
+        self._net = Net(model, trainable)
+        self._objective = Objective.of(loss, metrics)
+        self._data = data
+        self._samples = Samples(data, where)
+        for examples in (data.train, data.validation, data.test):
+            features, _ = self._samples.split(examples.take(slice(0, 2)))
+            self._objective.check(self._net.check(as_input(features).cpu(), examples.name), examples)
+        self._two = self._net.needs_two(as_input(self._samples.features[:1]).cpu())
+        self._workers = Workers((threads or os.cpu_count() or 1) if where.type == "cpu" else 1)
+        self._choice = Choice(path, self._net, self._objective, where)
+        self._whole = Spare(lambda: Module(self._net, where))
+
+    @property
+    def schema(self) -> Schema:
+        """What the model is made of: the tensors of its ``state_dict``."""
+        return self._net.schema
+
+    @property
+    def samples(self) -> NDArray[np.int64]:
+        """Samples that each client holds, int64[clients], read-only."""
+        return self._samples.sizes
+
+    @property
+    def kernels(self) -> dict[str, str]:
+        """The path that each kind of local work got so far, for the resolved experiment."""
+        return dict(self._choice.chosen)
+
+    def initial(self, seed: int) -> Vector:
+        """A first model, float32[size]: built under the seed, or the given module's own values."""
+        return self._net.initial(seed)
+
+    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+        """Results in the order of the jobs.
+
+        Raises:
+            InvalidInput: a client that does not exist, a start vector of another size or type, or a batch of one
+                sample for a model that needs two.
+            Diverged: a result is not finite; the message names the client.
+        """
+        stacks: dict[tuple[LocalSGD, int], list[int]] = {}
+        for i, job in enumerate(jobs):
+            self._check(job)
+            stacks.setdefault((job.local, width(job.local, self._held(job.client))), []).append(i)
+        blocks = []
+        for (local, wide), members in stacks.items():
+            kernel = self._choice.at(wide)
+            members.sort(key=lambda i: -local.updates(self._held(jobs[i].client)))
+            for block in lane_blocks(members, kernel.most(wide), self._workers.threads):
+                blocks.append((kernel, wide, block))
+        done = self._workers.map(
+            lambda b: train_block(b[0], self._samples, b[1], [jobs[i] for i in b[2]], self._net.trained), blocks
+        )
+        out: dict[int, Trained] = {}
+        for (_, _, block), results in zip(blocks, done, strict=True):
+            out.update(zip(block, results, strict=True))
+        for i, job in enumerate(jobs):
+            if not np.isfinite(out[i].metrics["loss"]) or not np.isfinite(out[i].delta).all():
+                raise Diverged(
+                    f"client {job.client}: its result (lease {job.lease}) is not finite after training from "
+                    f"version {job.version} at rate {job.local.rate(job.version):g}; lower lr of its LocalSGD"
+                )
+        return [out[i] for i in range(len(jobs))]
+
+    def evaluate(self, x: Vector, split: str) -> dict[str, float]:
+        """Mean ``"loss"`` and the metrics of ``"validation"`` or ``"test"``, in evaluation mode.
+
+        Raises:
+            InvalidInput: another split, or a model of another size or type.
+        """
+        self._check_vector("x", x)
+        features, labels = self._samples.split(self._data.split(split))
+        flat = self._samples.shared(x.copy())
+
+        def rows(i: int) -> tuple[Tensor, Tensor]:
+            with self._whole.borrow() as own:
+                own.bind(flat)
+                outputs = own.module.eval()(as_input(features[i : i + _ROWS])).cpu()
+            return outputs, self._objective.loss(outputs, labels[i : i + _ROWS].cpu())
+
+        parts = self._workers.map(rows, range(0, len(labels), _ROWS))
+        outputs = torch.cat([o for o, _ in parts])
+        losses = np.concatenate([loss.numpy() for _, loss in parts])
+        metrics = {name: metric(outputs, labels.cpu()) for name, metric in self._objective.metrics.items()}
+        return {**metrics, "loss": float(losses.mean(dtype=np.float64))}
+
+    def _held(self, client: int) -> int:
+        return int(self._samples.sizes[client])
+
+    def _check(self, job: Job) -> None:
+        clients = len(self._samples.sizes)
+        if not 0 <= job.client < clients:
+            raise InvalidInput(f"client {job.client} does not exist; the learner has clients 0 to {clients - 1}")
+        self._check_vector(f"client {job.client}: start", job.start)
+        if self._two and _makes_single(job.local, self._held(job.client)):
+            raise InvalidInput(
+                f"client {job.client}: its {self._held(job.client)} samples leave a batch of one, and the model's "
+                "batch norm needs two; use another batch_size, steps instead of epochs, or a group norm"
+            )
+
+    def _check_vector(self, what: str, x: Vector) -> None:
+        if x.shape != (self.schema.size,) or x.dtype != np.float32:
+            raise InvalidInput(f"{what} is {x.dtype}{list(x.shape)}; the model is float32[{self.schema.size}]")
+
+
+def _makes_single(local: LocalSGD, n: int) -> bool:
+    batch = min(local.batch_size, n)
+    return batch == 1 or (local.epochs is not None and n % batch == 1)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InvalidInput(f"device {name!r} is unknown; give 'cpu', 'cuda' or 'cuda:N'") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InvalidInput(f"device {name!r} is not supported; give 'cpu', 'cuda' or 'cuda:N'")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InvalidInput(f"device {name!r} is not there (torch sees {torch.cuda.device_count()} GPUs); use 'cpu'")
+    return device

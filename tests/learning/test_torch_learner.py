@@ -1,0 +1,281 @@
+"""The torch learner: any module, every path by the same suite, bad input in one line."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import hocket as hk
+from hocket import TorchLearner
+from hocket.errors import Diverged, InvalidInput
+from hocket.keyed import generator
+from hocket.learning import MLP, ClientData, Examples, Job, LocalSGD, NumpyLearner
+from hocket.testing.learner import LearnerConformance, check_lane_rule, draw_jobs, same
+
+SIZES = (13, 5, 20, 1, 9)
+
+
+def data(
+    shape: tuple[int, ...] = (6,), classes: int = 4, sizes: tuple[int, ...] = SIZES, kind: str = "f4"
+) -> ClientData:
+    """Random features with classes that a model can learn; ``kind`` is the type of the features."""
+    g = generator(5)
+    n = sum(sizes) + 40
+    x = g.standard_normal((n, *shape)).astype("f4") if kind == "f4" else g.integers(0, 11, (n, *shape)).astype(kind)
+    y = x.reshape(n, -1)[:, :classes].argmax(1)
+    rows = Examples(x, y)
+    cut = sum(sizes)
+    held = rows.take(slice(cut, n))
+    return ClientData(rows.take(slice(0, cut)), np.cumsum([0, *sizes]), held, held)
+
+
+class Recurrent(nn.Module):
+    """Next character by an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 5)
+        self.lstm = nn.LSTM(5, 7, batch_first=True)
+        self.out = nn.Linear(7, 11)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.out(self.lstm(self.embed(x))[0])
+        return out
+
+
+def text() -> ClientData:
+    rows = data((6,), kind="i8").train
+    pairs = Examples(rows.features[:, :-1], rows.features[:, 1:])
+    return ClientData(pairs, np.cumsum([0, *SIZES]), pairs, pairs)
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(),
+        nn.Dropout(0.3), nn.Linear(16, 4),
+    )  # fmt: skip
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Conv2d(4, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(),
+        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 5), nn.LayerNorm(5), nn.Sigmoid(), nn.Linear(5, 4),
+    )  # fmt: skip
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], ClientData], dict[str, Any]]] = {
+    "mlp": (mlp, data, {}),
+    "softmax": (lambda: nn.Linear(6, 4), data, {}),
+    "cnn": (cnn, lambda: data((1, 8, 8)), {}),
+    "normed": (normed, lambda: data((1, 8, 8), kind="u1"), {}),
+    "lstm": (Recurrent, text, {"loss": "next_character"}),
+}
+"""Name to a builder, its data and further arguments."""
+
+
+def learner(name: str, **more: Any) -> TorchLearner:
+    build, samples, kwargs = MODELS[name]
+    return TorchLearner(build, samples(), **{**kwargs, "threads": 2, **more})
+
+
+class TestSingle(LearnerConformance):
+    def learner(self) -> TorchLearner:
+        return learner("mlp", path="single")
+
+
+class TestStack(LearnerConformance):
+    def learner(self) -> TorchLearner:
+        return learner("mlp", path="stack")
+
+
+@pytest.mark.parametrize("name", ["mlp", "softmax"])
+def test_stack_in_lanes_of_any_number(name: str) -> None:
+    """128, 32, 8 and 1 at a time, bit for bit; and up to rounding what autograd says."""
+    own, reference = learner(name, path="stack"), learner(name, path="single")
+    jobs = draw_jobs(own, LearnerConformance.local, 128, 4)
+    together = own.train(jobs)
+    for lanes in (1, 8, 32):
+        apart = [t for at in range(0, len(jobs), lanes) for t in own.train(jobs[at : at + lanes])]
+        assert all(same(a, b) for a, b in zip(together, apart, strict=True))
+    for a, b in zip(together, reference.train(jobs), strict=True):
+        np.testing.assert_allclose(a.delta, b.delta, rtol=2e-4, atol=2e-6)
+    assert set(own.kernels.values()) == {"stack"} and set(reference.kernels.values()) == {"single"}
+
+
+class TestDropoutAlone(LearnerConformance):
+    def learner(self) -> TorchLearner:
+        return learner("cnn", path="single")
+
+
+class TestRecurrent(LearnerConformance):
+    def learner(self) -> TorchLearner:
+        return learner("lstm", path="single")
+
+
+class TestNormed(LearnerConformance):
+    def learner(self) -> TorchLearner:
+        return learner("normed", path="single")
+
+
+def test_same_as_numpy() -> None:
+    """The same batches, so the same result up to rounding as the reference learner."""
+    samples = data()
+    ours, reference = TorchLearner(mlp, samples), NumpyLearner(MLP(6, (8,), 4), samples)
+    jobs = draw_jobs(ours, LearnerConformance.local, 12, 0)
+
+    def translate(x: np.ndarray) -> np.ndarray:
+        v = ours.schema.views(x)
+        return np.concatenate([v["0.weight"].T.ravel(), v["0.bias"], v["2.weight"].T.ravel(), v["2.bias"]])
+
+    theirs = [Job(j.lease, j.client, translate(j.start), j.local, j.seed, j.version) for j in jobs]
+    for a, b in zip(ours.train(jobs), reference.train(theirs), strict=True):
+        np.testing.assert_allclose(translate(a.delta), b.delta, rtol=2e-4, atol=2e-6)
+        assert a.metrics["loss"] == pytest.approx(b.metrics["loss"], rel=1e-5)
+    x = ours.initial(1)
+    ours_metrics, theirs_metrics = ours.evaluate(x, "test"), reference.evaluate(translate(x), "test")
+    assert ours_metrics["accuracy"] == theirs_metrics["accuracy"]
+    assert ours_metrics["loss"] == pytest.approx(theirs_metrics["loss"], rel=1e-5)
+
+
+def test_frozen_parts_do_not_travel() -> None:
+    """Only what is trained is in the vector; the rest keeps its values."""
+    own = learner("mlp", trainable=["2.*"])
+    assert {s.name: s.kind for s in own.schema.segments} == {
+        "0.weight": "frozen", "0.bias": "frozen", "2.weight": "trainable", "2.bias": "trainable",
+    }  # fmt: skip
+    assert own.schema.size == 36
+    check_lane_rule(own, draw_jobs(own, LearnerConformance.local, 6, 0))
+    with pytest.raises(InvalidInput, match=r"'9\.\*' matches none of 0\.weight"):
+        learner("mlp", trainable=["9.*"])
+
+
+def test_running_statistics_travel_as_buffers() -> None:
+    own = learner("normed")
+    kinds = {s.name: s.kind for s in own.schema.segments}
+    assert kinds["1.running_mean"] == "buffer" and kinds["1.num_batches_tracked"] == "frozen"
+    x = own.initial(0)
+    decay = LocalSGD(lr=0.1, batch_size=5, weight_decay=0.5, proximal=0.1, momentum=0.5)
+    for local in (decay, LocalSGD(lr=0.1, batch_size=5)):
+        (done,) = own.train([Job(0, 0, x, local, 3, 0)])
+        moved = own.schema.views(done.delta)["1.running_mean"]
+        module = normed()
+        module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in own.schema.views(x).items()}, strict=False)
+        assert 0 < np.abs(moved).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "outputs"),
+    [
+        ("mse", np.linspace(-1, 1, 12, dtype="f4"), 1),
+        ("bce", np.arange(12) % 2, 1),
+        ("cross_entropy", np.arange(12) % 3, 3),
+    ],
+)
+def test_losses(loss: str, labels: np.ndarray, outputs: int) -> None:
+    """Full-batch steps lower each loss; the metrics that fit are there."""
+    rows = Examples(generator(1).standard_normal((12, 5)).astype("f4"), labels)
+    own = TorchLearner(lambda: nn.Linear(5, outputs), ClientData(rows, np.array([0, 12]), rows, rows), loss=loss)
+    x = own.initial(0)
+    (done,) = own.train([Job(0, 0, x, LocalSGD(lr=0.1, batch_size=12, steps=40), 0, 0)])
+    before, after = own.evaluate(x, "test"), own.evaluate(x + done.delta, "test")
+    assert after["loss"] < before["loss"]
+    assert after.keys() == {"loss"} | {"mse": {"mse"}, "bce": {"accuracy", "auc"}}.get(loss, {"accuracy"})
+
+
+def test_threads_of_the_caller_stay() -> None:
+    before = torch.get_num_threads()
+    own = learner("mlp")
+    own.train(draw_jobs(own, LearnerConformance.local, 4, 0))
+    assert torch.get_num_threads() == before and torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_number_of_threads_changes_nothing(name: str) -> None:
+    results = []
+    for threads in (1, 2, 4):
+        own = learner(name, threads=threads)
+        results.append(own.train(draw_jobs(own, LearnerConformance.local[1:], 9, 3)))
+    for other in results[1:]:
+        assert all(same(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+class Counting(nn.Module):
+    """Keeps state where nobody looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        out: Tensor = self.linear(x)
+        return out
+
+
+class Noisy(nn.Linear):
+    """Draws from the global generator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + torch.rand_like(x))
+
+
+@pytest.mark.parametrize(
+    ("build", "samples", "kwargs", "message"),
+    [
+        (Counting, data, {}, "'calls' changes during a forward pass; state must be"),
+        (lambda: Noisy(6, 4), data, {}, "two identical training passes differ"),
+        (lambda: nn.Linear(5, 4), data, {}, r"the model does not take float32\[2, 6\]"),
+        (lambda: nn.Linear(6, 3), data, {}, r"label 3 of row \d+ is not one of the model's 3 classes"),
+        (lambda: nn.Linear(6, 4), data, {"loss": "hinge"}, "loss 'hinge' is unknown; give one of cross_entropy"),
+        (lambda: nn.Linear(6, 4), data, {"path": "fast"}, "path is 'fast'; it must be one of auto"),
+        (Recurrent, text, {"path": "stack"}, "path is 'stack', which takes chains of Linear"),
+        (lambda: nn.Linear(6, 4), data, {"device": "cuda:7"}, "device 'cuda:7' is not there"),
+        (lambda: nn.Linear(6, 4), data, {"device": "tpu"}, "device 'tpu' is unknown"),
+        (lambda: nn.Linear(6, 4), data, {"threads": 0}, "threads is 0"),
+        (lambda: nn.Linear(6, 4), data, {"loss": "mse"}, "give one output per label"),
+        (lambda: nn.Linear(6, 4).double(), data, {}, "parameter 'weight' is torch.float64; it must be float32"),
+        (nn.ReLU, data, {}, "nothing is trainable among no parameters"),
+    ],
+)
+def test_bad_input(build: Any, samples: Any, kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        TorchLearner(build, samples(), **kwargs)
+
+
+def test_bad_jobs() -> None:
+    own = learner("mlp")
+    x, local = own.initial(0), LocalSGD(lr=0.1, batch_size=4)
+    with pytest.raises(InvalidInput, match="client 9 does not exist"):
+        own.train([Job(0, 9, x, local, 0, 0)])
+    with pytest.raises(InvalidInput, match="start is float64"):
+        own.train([Job(0, 0, x.astype("f8"), local, 0, 0)])
+    with pytest.raises(Diverged, match=r"client 2: its result .lease 7. is not finite"):
+        own.train([Job(7, 2, x, LocalSGD(lr=1e30, batch_size=4, epochs=3), 0, 0)])
+
+
+def test_batch_norm_needs_two_samples() -> None:
+    own = TorchLearner(lambda: nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)), data())
+    x = own.initial(0)
+    own.train([Job(0, 0, x, LocalSGD(lr=0.1, batch_size=13), 0, 0)])
+    for client, batch in ((3, 5), (0, 4)):
+        with pytest.raises(InvalidInput, match=f"client {client}: its {SIZES[client]} samples leave a batch of one"):
+            own.train([Job(0, client, x, LocalSGD(lr=0.1, batch_size=batch), 0, 0)])
+
+
+def test_runs_in_a_simulation() -> None:
+    """A task of a torch learner, twice: the same bytes."""
+    runs = []
+    for threads in (1, 2):
+        task = hk.Task.of(learner("mlp", threads=threads), LocalSGD(lr=0.1, batch_size=5))
+        fleet = hk.Fleet.synthetic(5, seed=0)
+        runs.append(hk.simulate(task, fleet, hk.strategies.fedbuff(2, 3), hk.Until(updates=30), seed=1))
+    assert runs[0].summary == runs[1].summary
+    assert all(np.array_equal(a, runs[1].model()[n]) for n, a in runs[0].model().items())
