@@ -27,13 +27,13 @@ from typing import Any
 import tomli_w
 from msgspec import Struct, structs
 
-from hocket.core import named, resolve
 from hocket.errors import InvalidInput
 from hocket.experiment import edits, fleet_table, strategy_table, task_table
 from hocket.experiment.call import plain
 from hocket.experiment.strict import blaming, convert, unknown
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
+from hocket.setup import Setup
 from hocket.simulation.run import Report, Run, prepare
 from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
@@ -148,17 +148,17 @@ def parse(
         raise InvalidInput(f"task name {bad[0]!r}: must be letters, digits, - and _, since files are named after it")
     if stray := set(strategy.tasks) - set(each):
         raise unknown(f"strategy.tasks.{min(stray)}", each, "no such task")
-    with blaming(document.strategy, "strategy"):
-        full, _ = resolve(named(tasks), strategy)
     until, evaluation, seed = document.until, document.evaluation, document.seed
-    prepare(tasks, fleet, strategy, until, seed=seed, evaluation=evaluation)  # what cannot be run is refused here
+    with blaming(document.strategy, "strategy"):
+        setup = Setup.of(tasks, strategy, until, seed=seed, evaluation=evaluation)
+    prepare(setup, fleet)  # what cannot be run is refused here
     _check_metrics(document, tasks)
     resolved = {
         "name": document.name or name,
         "seed": seed,
         "tasks": {n: table for n, (_, table) in each.items()},
         "fleet": fleet_resolved,
-        "strategy": plain(full),
+        "strategy": plain(setup.strategy),
         "until": plain(until),
         "evaluation": plain(evaluation),
     }

@@ -6,7 +6,7 @@ little-endian) and a body of MessagePack, ``[nanoseconds, [name, fields...]]``. 
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from struct import Struct as Layout
@@ -18,11 +18,8 @@ import msgspec
 from hocket.book import Book
 from hocket.errors import Damaged, InvalidInput
 from hocket.events import Event, ServerEvent
-from hocket.learning.task import Task
 from hocket.server import Server
 from hocket.snapshot import digest, pack
-from hocket.strategy import FullStrategy, describe
-from hocket.until import Evaluation, Until
 
 FORMAT = 1
 _HEAD = Layout("<III")
@@ -44,19 +41,6 @@ class End(Event, frozen=True, gc=False, array_like=True, tag=True):
 
 Record = tuple[int, Header | End | ServerEvent]
 _decoder = msgspec.msgpack.Decoder(Record)
-
-
-def fingerprint(
-    strategy: FullStrategy,
-    tasks: Mapping[str, Task],
-    seed: int,
-    until: Until,
-    evaluation: Evaluation,
-    measure: tuple[str, ...],
-) -> str:
-    """32 hex digits that differ for runs whose servers would decide differently on the same events."""
-    each = [[n, t.schema.digest, t.samples, t.local, t.objective] for n, t in tasks.items()]
-    return digest([describe(strategy), each, seed, until, evaluation, measure])
 
 
 def state_digest(server: Server, book: Book) -> str:

@@ -6,25 +6,26 @@ those of the simulator, bit for bit.
 """
 
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hocket import events as on
-from hocket.core import Tasks, build, named, resolve
+from hocket.core import Tasks
 from hocket.errors import InvalidInput
 from hocket.fleet import Fleet
-from hocket.learning.task import Task
-from hocket.policies import Estimate
 from hocket.record.curve import Curve
 from hocket.record.summary import summarise
 from hocket.service.clock import Clock, RealClock, on_interrupt
-from hocket.service.journal import End, Journal, fingerprint, state_digest
+from hocket.service.journal import End, Journal, state_digest
 from hocket.service.loop import Loop
 from hocket.service.received import Received
 from hocket.service.result import LoopbackResult
-from hocket.strategy import FullStrategy, Strategy
+from hocket.setup import Setup
+from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
 
 
@@ -63,27 +64,20 @@ def run_loopback(
         Stalled: nothing can happen any more, or every lease fails.
         Diverged: a model stopped being finite.
     """
-    tasks = named(task)
-    strategy, tasks = resolve(tasks, method)
-    _check(tasks, fleet)
-    evaluation = evaluation or Evaluation()
-    received = Received()
-    server, book = build(
-        tasks, strategy, received, seed=seed, until=until, evaluation=evaluation, measure=measure,
-        journaled=journal is not None, estimate=_estimates(tasks, strategy, fleet),
-    )  # fmt: skip
+    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation, measure=measure)
+    tasks, received = setup.tasks, Received()
+    server, book = setup.build(received, journaled=journal is not None, down=_rates(setup, fleet))
     with ExitStack() as stack:
         told = None
         if journal is not None:
-            name = fingerprint(strategy, tasks, seed, until, evaluation, measure)
-            told = Journal(journal, name)
+            told = Journal(journal, setup.digest())
             stack.callback(told.close)
         pool = ThreadPoolExecutor(workers or os.cpu_count(), "device")
         stack.callback(pool.shutdown, cancel_futures=True)
         overlap = isinstance(fleet, Fleet) and fleet.links == "parallel"
         loop = Loop(
             server, book, received, tasks, clock or RealClock(), pool,
-            seed=seed, overlap=overlap, journal=told, curve=Curve(until.confirm), evaluation=evaluation,
+            seed=seed, overlap=overlap, journal=told, curve=Curve(until.confirm), evaluation=setup.evaluation,
         )  # fmt: skip
         with on_interrupt(loop.inbox, on.Halted("interrupted")):
             loop.run()
@@ -94,19 +88,12 @@ def run_loopback(
     return LoopbackResult(summary, {n: book.model(n) for n in tasks}, loop.log, loop.curve, server.snapshot(), end)
 
 
-def _check(tasks: Mapping[str, Task], fleet: Fleet | int) -> None:
-    n = fleet if isinstance(fleet, int) else len(fleet)
-    for t in tasks.values():
-        if t.clients != n:
-            raise InvalidInput(f"task {t.name!r} has {t.clients} clients and the fleet {n} devices; make them equal")
-        if t.learner is None:
-            raise InvalidInput(f"task {t.name!r} is size-only; give it a learner, or simulate the run")
-
-
-def _estimates(tasks: Mapping[str, Task], strategy: FullStrategy, fleet: Fleet | int) -> dict[str, Estimate]:
-    kind = strategy.prefetch.__struct_config__.tag  # type: ignore[attr-defined]
-    if kind == "none":
-        return {}
-    if isinstance(fleet, int):
+def _rates(setup: Setup, fleet: Fleet | int) -> NDArray[np.float64] | None:
+    """What devices download in bytes/s, after a check of what a real run needs."""
+    setup.check_clients(fleet if isinstance(fleet, int) else len(fleet))
+    if bare := [n for n, t in setup.tasks.items() if t.learner is None]:
+        raise InvalidInput(f"task {bare[0]!r} is size-only; give it a learner, or simulate the run")
+    kind = setup.strategy.prefetch.__struct_config__.tag  # type: ignore[attr-defined]
+    if isinstance(fleet, int) and kind != "none":
         raise InvalidInput(f"prefetch {kind!r} needs to know the devices' links; give a fleet, not its size")
-    return {n: Estimate(t.schema.nbytes, t.schema.nbytes, 0, fleet.down) for n, t in tasks.items()}
+    return None if isinstance(fleet, int) else fleet.down

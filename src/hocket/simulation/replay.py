@@ -15,13 +15,14 @@ from msgspec import Struct
 from hocket import actions as do
 from hocket import events as on
 from hocket.book import Book
-from hocket.core import Tasks, build, named, resolve
+from hocket.core import Tasks
 from hocket.errors import HocketError, InvalidInput
 from hocket.events import Event
 from hocket.learning.task import Task
 from hocket.lease import Lease
 from hocket.server import Server
-from hocket.service.journal import End, Header, fingerprint, read, state_digest
+from hocket.service.journal import End, Header, read, state_digest
+from hocket.setup import Setup
 from hocket.simulation.training import LazyTraining
 from hocket.snapshot import pack
 from hocket.strategy import Strategy
@@ -66,19 +67,11 @@ def replay(
         Damaged: the journal cannot be read.
         Differs: a result is not the journaled one; the message names the first such record.
     """
-    tasks = named(task)
-    strategy, tasks = resolve(tasks, method)
-    evaluation = evaluation or Evaluation()
-    learners = {n: t.learner for n, t in tasks.items() if t.learner is not None}
-    schemas = {n: t.schema for n, t in tasks.items()}
-    training = LazyTraining(learners, {n: p.uplink for n, p in strategy.tasks.items()}, schemas)
-    server, book = build(
-        tasks, strategy, training, seed=seed, until=until, evaluation=evaluation, measure=measure,
-        journaled=True,
-    )  # fmt: skip
-    training.book = book
-    again = _Again(server, book, training, tasks)
-    name = fingerprint(strategy, tasks, seed, until, evaluation, measure)
+    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation, measure=measure)
+    training = LazyTraining(setup, journaled=True)
+    server, book = training.server, training.book
+    again = _Again(training, setup.tasks)
+    name = setup.digest()
     closed = False
     for number, (now, event) in enumerate(read(journal)):
         if isinstance(event, Header):
@@ -96,8 +89,10 @@ def replay(
 
 
 class _Again:
-    def __init__(self, server: Server, book: Book, training: LazyTraining, tasks: Mapping[str, Task]) -> None:
-        self._server, self._book, self._training, self._tasks = server, book, training, tasks
+    def __init__(self, training: LazyTraining, tasks: Mapping[str, Task]) -> None:
+        self._training, self._tasks = training, tasks
+        self._server, self._book = training.server, training.book
+        book = training.book
         self._open: dict[int, Lease] = {}
         self._computed: dict[tuple[Any, ...], deque[Event]] = {}
         self._carry: dict[type[Any], Callable[[Any], Event | None]] = {

@@ -16,15 +16,15 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from hocket import events as on
-from hocket.core import Tasks, build, named, resolve
+from hocket.core import Tasks
 from hocket.errors import HocketError, InvalidInput
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
-from hocket.policies import Estimate
 from hocket.record.curve import Curve, Moved
 from hocket.record.log import SEGMENT, EventLog
 from hocket.record.summary import summarise
 from hocket.server import Server
+from hocket.setup import Setup
 from hocket.simulation import checkpoint
 from hocket.simulation.engine import SLICE, Engine
 from hocket.simulation.training import LazyTraining
@@ -92,39 +92,33 @@ class Simulation(Struct, frozen=True):
 
 
 def prepare(
-    task: Tasks,
+    setup: Setup,
     fleet: Fleet,
-    method: Strategy,
-    until: Until,
     *,
-    seed: int = 0,
-    evaluation: Evaluation | None = None,
     log: bool = False,
     folder: Path | None = None,
     eager: bool = False,
     planner: Callable[[str, Server], on.Planned] | None = None,
 ) -> Simulation:
-    """Build a run without starting it; the arguments are those of :func:`simulate`, ``folder`` takes the log.
+    """Build a run without starting it; the options are those of :func:`simulate`, ``folder`` takes the log.
 
     Raises:
         InvalidInput: something contradicts something else.
     """
-    tasks = named(task)
-    strategy, tasks = resolve(tasks, method)
-    _check(tasks, fleet, strategy)
-    evaluation = evaluation or Evaluation()
-    schemas = {n: t.schema for n, t in tasks.items()}
-    learners = {n: t.learner for n, t in tasks.items() if t.learner is not None}
-    training = LazyTraining(learners, {n: p.uplink for n, p in strategy.tasks.items()}, schemas, eager=eager)
-    estimates = _estimates(tasks, strategy, fleet)
-    server, book = build(tasks, strategy, training, seed=seed, until=until, evaluation=evaluation, estimate=estimates)
-    training.book = book
+    setup.check_clients(len(fleet))
+    tasks, strategy, evaluation = setup.tasks, setup.strategy, setup.evaluation
+    if fleet.dropout > 0 and strategy.pacing.timeout is None:
+        raise InvalidInput(
+            f"fleet.dropout = {fleet.dropout}: a silent device is only noticed by a timeout, and the pacing has "
+            "none; set timeout (seconds), or use fleet.failure for losses that are reported"
+        )
+    training = LazyTraining(setup, eager=eager, down=fleet.down)
     events = EventLog(tuple(tasks), folder) if log else None
-    curve = Curve(confirm=until.confirm)
-    engine = Engine(server, book, training, fleet, tasks, seed, events, planner)
+    curve = Curve(confirm=setup.until.confirm)
+    engine = Engine(training.server, training.book, training, fleet, tasks, setup.seed, events, planner)
     engine.on_evaluated = lambda now, e: _evaluated(curve, engine, now, e, evaluation)
-    name = checkpoint.fingerprint(strategy, tasks, fleet, seed, until, evaluation)
-    return Simulation(tasks, strategy, engine, curve, name)
+    devices = {f: getattr(fleet, f) for f in fleet.__struct_fields__}
+    return Simulation(tasks, strategy, engine, curve, setup.digest([t.cost for t in tasks.values()], devices))
 
 
 def simulate(
@@ -176,18 +170,8 @@ def simulate(
     began = wall.perf_counter()
     folder = None if out is None else Path(out)
     events = None if folder is None else folder / "events"
-    sim = prepare(
-        task,
-        fleet,
-        method,
-        until,
-        seed=seed,
-        evaluation=evaluation,
-        log=log or folder is not None,
-        folder=events,
-        eager=eager,
-        planner=planner,
-    )
+    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation)
+    sim = prepare(setup, fleet, log=log or folder is not None, folder=events, eager=eager, planner=planner)
     engine, curve = sim.engine, sim.curve
     if folder is not None and not (resume and checkpoint.load(folder, engine, curve, sim.name)):
         checkpoint.begin(folder, resume)
@@ -199,25 +183,6 @@ def simulate(
     if folder is not None:
         checkpoint.finish(folder, run)
     return run
-
-
-def _check(tasks: Mapping[str, Task], fleet: Fleet, strategy: FullStrategy) -> None:
-    for t in tasks.values():
-        if t.clients != len(fleet):
-            raise InvalidInput(
-                f"task {t.name!r} has {t.clients} clients and the fleet {len(fleet)} devices; make them equal"
-            )
-    if fleet.dropout > 0 and strategy.pacing.timeout is None:
-        raise InvalidInput(
-            f"fleet.dropout = {fleet.dropout}: a silent device is only noticed by a timeout, and the pacing has "
-            "none; set timeout (seconds), or use fleet.failure for losses that are reported"
-        )
-
-
-def _estimates(tasks: Mapping[str, Task], strategy: FullStrategy, fleet: Fleet) -> dict[str, Estimate]:
-    if strategy.prefetch.__struct_config__.tag == "none":  # type: ignore[attr-defined]
-        return {}
-    return {n: Estimate(t.schema.nbytes, t.schema.nbytes, 0, fleet.down) for n, t in tasks.items()}
 
 
 def _evaluated(curve: Curve, engine: Engine, now: int, e: on.Evaluated, evaluation: Evaluation) -> None:

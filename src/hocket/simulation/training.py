@@ -6,46 +6,41 @@ not yet computed is trained in one batch. Results do not depend on the batch (th
 and lazy runs, and a resumed run that trains again what it had not consumed, agree bit for bit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hocket.book import Book
-from hocket.learning.learner import Job, Learner, Trained
+from hocket.learning.learner import Job, Trained
 from hocket.lease import Lease
-from hocket.policies import State, Uplink
-from hocket.schema import Schema
+from hocket.policies import State
+from hocket.setup import Setup
 
 
 class LazyTraining:
-    """The simulator's source of deltas.
+    """The simulator's source of deltas, with the server and the book that it serves.
 
     Args:
-        learners: task to learner; size-only tasks are left out.
-        uplinks: task to uplink policy.
-        schemas: task to schema.
+        setup: what is run.
         eager: train each lease alone, when it starts (the reference that lazy runs are compared with).
+        journaled: whether the server remembers its recent answers.
+        down: download rates of the devices in bytes/s, for policies that plan with them.
     """
 
     def __init__(
-        self,
-        learners: Mapping[str, Learner],
-        uplinks: Mapping[str, Uplink],
-        schemas: Mapping[str, Schema],
-        *,
-        eager: bool = False,
+        self, setup: Setup, *, eager: bool = False, journaled: bool = False, down: NDArray[np.float64] | None = None
     ) -> None:
-        self.book: Book | None = None
-        self.memories: dict[str, dict[int, State]] = {t: {} for t in uplinks}
+        self.memories: dict[str, dict[int, State]] = {t: {} for t in setup.tasks}
         self.batches = 0
         self.trained = 0
-        self._learners = dict(learners)
-        self._uplinks = dict(uplinks)
-        self._schemas = dict(schemas)
+        self._learners = {n: t.learner for n, t in setup.tasks.items() if t.learner is not None}
+        self._uplinks = {n: p.uplink for n, p in setup.strategy.tasks.items()}
+        self._schemas = {n: t.schema for n, t in setup.tasks.items()}
         self._eager = eager
         self._started: dict[int, Lease] = {}
         self._done: dict[int, Trained] = {}
         self._encoded: dict[int, bytes] = {}
+        self.server, self.book = setup.build(self, journaled=journaled, down=down)
 
     @property
     def started(self) -> list[int]:
@@ -105,7 +100,6 @@ class LazyTraining:
         return trained
 
     def _train(self) -> None:
-        assert self.book is not None, "bind the book first"
         by_task: dict[str, list[Lease]] = {}
         for lease in self._started.values():
             by_task.setdefault(lease.task, []).append(lease)
