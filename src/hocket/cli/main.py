@@ -14,6 +14,14 @@ from hocket.simulation.run import Interrupted
 
 INTERRUPTED = 130
 
+Edits = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. until.accuracy=0.8; may be repeated."),
+]
+Seeds = Annotated[str | None, typer.Option(metavar="A:B", help="One run per seed from A to B-1, each in DIR/seed-N.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with runs that were interrupted.")]
+Jobs = Annotated[int, typer.Option(metavar="N", help="Processes for runs side by side.")]
+
 app = typer.Typer(
     help="Federated learning for fleets that are slow, uneven and only sometimes there.",
     add_completion=False,
@@ -70,22 +78,35 @@ def demo(
 @app.command()
 def simulate(
     file: Annotated[Path, typer.Argument(help="The experiment, in TOML.")],
-    edits: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. until.accuracy=0.8; may be repeated."),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="A:B", help="One run per seed from A to B-1, each in DIR/seed-N.")
-    ] = None,
+    edits: Edits = None,
+    seeds: Seeds = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run directory (runs/ and the file's name if not given).")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    resume: Resume = False,
+    jobs: Jobs = 1,
 ) -> None:
     """Run an experiment under a virtual clock."""
     from hocket.cli import commands
 
-    commands.simulate(file, edits or [], seeds, out, resume)
+    commands.simulate(file, edits or [], seeds, out, resume, jobs)
+
+
+@app.command()
+def compare(
+    sources: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Experiments in TOML, or run directories.")],
+    edits: Edits = None,
+    seeds: Seeds = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs, compare.json and the page go.")] = Path(
+        "runs/compare"
+    ),
+    resume: Resume = False,
+    jobs: Jobs = 1,
+) -> None:
+    """Set experiments side by side: time and bytes to the target, accuracy, staleness."""
+    from hocket.cli import commands
+
+    commands.compare(sources, edits or [], seeds, out, resume, jobs)
 
 
 @app.command()
