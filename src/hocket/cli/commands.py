@@ -51,6 +51,28 @@ def report(where: Path) -> None:
     print(path)
 
 
+def reproduce(name: str, quick: bool, out: Path | None) -> int:
+    """Check one claim or all, and say what came out; the exit code.
+
+    Raises:
+        InvalidInput: there is no such claim, or ``out`` is a directory.
+    """
+    from hocket import reproduce as claims
+    from hocket.cli import verdicts
+
+    wanted = claims.named(name)
+    if out is not None and out.is_dir():
+        raise InvalidInput(f"--json {out}: is a directory; give a file")
+    found = []
+    for claim in wanted:
+        print(f"checking {claim.name}", file=sys.stderr)
+        found.append(claims.check(claim, quick))
+    verdicts.show_verdicts(found)
+    if out is not None:
+        verdicts.write_verdicts(out, found)
+    return verdicts.exit_code(found)
+
+
 def demo(out: Path, seed: int) -> None:
     """Run the demo and say what came out."""
     from hocket.demo import run, verdict

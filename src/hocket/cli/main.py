@@ -33,7 +33,8 @@ app = typer.Typer(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (``sys.argv`` by default) and return its exit code.
 
-    0: done. 2: bad input. 130: interrupted. Otherwise the ``exit_code`` of a :class:`hocket.HocketError`.
+    0: done. 1 and 3: a claim is outside its band, or without data. 2: bad input. 130: interrupted.
+    Otherwise the ``exit_code`` of a :class:`hocket.HocketError`.
     """
     try:
         code = app(None if arguments is None else list(arguments), "hocket", standalone_mode=False)
@@ -117,6 +118,20 @@ def report(
     from hocket.cli import commands
 
     commands.report(folder)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME|all", help="A claim, or all of them.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smaller runs: at most ten minutes on two cores each.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the verdicts there.")] = None,
+) -> int:
+    """Measure published figures: exit code 0 inside their bands, 1 outside, 3 without the data."""
+    from hocket.cli import commands
+
+    return commands.reproduce(name, quick, out)
 
 
 def _fail(text: str, code: int) -> int:
