@@ -13,7 +13,13 @@ from hocket.progress import Progress
 
 
 def simulate(
-    file: Path, changes: Sequence[str], seeds: str | None, out: Path | None, resume: bool, jobs: int = 1
+    file: Path,
+    changes: Sequence[str],
+    seeds: str | None,
+    out: Path | None,
+    resume: bool,
+    jobs: int,
+    sinks: Sequence[str] = (),
 ) -> None:
     """Run an experiment file once, or once per seed.
 
@@ -21,7 +27,7 @@ def simulate(
         InvalidInput: anything wrong with the file or the arguments, before anything is written.
     """
     where = out or Path("runs") / file.stem
-    runs = batch.pieces(file, where, changes, seeds)
+    runs = batch.pieces(file, where, changes, seeds, sinks)
     _run(runs, None if out else where, resume, jobs)
     show(folder.views(where), mean=seeds is not None)
     print(folder.write_report(where))

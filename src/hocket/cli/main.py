@@ -86,11 +86,15 @@ def simulate(
     ] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    sinks: Annotated[
+        list[str] | None,
+        typer.Option("--sink", metavar="KIND:DIR", help="Tell jsonl, tensorboard, mlflow or wandb; may be repeated."),
+    ] = None,
 ) -> None:
     """Run an experiment under a virtual clock."""
     from hocket.cli import commands
 
-    commands.simulate(file, edits or [], seeds, out, resume, jobs)
+    commands.simulate(file, edits or [], seeds, out, resume, jobs, sinks or [])
 
 
 @app.command()

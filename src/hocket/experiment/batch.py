@@ -12,18 +12,26 @@ from hocket.errors import InvalidInput
 from hocket.experiment import folder
 from hocket.experiment.document import Experiment, load
 from hocket.experiment.edits import seeds
+from hocket.sink.text import open_sink
 
 Report = Callable[[str, dict[str, Any]], None]
 """Called with the name of a run and its progress."""
 
 
 class Piece(Struct, frozen=True):
-    """One run: a file, what is changed in it, its seed (None: the file's own) and where it goes."""
+    """One run: a file, what is changed in it, its seed (None: the file's own), where it goes, who is told."""
 
     file: Path
     place: Path
     changes: tuple[str, ...] = ()
     seed: int | None = None
+    sinks: tuple[str, ...] = ()
+
+    def run(self, resume: bool, report: Report | None = None) -> None:
+        """Make it."""
+        experiment = self.load()
+        told = None if report is None else lambda state: report(experiment.name, state)
+        experiment.run(self.place, resume, told, [open_sink(s, experiment.name) for s in self.sinks])
 
     def load(self) -> Experiment:
         """The experiment, named after its seed if it is one of several."""
@@ -33,15 +41,17 @@ class Piece(Struct, frozen=True):
         return experiment.named(f"{experiment.name} seed {self.seed}")
 
 
-def pieces(file: Path, place: Path, changes: Sequence[str], among: str | None) -> list[Piece]:
+def pieces(
+    file: Path, place: Path, changes: Sequence[str], among: str | None, sinks: Sequence[str] = ()
+) -> list[Piece]:
     """A run in ``place``, or with seeds (``0:5``) one in each ``place/seed-N``.
 
     Raises:
         InvalidInput: ``among`` is no range, or ``place`` holds a run where one per seed should go.
     """
     if among is None:
-        return [Piece(file, place, tuple(changes))]
-    each = [Piece(file, place / f"seed-{n}", tuple(changes), n) for n in seeds(among)]
+        return [Piece(file, place, tuple(changes), sinks=tuple(sinks))]
+    each = [Piece(file, place / f"seed-{n}", tuple(changes), n, tuple(sinks)) for n in seeds(among)]
     if (place / "summary.json").exists():
         raise InvalidInput(f"{place} holds a single run; choose another directory for --seeds with --out")
     return each
@@ -56,6 +66,8 @@ def unfinished(runs: Sequence[Piece], resume: bool) -> list[Piece]:
     left = []
     for piece in runs:
         experiment = piece.load()
+        for text in piece.sinks:
+            open_sink(text, experiment.name)
         if not resume:
             folder.vacant(piece.place)
         elif folder.finished(piece.place) and folder.same(experiment, piece.place):
@@ -68,16 +80,11 @@ def run(runs: Sequence[Piece], report: Report, *, jobs: int = 1, resume: bool = 
     """Make all runs, ``jobs`` at a time; results do not depend on how many. ``report`` hears of a lone process."""
     if jobs == 1 or len(runs) < 2:
         for piece in runs:
-            experiment = piece.load()
-            experiment.run(piece.place, resume, lambda state, name=experiment.name: report(name, state))  # type: ignore[misc]
+            piece.run(resume, report)
         return
     pool = ProcessPoolExecutor(min(jobs, len(runs)), multiprocessing.get_context("spawn"))
     try:
-        for future in [pool.submit(_alone, piece, resume) for piece in runs]:
+        for future in [pool.submit(piece.run, resume) for piece in runs]:
             future.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _alone(piece: Piece, resume: bool) -> None:
-    piece.load().run(piece.place, resume)

@@ -20,7 +20,7 @@ otherwise. Number of clients: the fleet's or the tasks', whichever is given (100
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.setup import Setup
 from hocket.simulation.run import Report, Run, prepare
+from hocket.sink.sink import Sink
 from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
 
@@ -85,11 +86,17 @@ class Experiment(Struct, frozen=True, eq=False):
         """The same experiment under another name; a name is what reports call it."""
         return structs.replace(self, name=name, table={**self.table, "name": name})
 
-    def run(self, out: str | Path | None = None, resume: bool = False, report: Report | None = None) -> Run:
+    def run(
+        self,
+        out: str | Path | None = None,
+        resume: bool = False,
+        report: Report | None = None,
+        sinks: Sequence[Sink] = (),
+    ) -> Run:
         """Simulate; see :func:`hocket.experiment.folder.run`."""
         from hocket.experiment import folder  # knows this module
 
-        return folder.run(self, out, resume, report)
+        return folder.run(self, out, resume, report, sinks)
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:

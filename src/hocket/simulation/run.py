@@ -5,11 +5,11 @@ import resource
 import signal
 import sys
 import time as wall
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hocket import events as on
 from hocket.core import Tasks
-from hocket.errors import HocketError, InvalidInput
+from hocket.errors import HocketError, InvalidInput, MissingExtra
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.record.curve import Curve, Moved
@@ -28,8 +28,13 @@ from hocket.setup import Setup
 from hocket.simulation import checkpoint
 from hocket.simulation.engine import SLICE, Engine
 from hocket.simulation.training import LazyTraining
+from hocket.sink.sink import Sink, Telling
 from hocket.strategy import FullStrategy, Strategy
 from hocket.until import SECOND, Evaluation, Until
+
+if TYPE_CHECKING:
+    import pandas
+    import torch
 
 Report = Callable[[dict[str, Any]], None]
 """Called a few times a second with time_s, updates, accuracy, target and fraction of a run."""
@@ -66,6 +71,9 @@ class Run(Struct, frozen=True):
     def model(self, task: str | None = None) -> dict[str, NDArray[Any]]:
         """The published model by segment name.
 
+        A run directory has it as ``model-TASK.safetensors``; ``safetensors.numpy.load_file`` (or
+        ``safetensors.torch.load_file``) reads it.
+
         Raises:
             InvalidInput: the task is size-only.
         """
@@ -74,6 +82,32 @@ class Run(Struct, frozen=True):
         if x is None:
             raise InvalidInput(f"task {name!r} is size-only; it has no model")
         return self.tasks[name].schema.views(x)
+
+    def state_dict(self, task: str | None = None) -> "dict[str, torch.Tensor]":
+        """:meth:`model` as tensors that torch's ``load_state_dict`` takes, float32.
+
+        Raises:
+            InvalidInput: the task is size-only.
+            MissingExtra: torch is not installed.
+        """
+        model = self.model(task)
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingExtra("state_dict: torch is not installed; pip install 'hocket[torch]'") from error
+        return {name: torch.tensor(value) for name, value in model.items()}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The evaluations of all tasks as a data frame, a row each, times in seconds.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: F401  # pyarrow's own message does not name the extra
+        except ImportError as error:
+            raise MissingExtra("to_pandas: pandas is not installed; pip install 'hocket[pandas]'") from error
+        return self.curve.table().to_pandas()
 
     def _only(self) -> str:
         if len(self.tasks) > 1:
@@ -136,6 +170,7 @@ def simulate(
     log: bool = False,
     planner: Callable[[str, Server], on.Planned] | None = None,
     report: Report | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Run:
     """Train tasks on a fleet under a virtual clock.
 
@@ -153,6 +188,7 @@ def simulate(
         log: keep the event log although there is no ``out``.
         planner: answers policies that ask for a plan.
         report: called with the progress of the run, about four times a second.
+        sinks: told of every evaluation while the run goes on; see :mod:`hocket.sink`.
 
     Raises:
         InvalidInput: something contradicts something else, before anything is written.
@@ -175,8 +211,11 @@ def simulate(
     engine, curve = sim.engine, sim.curve
     if folder is not None and not (resume and checkpoint.load(folder, engine, curve, sim.name)):
         checkpoint.begin(folder, resume)
-    _drive(engine, curve, folder, sim.name, checkpoint_every, until, report)
-    summary = summarise(engine.server, engine.ledger, engine.world.totals(), curve, engine.now, until, seed)
+    about = {"strategy": sim.strategy.name, "tasks": ", ".join(sim.tasks), "clients": len(fleet), "seed": seed}
+    with Telling(sinks, about, curve) as telling:
+        _drive(engine, curve, folder, sim.name, checkpoint_every, until, report, telling)
+        summary = summarise(engine.server, engine.ledger, engine.world.totals(), curve, engine.now, until, seed)
+        telling.summary = summary
     machine = _machine(engine, wall.perf_counter() - began)
     models = {n: engine.book.model(n) for n in sim.tasks}
     run = Run(sim.tasks, sim.strategy, summary, machine, curve, models, engine.log, folder)
@@ -200,11 +239,13 @@ def _drive(
     checkpoint_every: float,
     until: Until,
     report: Report | None,
+    telling: Telling,
 ) -> None:
     saved = shown = wall.perf_counter()
     with _ctrl_c(folder is not None) as interrupted:
         while not engine.run(SLICE):
             now = wall.perf_counter()
+            telling.fresh()
             if engine.log is not None:
                 engine.log.flush(SEGMENT)
             if report is not None and now - shown > 0.25:
@@ -218,6 +259,7 @@ def _drive(
                     f"stopped at {engine.now / SECOND:.6g} s of virtual time; the checkpoint is in {folder}: "
                     "the same command with --resume goes on from there"
                 )
+    telling.fresh()
     if report is not None:
         report(_progress(engine, curve, until))
 
