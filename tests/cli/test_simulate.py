@@ -126,3 +126,10 @@ def test_help_lists_the_commands_that_exist(hocket):
 
 def test_version(hocket):
     assert hocket("--version") == (0, f"hocket {__version__}\n", "")
+
+
+def test_an_estimate_is_one_line_and_leaves_nothing(here, hocket):
+    code, out, err = hocket("simulate", "small.toml", "--estimate")
+    assert (code, err, out.count("\n")) == (0, "", 1) and "; memory " in out and out.startswith("about ")
+    assert [p.name for p in here.iterdir()] == ["small.toml"]
+    assert hocket("simulate", "small.toml", "--estimate", "--set", "until.acuracy=1")[0] == 2

@@ -7,9 +7,10 @@ from pathlib import Path
 from hocket.cli.comparison import show_rows
 from hocket.cli.table import show
 from hocket.errors import InvalidInput
-from hocket.experiment import batch, folder
+from hocket.experiment import batch, folder, load
 from hocket.experiment import compare as comparison
 from hocket.progress import Progress
+from hocket.setup import Setup
 
 
 def simulate(
@@ -31,6 +32,18 @@ def simulate(
     _run(runs, None if out else where, resume, jobs)
     show(folder.views(where), mean=seeds is not None)
     print(folder.write_report(where))
+
+
+def estimate(file: Path, changes: Sequence[str]) -> None:
+    """Say what a run of a file will take, without making it.
+
+    Raises:
+        InvalidInput: the file cannot be run.
+    """
+    from hocket.simulation.estimate import estimate
+
+    e = load(file, changes)
+    print(estimate(Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation), e.fleet).line())
 
 
 def compare(

@@ -90,10 +90,14 @@ def simulate(
         list[str] | None,
         typer.Option("--sink", metavar="KIND:DIR", help="Tell jsonl, tensorboard, mlflow or wandb; may be repeated."),
     ] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it will take, and do not run it.")] = False,
 ) -> None:
     """Run an experiment under a virtual clock."""
     from hocket.cli import commands
 
+    if estimate:
+        commands.estimate(file, edits or [])
+        return
     commands.simulate(file, edits or [], seeds, out, resume, jobs, sinks or [])
 
 
