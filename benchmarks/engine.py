@@ -23,6 +23,7 @@ from typing import Any
 
 import hocket as hk
 from hocket.record.log import SEGMENT
+from hocket.setup import Setup
 from hocket.simulation.engine import SLICE
 from hocket.simulation.run import Simulation, prepare
 
@@ -35,7 +36,7 @@ def build(devices: int, updates: int, in_flight: int, folder: Path) -> Simulatio
     task = hk.Task.sized(parameters=10_000, clients=devices)
     fleet = hk.Fleet.synthetic(devices, seed=0, compute_law=hk.fleet.Exponential())
     method = hk.strategies.fedbuff(buffer=10, in_flight=in_flight)
-    return prepare(task, fleet, method, hk.Until(updates=updates), log=True, folder=folder)
+    return prepare(Setup.of(task, method, hk.Until(updates=updates)), fleet, log=True, folder=folder)
 
 
 def drive(sim: Simulation) -> None:

@@ -29,7 +29,6 @@ from msgspec import Struct
 import hocket as hk
 from hocket import actions as do
 from hocket import events as on
-from hocket.core import build, named, resolve
 from hocket.keyed import generator
 from hocket.learning import LocalSGD
 from hocket.learning.learner import Trained
@@ -39,9 +38,10 @@ from hocket.record.account import Account
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
 from hocket.schema import Schema, Segment, Vector
+from hocket.setup import Setup
 from hocket.snapshot import pack
 from hocket.store import SQLiteStore
-from hocket.store.journal import EVERY, Journal, fingerprint, state_digest
+from hocket.store.journal import EVERY, Journal, state_digest
 from hocket.store.recovery import recover
 
 SIZE = 1_000_000
@@ -104,27 +104,21 @@ class Run:
     def __init__(self, folder: Path, updates: int) -> None:
         task = hk.Task.of(Flat(200), LocalSGD(lr=0.1, batch_size=10, steps=1), name="flat")
         method = hk.compose(hk.strategies.fedbuff(10, 100), hk.Strategy("top", task=hk.TaskPart(uplink=Top())))
-        strategy, self.tasks = resolve(named(task), method)
-        until, evaluation, measure = hk.Until(updates=updates), hk.Evaluation(), ("finite",)
-        self.received, self.now = Received(strategy.tasks, self.tasks), 0
-        self.server, self.book = build(
-            self.tasks, strategy, self.received, seed=0, until=until, evaluation=evaluation, measure=measure,
-            journaled=True,
-        )  # fmt: skip
-        run = fingerprint(strategy, self.tasks, 0, until, evaluation, measure)
+        setup = Setup.of(task, method, hk.Until(updates=updates), measure=("finite",))
+        self.tasks = setup.tasks
+        self.received, self.now = Received(setup.strategy.tasks, setup.tasks), 0
+        self.server, self.book = setup.build(self.received, journaled=True)
         began = time.perf_counter()
         self.store = SQLiteStore(folder)
         opened = time.perf_counter()
         found = self.store.recover()
         read = time.perf_counter()
-        at = recover(
-            found, run, self.server, self.book, self.received, self.tasks, Account(Curve(), Ledger()), evaluation
-        )
+        at = recover(found, setup, self.server, self.book, self.received, Account(Curve(), Ledger()))
         done = time.perf_counter()
         self.times = {"open_s": opened - began, "read_s": read - opened, "rebuild_s": done - read}
         self.records = len(found.records)
         self.account = at.account
-        self.journal = Journal(self.store, run, updates=at.saved)
+        self.journal = Journal(self.store, setup.digest(), updates=at.saved)
         if not at.begun:
             self.journal.begin()
         self.bodies = [body(s) for s in range(32)]

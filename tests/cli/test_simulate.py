@@ -51,11 +51,11 @@ def test_seeds_make_a_run_each_and_a_mean(here, hocket):
     code, out, _ = hocket("simulate", "small.toml", "--seeds", "0:3", "--out", "o")
     assert code == 0
     rows = out.splitlines()[1:-1]
-    assert [row.split("  ")[0] for row in rows] == ["small seed 0", "small seed 1", "small seed 2", "mean"]
+    assert [row.split("  ")[0] for row in rows] == ["small seed 0", "small seed 1", "small seed 2", "mean", "± (95 %)"]
     summaries = [json.loads(Path(f"o/seed-{n}/summary.json").read_text()) for n in range(3)]
     assert [s["seed"] for s in summaries] == [0, 1, 2]
     mean = sum(s["tasks"]["digits"]["accuracy"] for s in summaries) / 3
-    assert rows[-1].split()[-1] == f"{mean:.4f}"
+    assert rows[-2].split()[-1] == f"{mean:.4f}"
     assert Path("o/report.html").exists()
 
     shutil.rmtree("o/seed-1")
@@ -117,12 +117,19 @@ def test_help_lists_the_commands_that_exist(hocket):
     code, out, _ = hocket()
     assert code == 0
     said = [line.strip("│ ").split()[:1] for line in out.partition("Commands")[2].splitlines()]
-    for command in ("demo", "simulate", "replay", "report"):
+    for command in ("demo", "simulate", "compare", "replay", "report", "reproduce"):
         assert [command] in said
-    for planned in ("compare", "plan", "serve", "join"):
+    for planned in ("plan", "serve", "join"):
         assert [planned] not in said
     assert hocket("--help")[1] == out
 
 
 def test_version(hocket):
     assert hocket("--version") == (0, f"hocket {__version__}\n", "")
+
+
+def test_an_estimate_is_one_line_and_leaves_nothing(here, hocket):
+    code, out, err = hocket("simulate", "small.toml", "--estimate")
+    assert (code, err, out.count("\n")) == (0, "", 1) and "; memory " in out and out.startswith("about ")
+    assert [p.name for p in here.iterdir()] == ["small.toml"]
+    assert hocket("simulate", "small.toml", "--estimate", "--set", "until.acuracy=1")[0] == 2

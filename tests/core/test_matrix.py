@@ -19,6 +19,7 @@ from hocket.errors import InvalidInput
 from hocket.fleet.law import Exponential
 from hocket.lease import Lease
 from hocket.policies import Facts
+from hocket.setup import Setup
 from hocket.simulation import checkpoint
 from hocket.simulation.engine import Engine
 from hocket.simulation.run import Simulation, prepare
@@ -42,9 +43,8 @@ def fleet() -> hk.Fleet:
 
 def ready(row: composition.Row, folder: Path) -> Simulation:
     until = hk.Until(updates=UPDATES)
-    return prepare(
-        task(), fleet(), composition.strategy(row), until, evaluation=hk.Evaluation(every=5), folder=folder, log=True
-    )
+    setup = Setup.of(task(), composition.strategy(row), until, evaluation=hk.Evaluation(every=5))
+    return prepare(setup, fleet(), folder=folder, log=True)
 
 
 def run(engine: Engine, slices: int | None = None) -> int:

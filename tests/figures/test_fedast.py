@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 import hocket as hk
 from hocket.record.log import KINDS
+from hocket.setup import Setup
 from hocket.simulation.run import Simulation, prepare
 
 INF = float("inf")
@@ -39,7 +40,7 @@ def sized(costs: Mapping[str, float]) -> list[hk.Task]:
 
 def replayed(method: hk.Strategy, costs: Mapping[str, float], seed: int = 0, log: bool = False) -> Simulation:
     """600 time units of the delay model."""
-    sim = prepare(sized(costs), fleet(1000, 64), method, hk.Until(time=600.0), seed=seed, log=log)
+    sim = prepare(Setup.of(sized(costs), method, hk.Until(time=600.0), seed=seed), fleet(1000, 64), log=log)
     sim.engine.run()
     return sim
 
@@ -113,7 +114,9 @@ def gaussians(costs: list[float], seed: int, alpha: float | list[float] = 0.1) -
 def learned(tasks: list[hk.Task], method: hk.Strategy, seed: int, every: int) -> Simulation:
     targets = {t.name: hk.Until(accuracy=0.98 * t.bayes) for t in tasks}
     until = hk.Until(time=900.0, tasks=targets)
-    sim = prepare(tasks, fleet(200, seed, 27 * 32), method, until, seed=seed, evaluation=hk.Evaluation(every=every))
+    sim = prepare(
+        Setup.of(tasks, method, until, seed=seed, evaluation=hk.Evaluation(every=every)), fleet(200, seed, 27 * 32)
+    )
     sim.engine.run()
     return sim
 
@@ -144,7 +147,7 @@ def test_budgets_follow_heterogeneity(alphas: list[float], exponent: float, budg
     method = hk.strategies.fedast(160, 10, distinct=60, lr=0.1, exponent=exponent)
     until = hk.Until(updates=800)
     tasks = gaussians([0.228] * 4, 1, alphas)
-    sim = prepare(tasks, fleet(200, 1, 27 * 32), method, until, seed=1, evaluation=hk.Evaluation(every=1000))
+    sim = prepare(Setup.of(tasks, method, until, seed=1, evaluation=hk.Evaluation(every=1000)), fleet(200, 1, 27 * 32))
     memory, state = sim.engine.server.state.memories["pacing"], sim.engine.server.state
     while not sim.engine.run(1):
         assert sum(memory.budget.values()) == 160 and min(memory.budget.values()) >= 10
@@ -161,9 +164,8 @@ def test_a_task_that_ends_hands_its_budget_on() -> None:
     assert memory.budget != {"t0": 40, "t1": 20, "t2": 20}
     assert [t.status for t in state.tasks.values()] == ["ended"] * 3 and state.finished == "target"
 
-    again = prepare(
-        tasks, fleet(200, 2, 27 * 32), method, hk.Until(updates=2000, tasks={"t0": hk.Until(accuracy=0.5)}), seed=2
-    )
+    until = hk.Until(updates=2000, tasks={"t0": hk.Until(accuracy=0.5)})
+    again = prepare(Setup.of(tasks, method, until, seed=2), fleet(200, 2, 27 * 32))
     ended_at = None
     while not again.engine.run(1):
         now = again.engine.server.state

@@ -30,12 +30,15 @@ def test_refill_first() -> None:
 @pytest.mark.parametrize("m", [1, 7, 40])
 def test_asyncsgd_conserves_staleness_exactly(m: int, law: hk.fleet.Law) -> None:
     """Staleness of the applied plus ages of the outstanding is (m - 1) x updates, whatever the times."""
+    from hocket.setup import Setup
     from hocket.simulation.run import prepare
 
     task = hk.Task.sized(parameters=100, clients=25)
     fleet = hk.Fleet.synthetic(25, seed=2, compute_law=law)
     updates = 3000
-    engine = prepare(task, fleet, hk.strategies.asyncsgd(in_flight=m), hk.Until(updates=updates), seed=4).engine
+    engine = prepare(
+        Setup.of(task, hk.strategies.asyncsgd(in_flight=m), hk.Until(updates=updates), seed=4), fleet
+    ).engine
     engine.run()
     applied = sum(s * n for s, n in engine.ledger.staleness.items())
     version = engine.server.view.tasks["task"].version

@@ -27,6 +27,7 @@ from hocket.record.log import KINDS
 from hocket.schema import Schema, Vector
 from hocket.service.clock import ScriptedClock
 from hocket.service.loopback import LoopbackResult, run_loopback
+from hocket.setup import Setup
 from hocket.simulation.run import prepare, simulate
 from hocket.strategy import Strategy, TaskPart
 from hocket.uplink import ErrorFeedback
@@ -53,7 +54,7 @@ def check_same(task: Tasks, fleet: Fleet, method: Strategy, until: Until, seed: 
         assert x is not None and np.array_equal(x, real.models[name])
     assert real.summary == simulated.summary
     assert real.curve == simulated.curve
-    again = prepare(task, fleet, method, until, seed=seed, **options)
+    again = prepare(Setup.of(task, method, until, seed=seed, **options), fleet)
     again.engine.run()
     assert real.snapshot == again.engine.server.snapshot()
 

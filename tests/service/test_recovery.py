@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from hocket import Evaluation, Fleet, Task, Until
+from hocket import Fleet, Task, Until
 from hocket import events as on
 from hocket.book import Book
-from hocket.core import build, named, resolve
 from hocket.errors import Differs, StoreFailed
 from hocket.received import Received
 from hocket.record.account import Account
@@ -19,10 +18,10 @@ from hocket.record.ledger import Ledger
 from hocket.service.clock import ScriptedClock
 from hocket.service.loop import Loop
 from hocket.service.loopback import run_loopback
+from hocket.setup import Setup
 from hocket.simulation.replay import carry_on, replay
 from hocket.snapshot import pack
 from hocket.store import SQLiteStore, read
-from hocket.store.journal import fingerprint
 from hocket.store.recovery import recover
 from tests.service.conftest import METHODS, entries
 
@@ -69,11 +68,10 @@ def camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Camera:
 
 
 def recovered(path: Path, task: Task, method: Any, until: Until) -> tuple[Any, Any, Any, Any]:
-    strategy, tasks = resolve(named(task), method)
-    received = Received(strategy.tasks, tasks)
-    server, book = build(tasks, strategy, received, seed=4, until=until, measure=FACTS, journaled=True)
-    name = fingerprint(strategy, tasks, 4, until, Evaluation(), FACTS)
-    at = recover(read(path), name, server, book, received, tasks, Account(Curve(), Ledger()), Evaluation())
+    setup = Setup.of(task, method, until, seed=4, measure=FACTS)
+    received = Received(setup.strategy.tasks, setup.tasks)
+    server, book = setup.build(received, journaled=True)
+    at = recover(read(path), setup, server, book, received, Account(Curve(), Ledger()))
     return server, book, received, at
 
 
@@ -190,6 +188,6 @@ def test_a_killed_run_is_carried_on_as_a_simulation(
     run_loopback(task, fleet, method, until, seed=4, clock=clock, measure=FACTS, journal=camera.path, checkpoint=25)
     for path, *_, (now, *_) in camera.shots[::7]:
         replayed = replay(path, task, method, until, seed=4, measure=FACTS)
-        summaries = [carry_on(replayed, task, fleet, method, until, seed=4) for _ in range(2)]
+        summaries = [carry_on(replayed, fleet) for _ in range(2)]
         assert summaries[0] == summaries[1]
         assert summaries[0]["updates"] == 60 and summaries[0]["virtual_time_s"] * 1e9 >= now

@@ -8,6 +8,7 @@ from msgspec import Struct
 import hocket as hk
 from hocket.codec import Float32
 from hocket.schema import Schema, Vector
+from hocket.setup import Setup
 from hocket.simulation import checkpoint
 from hocket.simulation.run import prepare
 from hocket.uplink import ErrorFeedback
@@ -50,7 +51,7 @@ QUEUED = hk.Strategy(
     matching=hk.matching.Uniform("queue"),
     task=hk.TaskPart(uplink=Watched(Rounded()), guard=hk.guard.Staleness(limit=2)),
 )
-UNTIL = hk.Until(updates=150)
+SETUP = Setup.of(TASK, QUEUED, hk.Until(updates=150), seed=4)
 
 
 def memories(sim) -> list[Any]:
@@ -58,7 +59,7 @@ def memories(sim) -> list[Any]:
 
 
 def test_lazy_equals_eager() -> None:
-    lazy, eager = (prepare(TASK, FLEET, QUEUED, UNTIL, seed=4, eager=eager) for eager in (False, True))
+    lazy, eager = (prepare(SETUP, FLEET, eager=eager) for eager in (False, True))
     assert lazy.engine.run() and eager.engine.run()
     assert lazy.engine.training.batches < eager.engine.training.batches
     assert lazy.engine.server.state.refused, "some updates come back"
@@ -67,7 +68,7 @@ def test_lazy_equals_eager() -> None:
 
 def test_a_refused_update_is_sent_again_with_the_next() -> None:
     """What a client sent and what it owes is all that it ever learned; no part is lost or counted twice."""
-    sim = prepare(TASK, FLEET, QUEUED, UNTIL, seed=4)
+    sim = prepare(SETUP, FLEET)
     sums: dict[int, np.ndarray] = {}
     taken: dict[int, np.ndarray] = {}
     training = sim.engine.training
@@ -91,14 +92,14 @@ def test_a_refused_update_is_sent_again_with_the_next() -> None:
 
 
 def test_resume(tmp_path) -> None:
-    whole = prepare(TASK, FLEET, QUEUED, UNTIL, seed=4, log=True, folder=tmp_path / "a" / "events")
+    whole = prepare(SETUP, FLEET, log=True, folder=tmp_path / "a" / "events")
     whole.engine.run()
     for at in (40, 111, 260):
         folder = tmp_path / str(at)
-        first = prepare(TASK, FLEET, QUEUED, UNTIL, seed=4, log=True, folder=folder / "events")
+        first = prepare(SETUP, FLEET, log=True, folder=folder / "events")
         first.engine.run(at)
         checkpoint.save(folder, first.engine, first.curve, first.name)
-        again = prepare(TASK, FLEET, QUEUED, UNTIL, seed=4, log=True, folder=folder / "events")
+        again = prepare(SETUP, FLEET, log=True, folder=folder / "events")
         assert checkpoint.load(folder, again.engine, again.curve, again.name)
         again.engine.run()
         assert again.engine.book.model("gaussian").tobytes() == whole.engine.book.model("gaussian").tobytes()

@@ -14,6 +14,7 @@ from hocket.errors import InvalidInput, Stalled
 from hocket.lease import Cover
 from hocket.policies import Pick, Slots
 from hocket.record.log import KINDS
+from hocket.setup import Setup
 from hocket.simulation.run import prepare
 from hocket.view import View
 
@@ -221,9 +222,8 @@ def test_policies_may_rank_keep_restore_evaluate_and_plan() -> None:
         hk.strategies.fedbuff(5, 20),
         hk.Strategy("asking", task=hk.TaskPart(submodel=Asking(), optimizer=hk.optimizer.Momentum(1.0, 0.9))),
     )
-    sim = prepare(
-        task, hk.Fleet.synthetic(30), method, hk.Until(steps=8), planner=lambda t, s: on.Planned(t, (1 / 30,) * 30, 20)
-    )
+    setup = Setup.of(task, method, hk.Until(steps=8))
+    sim = prepare(setup, hk.Fleet.synthetic(30), planner=lambda t, s: on.Planned(t, (1 / 30,) * 30, 20))
     kept: dict[int, bytes] = {}
     engine = sim.engine
     while not engine.run(1):
@@ -299,7 +299,7 @@ class Early(Struct, frozen=True, tag="early", tag_field="kind"):
 def test_prefetching_moves_bytes_off_the_critical_path() -> None:
     """The contract of prefetch end to end: cohorts drawn ahead fetch early; sizes are those of the full model."""
     method = hk.Strategy("early", hk.pacing.Rounds(cohort=5), Ahead(), Early())
-    sim = prepare(SIZED, EQUAL, method, hk.Until(steps=12), log=True)
+    sim = prepare(Setup.of(SIZED, method, hk.Until(steps=12)), EQUAL, log=True)
     engine = sim.engine
     while not engine.run(1):
         engine.server.validate()

@@ -5,14 +5,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hocket.cli.comparison import show_rows
 from hocket.cli.table import show
 from hocket.errors import InvalidInput
-from hocket.experiment import Experiment, edits, folder, load
+from hocket.experiment import batch, folder, load
+from hocket.experiment import compare as comparison
 from hocket.progress import Progress
+from hocket.setup import Setup
 
 
 def simulate(
-    file: Path, changes: Sequence[str], seeds: str | None, out: Path | None, resume: bool, data: Path | None
+    file: Path,
+    changes: Sequence[str],
+    seeds: str | None,
+    out: Path | None,
+    resume: bool,
+    jobs: int,
+    sinks: Sequence[str] = (),
+    data: Path | None = None,
 ) -> None:
     """Run an experiment file once, or once per seed.
 
@@ -20,26 +30,38 @@ def simulate(
         InvalidInput: anything wrong with the file or the arguments, before anything is written.
     """
     where = out or Path("runs") / file.stem
-    each = [None] if seeds is None else list(edits.seeds(seeds))
-    places = [where if seed is None else where / f"seed-{seed}" for seed in each]
-    first = _load(file, changes, each[0], data)
-    if seeds is not None and (where / "summary.json").exists():
-        raise InvalidInput(f"{where} holds a single run; choose another directory for --seeds with --out")
-    for place in places if not resume else ():
-        folder.vacant(place)
-    if out is None:
-        print(f"writing to {where}", file=sys.stderr)
-    with Progress({}) as progress:
-        for seed, place in zip(each, places, strict=True):
-            experiment = first if seed == each[0] else _load(file, changes, seed, data)
-            if resume and folder.finished(place) and folder.same(experiment, place):
-                print(f"{place} is finished already", file=sys.stderr)
-            else:
-                label = experiment.name
-                experiment.run(place, resume, lambda state, label=label: progress.update(label, **state))  # type: ignore[misc]
-    views = folder.views(where)
-    show(views, mean=seeds is not None)
+    runs = batch.pieces(file, where, changes, seeds, sinks, data)
+    _run(runs, None if out else where, resume, jobs)
+    show(folder.views(where), mean=seeds is not None)
     print(folder.write_report(where))
+
+
+def estimate(file: Path, changes: Sequence[str], data: Path | None = None) -> None:
+    """Say what a run of a file will take, without making it.
+
+    Raises:
+        InvalidInput: the file cannot be run.
+    """
+    from hocket.simulation.estimate import estimate
+
+    e = load(file, changes, data)
+    print(estimate(Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation), e.fleet).line())
+
+
+def compare(
+    sources: Sequence[Path], changes: Sequence[str], seeds: str | None, out: Path, resume: bool, jobs: int
+) -> None:
+    """Run experiment files, or read run directories, and set their figures side by side.
+
+    Raises:
+        InvalidInput: anything wrong with a file or the arguments, before anything is written.
+    """
+    places = comparison.places(sources, out, changes, seeds)
+    _run([piece for each in places.values() for piece in each], out, resume, jobs)
+    runs = {n: folder.views(out / n if places[n] else s) for n, s in zip(places, sources, strict=True)}
+    rows = comparison.rows(runs)
+    show_rows(rows)
+    print(comparison.write(out, rows, runs))
 
 
 def report(where: Path) -> None:
@@ -60,10 +82,29 @@ def replay(journal: Path, file: Path, changes: Sequence[str], measure: tuple[str
     ended = done.server.finished or "not yet ended"
     print(f"{done.events:,} events, {done.server.state.updates:,} updates, {ended}", file=sys.stderr)
     if carry_on:
-        summary = replay.carry_on(
-            done, e.tasks, e.fleet, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation
-        )  # fmt: skip
-        print(json.dumps(summary, indent=2, sort_keys=True))
+        print(json.dumps(replay.carry_on(done, e.fleet), indent=2, sort_keys=True))
+
+
+def reproduce(name: str, quick: bool, out: Path | None) -> int:
+    """Check one claim or all, and say what came out; the exit code.
+
+    Raises:
+        InvalidInput: there is no such claim, or ``out`` is a directory.
+    """
+    from hocket import reproduce as claims
+    from hocket.cli import verdicts
+
+    wanted = claims.named(name)
+    if out is not None and out.is_dir():
+        raise InvalidInput(f"--json {out}: is a directory; give a file")
+    found = []
+    for claim in wanted:
+        print(f"checking {claim.name}", file=sys.stderr)
+        found.append(claims.check(claim, quick))
+    verdicts.show_verdicts(found)
+    if out is not None:
+        verdicts.write_verdicts(out, found)
+    return verdicts.exit_code(found)
 
 
 def demo(out: Path, seed: int) -> None:
@@ -77,8 +118,15 @@ def demo(out: Path, seed: int) -> None:
     print(out / folder.PAGE)
 
 
-def _load(file: Path, changes: Sequence[str], seed: int | None, data: Path | None) -> Experiment:
-    if seed is None:
-        return load(file, changes, data)
-    experiment = load(file, [*changes, f"seed={seed}"], data)
-    return experiment.named(f"{experiment.name} seed {seed}")
+def _run(runs: Sequence[batch.Piece], said: Path | None, resume: bool, jobs: int) -> None:
+    """Make the runs that are not finished; nothing is written or said before all of them are known to be good."""
+    if jobs < 1:
+        raise InvalidInput(f"--jobs {jobs}: must be 1 or more processes")
+    left = batch.unfinished(runs, resume)
+    if said is not None:
+        print(f"writing to {said}", file=sys.stderr)
+    for piece in runs:
+        if piece not in left:
+            print(f"{piece.place} is finished already", file=sys.stderr)
+    with Progress({}) as progress:
+        batch.run(left, lambda name, state: progress.update(name, **state), jobs=jobs, resume=resume)

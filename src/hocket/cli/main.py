@@ -14,6 +14,14 @@ from hocket.simulation.run import Interrupted
 
 INTERRUPTED = 130
 
+Edits = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. until.accuracy=0.8; may be repeated."),
+]
+Seeds = Annotated[str | None, typer.Option(metavar="A:B", help="One run per seed from A to B-1, each in DIR/seed-N.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with runs that were interrupted.")]
+Jobs = Annotated[int, typer.Option(metavar="N", help="Processes for runs side by side.")]
+
 app = typer.Typer(
     help="Federated learning for fleets that are slow, uneven and only sometimes there.",
     add_completion=False,
@@ -25,7 +33,8 @@ app = typer.Typer(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (``sys.argv`` by default) and return its exit code.
 
-    0: done. 2: bad input. 130: interrupted. Otherwise the ``exit_code`` of a :class:`hocket.HocketError`.
+    0: done. 1 and 3: a claim is outside its band, or without data. 2: bad input. 130: interrupted.
+    Otherwise the ``exit_code`` of a :class:`hocket.HocketError`.
     """
     try:
         code = app(None if arguments is None else list(arguments), "hocket", standalone_mode=False)
@@ -70,17 +79,18 @@ def demo(
 @app.command()
 def simulate(
     file: Annotated[Path, typer.Argument(help="The experiment, in TOML.")],
-    edits: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. until.accuracy=0.8; may be repeated."),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="A:B", help="One run per seed from A to B-1, each in DIR/seed-N.")
-    ] = None,
+    edits: Edits = None,
+    seeds: Seeds = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run directory (runs/ and the file's name if not given).")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    resume: Resume = False,
+    jobs: Jobs = 1,
+    sinks: Annotated[
+        list[str] | None,
+        typer.Option("--sink", metavar="KIND:DIR", help="Tell jsonl, tensorboard, mlflow or wandb; may be repeated."),
+    ] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it will take, and do not run it.")] = False,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the data sets (HOCKET_DATA if not given).")
     ] = None,
@@ -88,7 +98,27 @@ def simulate(
     """Run an experiment under a virtual clock."""
     from hocket.cli import commands
 
-    commands.simulate(file, edits or [], seeds, out, resume, data)
+    if estimate:
+        commands.estimate(file, edits or [], data)
+        return
+    commands.simulate(file, edits or [], seeds, out, resume, jobs, sinks or [], data)
+
+
+@app.command()
+def compare(
+    sources: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Experiments in TOML, or run directories.")],
+    edits: Edits = None,
+    seeds: Seeds = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs, compare.json and the page go.")] = Path(
+        "runs/compare"
+    ),
+    resume: Resume = False,
+    jobs: Jobs = 1,
+) -> None:
+    """Set experiments side by side: time and bytes to the target, accuracy, staleness."""
+    from hocket.cli import commands
+
+    commands.compare(sources, edits or [], seeds, out, resume, jobs)
 
 
 @app.command()
@@ -121,6 +151,20 @@ def replay(
     from hocket.cli import commands
 
     commands.replay(journal, file, edits or [], tuple(measure or ()), carry_on)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME|all", help="A claim, or all of them.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smaller runs: at most ten minutes on two cores each.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the verdicts there.")] = None,
+) -> int:
+    """Measure published figures: exit code 0 inside their bands, 1 outside, 3 without the data."""
+    from hocket.cli import commands
+
+    return commands.reproduce(name, quick, out)
 
 
 def _fail(text: str, code: int) -> int:

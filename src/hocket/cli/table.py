@@ -1,16 +1,16 @@
 """Runs side by side in the terminal."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hocket.record.interval import interval
 from hocket.report import RunView, human_bytes, human_seconds
 
-PLAIN_WIDTH = 110  # where the output is no terminal
+PLAIN_WIDTH = 130  # where the output is no terminal
 
 
 def show(views: Sequence[RunView], mean: bool = False) -> None:
@@ -35,8 +35,17 @@ def show(views: Sequence[RunView], mean: bool = False) -> None:
     if mean and len(rows) > 1:
         reached = sum(r["time_to_target_s"] is not None for r in rows)
         some = targeted and reached < len(rows)
-        average = {k: _mean([r[k] for r in rows]) for k in rows[0]}
+        found = {k: interval(r[k] for r in rows) for k in rows[0]}
+        average = {k: None if i is None else i.mean for k, i in found.items()}
+        half = {k: None if i is None else i.half for k, i in found.items()}
         table.add_row(f"mean ({reached} of {len(rows)} reached it)" if some else "mean", *_cells(average, targeted))
+        time, *rest = _cells(half, targeted)
+        table.add_row("± (95 %)", time if half[_time(targeted)] is not None else "", *rest)
+    put(table)
+
+
+def put(table: Table) -> None:
+    """Print a table, wide enough where the output is no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, PLAIN_WIDTH)
@@ -60,7 +69,7 @@ def _values(view: RunView, before: Sequence[RunView]) -> dict[str, float | None]
 
 
 def _cells(row: Mapping[str, float | None], targeted: bool) -> list[str]:
-    time = row["time_to_target_s" if targeted else "virtual_time_s"]
+    time = row[_time(targeted)]
     return [
         ("not reached" if targeted else "") if time is None else human_seconds(time),
         _say(row["updates"], ",.0f"),
@@ -75,6 +84,5 @@ def _say(value: float | None, style: str) -> str:
     return "" if value is None else format(value, style)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return fmean(known) if known else None
+def _time(targeted: bool) -> str:
+    return "time_to_target_s" if targeted else "virtual_time_s"

@@ -20,21 +20,22 @@ otherwise. Number of clients: the fleet's or the tasks', whichever is given (100
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from msgspec import Struct, structs
 
-from hocket.core import named, resolve
 from hocket.errors import InvalidInput
 from hocket.experiment import edits, fleet_table, strategy_table, task_table
 from hocket.experiment.call import plain
 from hocket.experiment.strict import blaming, convert, unknown
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
+from hocket.setup import Setup
 from hocket.simulation.run import Report, Run, prepare
+from hocket.sink.sink import Sink
 from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
 
@@ -85,11 +86,17 @@ class Experiment(Struct, frozen=True, eq=False):
         """The same experiment under another name; a name is what reports call it."""
         return structs.replace(self, name=name, table={**self.table, "name": name})
 
-    def run(self, out: str | Path | None = None, resume: bool = False, report: Report | None = None) -> Run:
+    def run(
+        self,
+        out: str | Path | None = None,
+        resume: bool = False,
+        report: Report | None = None,
+        sinks: Sequence[Sink] = (),
+    ) -> Run:
         """Simulate; see :func:`hocket.experiment.folder.run`."""
         from hocket.experiment import folder  # knows this module
 
-        return folder.run(self, out, resume, report)
+        return folder.run(self, out, resume, report, sinks)
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), data: Path | None = None) -> Experiment:
@@ -155,17 +162,17 @@ def parse(
         raise InvalidInput(f"task name {bad[0]!r}: must be letters, digits, - and _, since files are named after it")
     if stray := set(strategy.tasks) - set(each):
         raise unknown(f"strategy.tasks.{min(stray)}", each, "no such task")
-    with blaming(document.strategy, "strategy"):
-        full, _ = resolve(named(tasks), strategy)
     until, evaluation, seed = document.until, document.evaluation, document.seed
-    prepare(tasks, fleet, strategy, until, seed=seed, evaluation=evaluation)  # what cannot be run is refused here
+    with blaming(document.strategy, "strategy"):
+        setup = Setup.of(tasks, strategy, until, seed=seed, evaluation=evaluation)
+    prepare(setup, fleet)  # what cannot be run is refused here
     _check_metrics(document, tasks)
     resolved = {
         "name": document.name or name,
         "seed": seed,
         "tasks": {n: table for n, (_, table) in each.items()},
         "fleet": fleet_resolved,
-        "strategy": plain(full),
+        "strategy": plain(setup.strategy),
         "until": plain(until),
         "evaluation": plain(evaluation),
     }

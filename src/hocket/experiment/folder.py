@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import tomllib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,17 @@ from hocket.files import replace
 from hocket.report import RunView, write_page
 from hocket.simulation import checkpoint
 from hocket.simulation.run import Report, Run, simulate
+from hocket.sink.sink import Sink
 
 PAGE = "report.html"
 
 
 def run(
-    experiment: Experiment, out: str | Path | None = None, resume: bool = False, report: Report | None = None
+    experiment: Experiment,
+    out: str | Path | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Run:
     """Simulate an experiment; with ``out``, leave its results, ``experiment.toml`` and ``report.html`` there.
 
@@ -34,7 +40,7 @@ def run(
         _begin(e, folder, resume)
     done = simulate(
         e.tasks, e.fleet, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation,
-        out=folder, resume=resume, report=report,
+        out=folder, resume=resume, report=report, sinks=sinks,
     )  # fmt: skip
     if folder is not None:
         write_report(folder)

@@ -6,17 +6,17 @@ those of the simulator, bit for bit.
 """
 
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hocket import events as on
-from hocket.core import Tasks, build, named, resolve
+from hocket.core import Tasks
 from hocket.errors import InvalidInput
 from hocket.fleet import Fleet
-from hocket.learning.task import Task
-from hocket.policies import Estimate
 from hocket.received import Received
 from hocket.record.account import Account
 from hocket.record.curve import Curve
@@ -25,10 +25,11 @@ from hocket.record.summary import summarise
 from hocket.service.clock import Clock, RealClock, on_interrupt
 from hocket.service.loop import Loop
 from hocket.service.result import LoopbackResult
+from hocket.setup import Setup
 from hocket.store import SQLiteStore
-from hocket.store.journal import EVERY, End, Journal, fingerprint, state_digest
+from hocket.store.journal import EVERY, End, Journal, state_digest
 from hocket.store.recovery import Rebuilt, recover
-from hocket.strategy import FullStrategy, Strategy
+from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
 
 
@@ -78,26 +79,18 @@ def run_loopback(
     """
     if journal is not None and journal.exists() and not resume:
         raise InvalidInput(f"journal {journal} exists; go on with it (resume), remove it or choose another folder")
-    tasks = named(task)
-    strategy, tasks = resolve(tasks, method)
-    _check(tasks, fleet)
-    evaluation = evaluation or Evaluation()
-    received = Received(strategy.tasks, tasks)
-    server, book = build(
-        tasks, strategy, received, seed=seed, until=until, evaluation=evaluation, measure=measure,
-        journaled=journal is not None, estimate=_estimates(tasks, strategy, fleet),
-    )  # fmt: skip
+    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation, measure=measure)
+    tasks, received = setup.tasks, Received(setup.strategy.tasks, setup.tasks)
+    server, book = setup.build(received, journaled=journal is not None, down=_rates(setup, fleet))
     at, told = Rebuilt(Account(Curve(until.confirm), Ledger())), None
     with ExitStack() as stack:
         if journal is not None:
-            name = fingerprint(strategy, tasks, seed, until, evaluation, measure)
             store = SQLiteStore(journal)
             stack.callback(store.close)
             at = recover(
-                store.recover(), name, server, book, received, tasks, at.account, evaluation,
-                where=f"journal {journal}",
+                store.recover(), setup, server, book, received, at.account, where=f"journal {journal}"
             )  # fmt: skip
-            told = Journal(store, name, updates=at.saved, every=checkpoint)
+            told = Journal(store, setup.digest(), updates=at.saved, every=checkpoint)
             if not at.begun:
                 told.begin()
         pool = ThreadPoolExecutor(workers or os.cpu_count(), "device")
@@ -105,7 +98,7 @@ def run_loopback(
         overlap = isinstance(fleet, Fleet) and fleet.links == "parallel"
         loop = Loop(
             server, book, received, tasks, clock or RealClock(at.now), pool,
-            seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=evaluation, now=at.now,
+            seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=setup.evaluation, now=at.now,
         )  # fmt: skip
         with on_interrupt(loop.inbox, on.Halted("interrupted")):
             if at.begun:
@@ -122,19 +115,12 @@ def run_loopback(
     return LoopbackResult(summary, {n: book.model(n) for n in tasks}, loop.log, account.curve, server.snapshot(), end)
 
 
-def _check(tasks: Mapping[str, Task], fleet: Fleet | int) -> None:
-    n = fleet if isinstance(fleet, int) else len(fleet)
-    for t in tasks.values():
-        if t.clients != n:
-            raise InvalidInput(f"task {t.name!r} has {t.clients} clients and the fleet {n} devices; make them equal")
-        if t.learner is None:
-            raise InvalidInput(f"task {t.name!r} is size-only; give it a learner, or simulate the run")
-
-
-def _estimates(tasks: Mapping[str, Task], strategy: FullStrategy, fleet: Fleet | int) -> dict[str, Estimate]:
-    kind = strategy.prefetch.__struct_config__.tag  # type: ignore[attr-defined]
-    if kind == "none":
-        return {}
-    if isinstance(fleet, int):
+def _rates(setup: Setup, fleet: Fleet | int) -> NDArray[np.float64] | None:
+    """What devices download in bytes/s, after a check of what a real run needs."""
+    setup.check_clients(fleet if isinstance(fleet, int) else len(fleet))
+    if bare := [n for n, t in setup.tasks.items() if t.learner is None]:
+        raise InvalidInput(f"task {bare[0]!r} is size-only; give it a learner, or simulate the run")
+    kind = setup.strategy.prefetch.__struct_config__.tag  # type: ignore[attr-defined]
+    if isinstance(fleet, int) and kind != "none":
         raise InvalidInput(f"prefetch {kind!r} needs to know the devices' links; give a fleet, not its size")
-    return {n: Estimate(t.schema.nbytes, t.schema.nbytes, 0, fleet.down) for n, t in tasks.items()}
+    return None if isinstance(fleet, int) else fleet.down

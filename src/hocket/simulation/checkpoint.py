@@ -6,7 +6,6 @@ after the checkpoint are removed when the run goes on.
 """
 
 import json
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +17,10 @@ from safetensors.numpy import load_file, save_file
 
 from hocket.errors import Damaged, InvalidInput
 from hocket.files import replace
-from hocket.fleet import Fleet
-from hocket.learning.task import Task
 from hocket.record.curve import Curve
 from hocket.simulation.engine import Engine
 from hocket.simulation.world import World
-from hocket.snapshot import digest, pack, unpack
-from hocket.strategy import FullStrategy, describe
-from hocket.until import Evaluation, Until
+from hocket.snapshot import pack, unpack
 
 if TYPE_CHECKING:
     from hocket.simulation.run import Run
@@ -33,20 +28,6 @@ if TYPE_CHECKING:
 FORMAT = "1"
 FILE = "checkpoint.safetensors"
 RESULTS = ("summary.json", "machine.json", "curve.parquet", FILE, "report.html")
-
-
-def fingerprint(
-    strategy: FullStrategy,
-    tasks: Mapping[str, Task],
-    fleet: Fleet,
-    seed: int,
-    until: Until,
-    evaluation: Evaluation,
-) -> str:
-    """32 hex digits that differ for runs that cannot share a checkpoint."""
-    each = [[n, t.schema.digest, t.samples, t.local, t.cost, t.objective] for n, t in tasks.items()]
-    devices = {f: getattr(fleet, f) for f in fleet.__struct_fields__}
-    return digest([describe(strategy), each, devices, seed, until, evaluation])
 
 
 def begin(folder: Path, resume: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from hocket.book import Book
-from hocket.core import Tasks, build, named, resolve
+from hocket.core import Tasks
 from hocket.errors import InvalidInput
 from hocket.fleet import Fleet
 from hocket.fleet.availability import Always
@@ -22,10 +22,11 @@ from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
 from hocket.record.summary import summarise
 from hocket.server import Server
+from hocket.setup import Setup
 from hocket.simulation.run import prepare
 from hocket.snapshot import pack, unpack
 from hocket.store import read
-from hocket.store.journal import fingerprint, state_digest
+from hocket.store.journal import state_digest
 from hocket.store.recovery import Rebuilt, recover
 from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
@@ -38,6 +39,7 @@ class Replayed(Struct, frozen=True):
     and time, and results that the journal ends before.
     """
 
+    setup: Setup
     server: Server
     book: Book
     digest: str
@@ -63,33 +65,15 @@ def replay(
         Damaged: the journal cannot be read.
         Differs: a result is not the journaled one; the message names the first such record.
     """
-    tasks = named(task)
-    strategy, tasks = resolve(tasks, method)
-    evaluation = evaluation or Evaluation()
-    received = Received(strategy.tasks, tasks)
-    server, book = build(
-        tasks, strategy, received, seed=seed, until=until, evaluation=evaluation, measure=measure,
-        journaled=True,
-    )  # fmt: skip
-    name = fingerprint(strategy, tasks, seed, until, evaluation, measure)
+    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation, measure=measure)
+    received = Received(setup.strategy.tasks, setup.tasks)
+    server, book = setup.build(received, journaled=True)
     account = Account(Curve(until.confirm), Ledger())
-    at = recover(
-        read(journal), name, server, book, received, tasks, account, evaluation,
-        strict=True, where=f"journal {journal}",
-    )  # fmt: skip
-    return Replayed(server, book, state_digest(server, book), server.state.events, at.closed, at)
+    at = recover(read(journal), setup, server, book, received, account, strict=True, where=f"journal {journal}")
+    return Replayed(setup, server, book, state_digest(server, book), server.state.events, at.closed, at)
 
 
-def carry_on(
-    replayed: Replayed,
-    task: Tasks,
-    fleet: Fleet,
-    method: Strategy,
-    until: Until,
-    *,
-    seed: int = 0,
-    evaluation: Evaluation | None = None,
-) -> dict[str, Any]:
+def carry_on(replayed: Replayed, fleet: Fleet) -> dict[str, Any]:
     """Go on with a replayed run as a simulation on a fleet, and return its summary.
 
     Devices begin the leases that were open anew; updates accepted and not yet in a step are trained again.
@@ -99,12 +83,15 @@ def carry_on(
     """
     if not isinstance(fleet.availability, Always):
         raise InvalidInput(f"carry on: fleet.availability = {fleet.availability!r}; a run goes on with Always only")
-    sim = prepare(task, fleet, method, until, seed=seed, evaluation=evaluation)
-    engine, at = sim.engine, replayed.at
+    setup, at = replayed.setup, replayed.at
+    sim = prepare(setup, fleet)
+    engine = sim.engine
     account = unpack(pack(at.account), Account)  # a replay may be carried on several times
     engine.server.restore(replayed.server.snapshot())
     engine.book.restore(replayed.book.snapshot())
     sim.curve.points = account.curve.points
     engine.adopt(account, at.now, at.left)
     engine.run()
-    return summarise(engine.server, engine.ledger, engine.world.totals(), sim.curve, engine.now, until, seed)
+    return summarise(
+        engine.server, engine.ledger, engine.world.totals(), sim.curve, engine.now, setup.until, setup.seed
+    )

@@ -5,31 +5,36 @@ import resource
 import signal
 import sys
 import time as wall
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from hocket import events as on
-from hocket.core import Tasks, build, named, resolve
-from hocket.errors import HocketError, InvalidInput
+from hocket.core import Tasks
+from hocket.errors import HocketError, InvalidInput, MissingExtra
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
-from hocket.policies import Estimate
 from hocket.record.curve import Curve, Moved
 from hocket.record.log import SEGMENT, EventLog
 from hocket.record.summary import summarise
 from hocket.server import Server
+from hocket.setup import Setup
 from hocket.simulation import checkpoint
 from hocket.simulation.engine import SLICE, Engine
 from hocket.simulation.training import LazyTraining
+from hocket.sink.sink import Sink, Telling
 from hocket.strategy import FullStrategy, Strategy
 from hocket.until import SECOND, Evaluation, Until
+
+if TYPE_CHECKING:
+    import pandas
+    import torch
 
 Report = Callable[[dict[str, Any]], None]
 """Called a few times a second with time_s, updates, accuracy, target and fraction of a run."""
@@ -66,6 +71,9 @@ class Run(Struct, frozen=True):
     def model(self, task: str | None = None) -> dict[str, NDArray[Any]]:
         """The published model by segment name.
 
+        A run directory has it as ``model-TASK.safetensors``; ``safetensors.numpy.load_file`` (or
+        ``safetensors.torch.load_file``) reads it.
+
         Raises:
             InvalidInput: the task is size-only.
         """
@@ -74,6 +82,32 @@ class Run(Struct, frozen=True):
         if x is None:
             raise InvalidInput(f"task {name!r} is size-only; it has no model")
         return self.tasks[name].schema.views(x)
+
+    def state_dict(self, task: str | None = None) -> "dict[str, torch.Tensor]":
+        """:meth:`model` as tensors that torch's ``load_state_dict`` takes, float32.
+
+        Raises:
+            InvalidInput: the task is size-only.
+            MissingExtra: torch is not installed.
+        """
+        model = self.model(task)
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingExtra("state_dict: torch is not installed; pip install 'hocket[torch]'") from error
+        return {name: torch.tensor(value) for name, value in model.items()}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The evaluations of all tasks as a data frame, a row each, times in seconds.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: F401  # pyarrow's own message does not name the extra
+        except ImportError as error:
+            raise MissingExtra("to_pandas: pandas is not installed; pip install 'hocket[pandas]'") from error
+        return self.curve.table().to_pandas()
 
     def _only(self) -> str:
         if len(self.tasks) > 1:
@@ -92,39 +126,33 @@ class Simulation(Struct, frozen=True):
 
 
 def prepare(
-    task: Tasks,
+    setup: Setup,
     fleet: Fleet,
-    method: Strategy,
-    until: Until,
     *,
-    seed: int = 0,
-    evaluation: Evaluation | None = None,
     log: bool = False,
     folder: Path | None = None,
     eager: bool = False,
     planner: Callable[[str, Server], on.Planned] | None = None,
 ) -> Simulation:
-    """Build a run without starting it; the arguments are those of :func:`simulate`, ``folder`` takes the log.
+    """Build a run without starting it; the options are those of :func:`simulate`, ``folder`` takes the log.
 
     Raises:
         InvalidInput: something contradicts something else.
     """
-    tasks = named(task)
-    strategy, tasks = resolve(tasks, method)
-    _check(tasks, fleet, strategy)
-    evaluation = evaluation or Evaluation()
-    schemas = {n: t.schema for n, t in tasks.items()}
-    learners = {n: t.learner for n, t in tasks.items() if t.learner is not None}
-    training = LazyTraining(learners, {n: p.uplink for n, p in strategy.tasks.items()}, schemas, eager=eager)
-    estimates = _estimates(tasks, strategy, fleet)
-    server, book = build(tasks, strategy, training, seed=seed, until=until, evaluation=evaluation, estimate=estimates)
-    training.book = book
+    setup.check_clients(len(fleet))
+    tasks, strategy, evaluation = setup.tasks, setup.strategy, setup.evaluation
+    if fleet.dropout > 0 and strategy.pacing.timeout is None:
+        raise InvalidInput(
+            f"fleet.dropout = {fleet.dropout}: a silent device is only noticed by a timeout, and the pacing has "
+            "none; set timeout (seconds), or use fleet.failure for losses that are reported"
+        )
+    training = LazyTraining(setup, eager=eager, down=fleet.down)
     events = EventLog(tuple(tasks), folder) if log else None
-    curve = Curve(confirm=until.confirm)
-    engine = Engine(server, book, training, fleet, tasks, seed, events, planner)
+    curve = Curve(confirm=setup.until.confirm)
+    engine = Engine(training.server, training.book, training, fleet, tasks, setup.seed, events, planner)
     engine.on_evaluated = lambda now, e: _evaluated(curve, engine, now, e, evaluation)
-    name = checkpoint.fingerprint(strategy, tasks, fleet, seed, until, evaluation)
-    return Simulation(tasks, strategy, engine, curve, name)
+    devices = {f: getattr(fleet, f) for f in fleet.__struct_fields__}
+    return Simulation(tasks, strategy, engine, curve, setup.digest([t.cost for t in tasks.values()], devices))
 
 
 def simulate(
@@ -142,6 +170,7 @@ def simulate(
     log: bool = False,
     planner: Callable[[str, Server], on.Planned] | None = None,
     report: Report | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Run:
     """Train tasks on a fleet under a virtual clock.
 
@@ -159,6 +188,7 @@ def simulate(
         log: keep the event log although there is no ``out``.
         planner: answers policies that ask for a plan.
         report: called with the progress of the run, about four times a second.
+        sinks: told of every evaluation while the run goes on; see :mod:`hocket.sink`.
 
     Raises:
         InvalidInput: something contradicts something else, before anything is written.
@@ -176,48 +206,22 @@ def simulate(
     began = wall.perf_counter()
     folder = None if out is None else Path(out)
     events = None if folder is None else folder / "events"
-    sim = prepare(
-        task,
-        fleet,
-        method,
-        until,
-        seed=seed,
-        evaluation=evaluation,
-        log=log or folder is not None,
-        folder=events,
-        eager=eager,
-        planner=planner,
-    )
+    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation)
+    sim = prepare(setup, fleet, log=log or folder is not None, folder=events, eager=eager, planner=planner)
     engine, curve = sim.engine, sim.curve
     if folder is not None and not (resume and checkpoint.load(folder, engine, curve, sim.name)):
         checkpoint.begin(folder, resume)
-    _drive(engine, curve, folder, sim.name, checkpoint_every, until, report)
-    summary = summarise(engine.server, engine.ledger, engine.world.totals(), curve, engine.now, until, seed)
+    about = {"strategy": sim.strategy.name, "tasks": ", ".join(sim.tasks), "clients": len(fleet), "seed": seed}
+    with Telling(sinks, about, curve) as telling:
+        _drive(engine, curve, folder, sim.name, checkpoint_every, until, report, telling)
+        summary = summarise(engine.server, engine.ledger, engine.world.totals(), curve, engine.now, until, seed)
+        telling.summary = summary
     machine = _machine(engine, wall.perf_counter() - began)
     models = {n: engine.book.model(n) for n in sim.tasks}
     run = Run(sim.tasks, sim.strategy, summary, machine, curve, models, engine.log, folder)
     if folder is not None:
         checkpoint.finish(folder, run)
     return run
-
-
-def _check(tasks: Mapping[str, Task], fleet: Fleet, strategy: FullStrategy) -> None:
-    for t in tasks.values():
-        if t.clients != len(fleet):
-            raise InvalidInput(
-                f"task {t.name!r} has {t.clients} clients and the fleet {len(fleet)} devices; make them equal"
-            )
-    if fleet.dropout > 0 and strategy.pacing.timeout is None:
-        raise InvalidInput(
-            f"fleet.dropout = {fleet.dropout}: a silent device is only noticed by a timeout, and the pacing has "
-            "none; set timeout (seconds), or use fleet.failure for losses that are reported"
-        )
-
-
-def _estimates(tasks: Mapping[str, Task], strategy: FullStrategy, fleet: Fleet) -> dict[str, Estimate]:
-    if strategy.prefetch.__struct_config__.tag == "none":  # type: ignore[attr-defined]
-        return {}
-    return {n: Estimate(t.schema.nbytes, t.schema.nbytes, 0, fleet.down) for n, t in tasks.items()}
 
 
 def _evaluated(curve: Curve, engine: Engine, now: int, e: on.Evaluated, evaluation: Evaluation) -> None:
@@ -235,6 +239,7 @@ def _drive(
     checkpoint_every: float,
     until: Until,
     report: Report | None,
+    telling: Telling,
 ) -> None:
     saved = shown = wall.perf_counter()
     if report is not None:
@@ -242,6 +247,7 @@ def _drive(
     with _ctrl_c(folder is not None) as interrupted:
         while not engine.run(SLICE):
             now = wall.perf_counter()
+            telling.fresh()
             if engine.log is not None:
                 engine.log.flush(SEGMENT)
             if report is not None and now - shown > 0.25:
@@ -255,6 +261,7 @@ def _drive(
                     f"stopped at {engine.now / SECOND:.6g} s of virtual time; the checkpoint is in {folder}: "
                     "the same command with --resume goes on from there"
                 )
+    telling.fresh()
     if report is not None:
         report({**_progress(engine, curve, until), "fraction": 1.0})
 

@@ -11,14 +11,15 @@ order they are needed in; an update that came to nothing is settled back when th
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
-from hocket.book import Book
-from hocket.learning.learner import Job, Learner, Trained, measured
+from hocket.learning.learner import Job, Trained, measured
 from hocket.lease import Lease
-from hocket.policies import State, Uplink
+from hocket.policies import State
 from hocket.received import Sent, decode
-from hocket.schema import Schema
+from hocket.setup import Setup
 from hocket.snapshot import pack, unpack
 
 
@@ -33,32 +34,24 @@ class Progress(Struct):
 
 
 class LazyTraining:
-    """The simulator's source of deltas.
+    """The simulator's source of deltas, with the server and the book that it serves.
 
     Args:
-        learners: task to learner; size-only tasks are left out.
-        uplinks: task to uplink policy.
-        schemas: task to schema.
+        setup: what is run.
         eager: train each lease alone, when it starts (the reference that lazy runs are compared with).
+        down: download rates of the devices in bytes/s, for policies that plan with them.
     """
 
-    def __init__(
-        self,
-        learners: Mapping[str, Learner],
-        uplinks: Mapping[str, Uplink],
-        schemas: Mapping[str, Schema],
-        *,
-        eager: bool = False,
-    ) -> None:
-        self.book: Book | None = None
+    def __init__(self, setup: Setup, *, eager: bool = False, down: NDArray[np.float64] | None = None) -> None:
         self.batches = 0
         self.trained = 0
-        self._learners = dict(learners)
-        self._uplinks = dict(uplinks)
-        self._schemas = dict(schemas)
+        self._learners = {n: t.learner for n, t in setup.tasks.items() if t.learner is not None}
+        self._uplinks = {n: p.uplink for n, p in setup.strategy.tasks.items()}
+        self._schemas = {n: t.schema for n, t in setup.tasks.items()}
         self._eager = eager
-        self._memory_types = {t: getattr(u, "memory", None) for t, u in uplinks.items() if t in learners}
+        self._memory_types = {n: getattr(u, "memory", None) for n, u in self._uplinks.items() if n in self._learners}
         self._clear()
+        self.server, self.book = setup.build(self, down=down)
 
     def _clear(self) -> None:
         self._leases: dict[int, Lease] = {}  # in the order in which they began
@@ -185,7 +178,6 @@ class LazyTraining:
         self._memories[owner] = self._uplinks[lease.task].settle(self._memories.get(owner), lease.ordinal, accepted)
 
     def _train(self) -> None:
-        assert self.book is not None, "bind the book first"
         by_task: dict[str, list[Lease]] = {}
         for lease in self._started.values():
             by_task.setdefault(lease.task, []).append(lease)

@@ -5,22 +5,17 @@ first is a :class:`Header`, the last one of a run that ended an :class:`End`; th
 The body of an arrival is the update as it was sent (:class:`hocket.received.Sent`).
 """
 
-from collections.abc import Mapping
-
 import msgspec
 from msgspec import Struct
 
 from hocket.book import Book
 from hocket.errors import Damaged
 from hocket.events import Event, ServerEvent
-from hocket.learning.task import Task
 from hocket.received import Received
 from hocket.record.account import Account
 from hocket.server import Server
 from hocket.snapshot import digest, pack
 from hocket.store.store import Record, Store
-from hocket.strategy import FullStrategy, describe
-from hocket.until import Evaluation, Until
 
 FORMAT = 1
 EVERY = 1000  # accepted updates from one checkpoint to the next
@@ -28,7 +23,7 @@ QUEUE = 1024  # records that wait for a sync at most
 
 
 class Header(Event, frozen=True, gc=False, array_like=True, tag=True):
-    """First record: the format of the entries and the fingerprint of the run."""
+    """First record: the format of the entries and the digest of the setup."""
 
     format: int
     run: str
@@ -68,19 +63,6 @@ def decode(record: Record, where: str) -> Entry:
     return entry
 
 
-def fingerprint(
-    strategy: FullStrategy,
-    tasks: Mapping[str, Task],
-    seed: int,
-    until: Until,
-    evaluation: Evaluation,
-    measure: tuple[str, ...],
-) -> str:
-    """32 hex digits that differ for runs whose servers would decide differently on the same events."""
-    each = [[n, t.schema.digest, t.samples, t.local, t.objective] for n, t in tasks.items()]
-    return digest([describe(strategy), each, seed, until, evaluation, measure])
-
-
 def state_digest(server: Server, book: Book) -> str:
     """32 hex digits that stand for the server's memory and the bits of every published model."""
     models = (book.model(t) for t in server.state.tasks)
@@ -88,7 +70,7 @@ def state_digest(server: Server, book: Book) -> str:
 
 
 class Journal:
-    """Writes entries to a store; ``run`` is the fingerprint of the run they belong to.
+    """Writes entries to a store; ``run`` is the digest of the setup they belong to.
 
     ``updates``: how many were accepted when the last checkpoint was written.
     """

@@ -16,15 +16,14 @@ from hocket import events as on
 from hocket.book import Book
 from hocket.errors import Damaged, Differs, InvalidInput
 from hocket.events import Event
-from hocket.learning.task import Task
 from hocket.received import Received, Sent
 from hocket.record.account import Account
 from hocket.server import Server
+from hocket.setup import Setup
 from hocket.snapshot import pack, unpack
 from hocket.store import journal
 from hocket.store.journal import FORMAT, End, Entry, Header, state_digest
 from hocket.store.store import Recovered
-from hocket.until import Evaluation
 
 BELIEVED = (on.Measured, on.Evaluated)
 COMPUTED = (*BELIEVED, on.Stepped, on.Ranked, on.Kept, on.Restored)
@@ -46,13 +45,11 @@ class Rebuilt(Struct):
 
 def recover(
     found: Recovered,
-    run: str,
+    setup: Setup,
     server: Server,
     book: Book,
     received: Received,
-    tasks: Mapping[str, Task],
     account: Account,
-    evaluation: Evaluation,
     *,
     strict: bool = False,
     where: str = "journal",
@@ -61,7 +58,7 @@ def recover(
 
     Args:
         found: what the store holds.
-        run: fingerprint of the run; see :func:`hocket.store.journal.fingerprint`.
+        setup: what is run; its digest must be that in the journal.
         strict: measure and evaluate again, too.
         where: what messages call the journal.
 
@@ -70,7 +67,7 @@ def recover(
         Damaged: a record is no entry, or a checkpoint no checkpoint of a run.
         Differs: a result is not the journaled one; the message names the first such record.
     """
-    again = _Again(server, book, received, tasks, evaluation, Rebuilt(account), strict)
+    again, run = _Again(server, book, received, setup, Rebuilt(account), strict), setup.digest()
     if found.checkpoint is not None:
         again.restore(found.checkpoint.state, run, where)
     for record in found.records:
@@ -86,14 +83,13 @@ class _Again:
         server: Server,
         book: Book,
         received: Received,
-        tasks: Mapping[str, Task],
-        evaluation: Evaluation,
+        setup: Setup,
         at: Rebuilt,
         strict: bool,
     ) -> None:
-        self._server, self._book, self._received, self._tasks, self._at = server, book, received, tasks, at
+        self._server, self._book, self._received, self._tasks, self._at = server, book, received, setup.tasks, at
         self._strict = strict
-        self._subject = (evaluation.split, evaluation.subject)
+        self._subject = (setup.evaluation.split, setup.evaluation.subject)
         self._asked: list[tuple[tuple[Any, ...], Callable[[], Event]]] = []
         self._carry: dict[type[Any], Callable[[Any], None]] = {
             do.Assign: lambda a: at.account.assign(a.lease, book), do.Release: self._release,

@@ -1,0 +1,34 @@
+"""All claims, in the order in which they are checked."""
+
+from hocket.errors import InvalidInput
+from hocket.experiment.strict import unknown
+from hocket.reproduce import baselines, staleness
+from hocket.reproduce.claim import Claim
+
+MODULES = (staleness, baselines)
+"""Modules whose claims are known; a new one is added here."""
+
+
+def _collect() -> dict[str, Claim]:
+    found: dict[str, Claim] = {}
+    for module in MODULES:
+        for made in vars(module).values():
+            if isinstance(made, Claim) and found.setdefault(made.name, made) is not made:
+                raise InvalidInput(f"claim {made.name}: there are two of this name; rename one")
+    return found
+
+
+CLAIMS = _collect()
+
+
+def named(name: str) -> list[Claim]:
+    """The claim of a name, or all of them.
+
+    Raises:
+        InvalidInput: there is none; the nearest is suggested.
+    """
+    if name == "all":
+        return list(CLAIMS.values())
+    if name not in CLAIMS:
+        raise unknown(f"reproduce = {name!r}", ["all", *CLAIMS], "no such claim")
+    return [CLAIMS[name]]

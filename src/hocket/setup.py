@@ -1,0 +1,82 @@
+"""What is run: tasks, strategy, stop rule, evaluation and seed as one value that every driver starts from."""
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from hocket.book import Book, Source
+from hocket.core import Tasks, build, named, resolve
+from hocket.errors import InvalidInput
+from hocket.learning.task import Task
+from hocket.policies import Estimate
+from hocket.server import Server
+from hocket.snapshot import digest
+from hocket.strategy import FullStrategy, Strategy, describe
+from hocket.until import Evaluation, Until
+
+
+class Setup(Struct, frozen=True, eq=False):
+    """A run before it has a driver; ``tasks`` and ``strategy`` have every part set."""
+
+    tasks: Mapping[str, Task]
+    strategy: FullStrategy
+    until: Until
+    evaluation: Evaluation
+    seed: int
+    measure: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        task: Tasks,
+        method: Strategy,
+        until: Until,
+        *,
+        seed: int = 0,
+        evaluation: Evaluation | None = None,
+        measure: tuple[str, ...] = (),
+    ) -> Self:
+        """Fill what a strategy leaves open; the arguments are those of :func:`hocket.simulate`.
+
+        Raises:
+            InvalidInput: something contradicts something else.
+        """
+        strategy, tasks = resolve(named(task), method)
+        return cls(tasks, strategy, until, evaluation or Evaluation(), seed, measure)
+
+    def build(
+        self, source: Source, *, journaled: bool = False, down: NDArray[np.float64] | None = None
+    ) -> tuple[Server, Book]:
+        """A server and a book; ``down`` (bytes/s, per device) is what a prefetch policy plans with.
+
+        Raises:
+            InvalidInput: a target on a metric for a task without a learner.
+        """
+        kind = self.strategy.prefetch.__struct_config__.tag  # type: ignore[attr-defined]
+        estimate = {}
+        if kind != "none" and down is not None:
+            estimate = {n: Estimate(t.schema.nbytes, t.schema.nbytes, 0, down) for n, t in self.tasks.items()}
+        return build(
+            self.tasks, self.strategy, source, seed=self.seed, until=self.until, evaluation=self.evaluation,
+            measure=self.measure, journaled=journaled, estimate=estimate,
+        )  # fmt: skip
+
+    def check_clients(self, devices: int) -> None:
+        """Make sure that each task has a client per device.
+
+        Raises:
+            InvalidInput: the numbers differ.
+        """
+        for t in self.tasks.values():
+            if t.clients != devices:
+                raise InvalidInput(
+                    f"task {t.name!r} has {t.clients} clients and the fleet {devices} devices; make them equal"
+                )
+
+    def digest(self, *more: object) -> str:
+        """32 hex digits that differ for runs whose servers would decide differently, or with other ``more``."""
+        each = [[n, t.schema.digest, t.samples, t.local, t.objective] for n, t in self.tasks.items()]
+        return digest([describe(self.strategy), each, self.seed, self.until, self.evaluation, self.measure, *more])
