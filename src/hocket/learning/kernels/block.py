@@ -52,7 +52,8 @@ def train_block(
     out = []
     for start, after, row, n in zip(starts, work.x, losses, sizes.tolist(), strict=False):
         used = local.samples(n)
-        out.append(Trained((after - start).cpu().numpy(), used, {"loss": sum(row.tolist()) / used}))
+        delta = after.sub_(start).cpu().numpy()  # a row of the block's own buffer, which is not used again
+        out.append(Trained(delta, used, {"loss": sum(row.tolist()) / used}))
     return out
 
 

@@ -48,5 +48,5 @@ class Kernel(Protocol):
         ...
 
     def work(self, lanes: int, width: int, velocity: bool) -> Work:
-        """New buffers, zero."""
+        """New buffers; what is in them is undefined."""
         ...

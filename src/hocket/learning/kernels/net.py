@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hocket.errors import InvalidInput
 from hocket.keyed import key
 from hocket.learning.kernels.dropout import KeyedDropout, set_step, with_keyed_dropout
+from hocket.learning.kernels.memory import Recycler
 from hocket.schema import Kind, Schema, Segment, Vector
 
 Trainable = Sequence[str] | Callable[[str], bool] | None
@@ -35,6 +36,7 @@ class Net:
 
     def __init__(self, source: Source, trainable: Trainable = None) -> None:
         self._source = source
+        self.memory = Recycler()
         self.module = with_keyed_dropout(deepcopy(self._build(0)).cpu()).train()
         parameters = dict(self.module.named_parameters())
         chosen = _chosen(parameters, trainable)

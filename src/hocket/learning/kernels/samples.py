@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hocket.learning.data import ClientData, Examples
+from hocket.learning.kernels.memory import Recycler
 
 Gather = Callable[[NDArray[np.int64], int], tuple[Tensor, Tensor]]
 
@@ -18,6 +19,7 @@ class Samples:
 
     def __init__(self, data: ClientData, device: torch.device) -> None:
         self.device = device
+        self._memory = Recycler()
         self.sizes = data.samples
         self.sizes.flags.writeable = False
         self.offsets = data.offsets
@@ -37,17 +39,20 @@ class Samples:
         """A function from rows within each client, int64[k, wide], and a number of lanes, k or more, to batches.
 
         It returns inputs [lanes, wide, ...] and targets [lanes, wide, ...], which the next call overwrites; lanes
-        from k on hold what they held.
+        from k on hold zeros.
         """
         first = self.offsets[clients, None]
-        raw = torch.zeros((lanes * wide, *self.features.shape[1:]), dtype=self.features.dtype, device=self.device)
-        labels = torch.zeros((lanes * wide, *self.labels.shape[1:]), dtype=self.labels.dtype, device=self.device)
+        raw = self._memory.take((lanes * wide, *self.features.shape[1:]), self.features.dtype, self.device)
+        labels = torch.empty((lanes * wide, *self.labels.shape[1:]), dtype=self.labels.dtype, device=self.device)
 
         def gather(rows: NDArray[np.int64], padded: int) -> tuple[Tensor, Tensor]:
             index = torch.from_numpy((rows + first[: len(rows)]).reshape(-1)).to(self.device)
             torch.index_select(self.features, 0, index, out=raw[: len(index)])
             torch.index_select(self.labels, 0, index, out=labels[: len(index)])
             n = padded * wide
+            if n > len(index):
+                raw[len(index) : n].zero_()
+                labels[len(index) : n].zero_()
             inputs = as_input(raw[:n]).view(padded, wide, *raw.shape[1:])
             return inputs, labels[:n].view(padded, wide, *labels.shape[1:])
 

@@ -64,8 +64,9 @@ class OneByOne:
     """Lanes one after the other."""
 
     def __init__(self, kernel: Single, lanes: int, velocity: bool) -> None:
-        self.x = torch.zeros(lanes, kernel.net.schema.size, device=kernel.device)
-        self.out = torch.zeros_like(self.x) if velocity else self.x
+        shape = (lanes, kernel.net.schema.size)
+        self.x = kernel.net.memory.take(shape, torch.float32, kernel.device)
+        self.out = kernel.net.memory.take(shape, torch.float32, kernel.device) if velocity else self.x
         self._kernel = kernel
 
     def step(self, inputs: Tensor, targets: Tensor, scale: Tensor, counts: list[int], keys: list[int]) -> Tensor:

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from hocket.learning.kernels.net import Net
-from hocket.learning.kernels.objective import Objective
+from hocket.learning.kernels.objective import Objective, cross_entropy
 from hocket.schema import Kind
 
 CACHE_BYTES = 1 << 22
 MOST_LANES = 32
+_CPU = torch.device("cpu")
 _RELU = (nn.ReLU, F.relu, torch.relu, "relu")
 _FLATTEN = (torch.flatten, "flatten")
 
@@ -63,8 +64,9 @@ class Lanes:
     """Buffers of a chain; see :class:`~hocket.learning.kernels.kernel.Work`."""
 
     def __init__(self, kernel: Stack, lanes: int, velocity: bool) -> None:
-        self.x = torch.zeros(lanes, kernel.net.schema.size)
-        self.out = torch.zeros_like(self.x) if velocity else self.x
+        shape = (lanes, kernel.net.schema.size)
+        self.x = kernel.net.memory.take(shape, torch.float32, _CPU)
+        self.out = kernel.net.memory.take(shape, torch.float32, _CPU) if velocity else self.x
         self._chain = kernel.chain
         self._loss = kernel.objective.loss
         self._weights = _views(kernel.net, self.x)
@@ -100,6 +102,13 @@ class Lanes:
         return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias[: len(x), None], x, weight)
 
     def _top(self, outputs: Tensor, targets: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses of the rows, and the gradient of their scaled sum."""
+        if self._loss is cross_entropy and targets.ndim == 1:  # what autograd would call, without its bookkeeping
+            aten = torch.ops.aten
+            logs = torch.log_softmax(outputs, 1)
+            losses, weight = aten.nll_loss_forward(logs, targets, None, 0, -100)
+            d = aten.nll_loss_backward(scale.flatten(), logs, targets, None, 0, -100, weight)
+            return losses, aten._log_softmax_backward_data(d, logs, 1, torch.float32)
         with torch.enable_grad():
             outputs.requires_grad_()
             losses = self._loss(outputs, targets)

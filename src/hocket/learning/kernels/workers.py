@@ -1,9 +1,8 @@
 """Threads over blocks of lanes, each with one thread inside torch: results do not depend on how many there are."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Barrier
 from typing import Generic, TypeVar
 
 import torch
@@ -13,34 +12,43 @@ B = TypeVar("B")
 
 
 class Workers:
-    """A pool that starts when it is first used and leaves the caller's number of torch threads alone."""
+    """A pool that starts when it is first used; torch computes in one thread per worker while it works.
+
+    Torch's number of threads is a setting of the process for some of its libraries and of each thread for others, so it
+    is 1 everywhere during :meth:`map` and what the caller had afterwards.
+    """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._pool: ThreadPoolExecutor | None = None
 
-    def map(self, function: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    def map(self, function: Callable[[A], B], items: Sequence[A]) -> list[B]:
         """Results in the order of the items; the first error is raised when all have ended."""
-        if self._pool is None:
-            self._pool = self._start()
-        futures = [self._pool.submit(function, item) for item in items]
-        for future in futures:
-            future.exception()
+        with _single_threaded():
+            if self.threads == 1 or len(items) == 1:
+                with torch.no_grad():
+                    return [function(item) for item in items]
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, "hocket-lanes", _settle)
+            futures = [self._pool.submit(function, item) for item in items]
+            for future in futures:
+                future.exception()
         return [future.result() for future in futures]
 
-    def _start(self) -> ThreadPoolExecutor:
-        before, ready = torch.get_num_threads(), Barrier(self.threads)
 
-        def single() -> None:
-            torch.set_num_threads(1)
-            torch.set_grad_enabled(False)
-            ready.wait()
+def _settle() -> None:
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
 
-        pool = ThreadPoolExecutor(self.threads, "hocket-lanes")
-        for future in [pool.submit(single) for _ in range(self.threads)]:
-            future.result()
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
         torch.set_num_threads(before)
-        return pool
 
 
 class Spare(Generic[A]):

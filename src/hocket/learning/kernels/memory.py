@@ -1,0 +1,35 @@
+"""Buffers that come back by themselves: mapping fresh pages can cost more than the arithmetic done on them."""
+
+from math import prod
+from weakref import finalize
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+KEPT = 64  # buffers of one capacity that wait for the next use
+
+
+class Recycler:
+    """Lends CPU memory; it is lent again once the last tensor or array that looks at it is gone."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[NDArray[np.uint8]]] = {}
+
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """A tensor with undefined contents (on another device: a new one)."""
+        if device.type != "cpu":
+            return torch.empty(shape, dtype=dtype, device=device)
+        size = prod(shape) * dtype.itemsize
+        capacity = 1 << max(size - 1, 1).bit_length()
+        free = self._free.setdefault(capacity, [])
+        base = free.pop() if free else np.empty(capacity, np.uint8)
+        lent = base[:size]
+        finalize(lent, _give_back, free, base).atexit = False
+        return torch.from_numpy(lent).view(dtype).view(shape)
+
+
+def _give_back(free: list[NDArray[np.uint8]], base: NDArray[np.uint8]) -> None:
+    if len(free) < KEPT:
+        free.append(base)
