@@ -4,10 +4,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hocket.cli.table import show
+from hocket.cli.table import show, show_events
 from hocket.errors import InvalidInput
 from hocket.experiment import Experiment, edits, folder, load
 from hocket.progress import Progress
+from hocket.record.story import story as read_story
 
 
 def simulate(file: Path, changes: Sequence[str], seeds: str | None, out: Path | None, resume: bool) -> None:
@@ -45,6 +46,11 @@ def report(where: Path) -> None:
     path = folder.write_report(where)
     show(views)
     print(path)
+
+
+def story(where: Path, name: str) -> None:
+    """Show what happened to a client or a lease."""
+    show_events(read_story(where, name))
 
 
 def demo(out: Path, seed: int) -> None:

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hocket.record.log import KINDS
 from hocket.report import RunView, human_bytes, human_seconds
 
 PLAIN_WIDTH = 110  # where the output is no terminal
@@ -37,6 +39,27 @@ def show(views: Sequence[RunView], mean: bool = False) -> None:
         some = targeted and reached < len(rows)
         average = {k: _mean([r[k] for r in rows]) for k in rows[0]}
         table.add_row(f"mean ({reached} of {len(rows)} reached it)" if some else "mean", *_cells(average, targeted))
+    _print(table)
+
+
+def show_events(rows: pa.Table) -> None:
+    """Print rows of an event log, times in virtual seconds; what a row does not know stays blank."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in ("time s", "event", "task", "client", "lease", "bytes", "version"):
+        table.add_column(head, justify="left" if head == "event" else "right", no_wrap=True)
+    for row in rows.to_pylist():
+        kind = KINDS[row["kind"]]
+        table.add_row(
+            f"{row['time_ns'] / 1e9:.3f}",
+            kind,
+            *("" if row[name] < 0 else str(row[name]) for name in ("task", "client", "lease")),
+            str(row["value"]) if kind in ("fetched", "arrived") else "",
+            str(row["value"]) if kind in ("assigned", "offered") else "",
+        )
+    _print(table)
+
+
+def _print(table: Table) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, PLAIN_WIDTH)
