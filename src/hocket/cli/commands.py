@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hocket.cli.comparison import show_rows
-from hocket.cli.table import show
+from hocket.cli.table import show, show_events
 from hocket.errors import InvalidInput
 from hocket.experiment import batch, folder, load
 from hocket.experiment import compare as comparison
 from hocket.progress import Progress
+from hocket.record.story import story as read_story
 from hocket.setup import Setup
 
 
@@ -105,6 +106,11 @@ def reproduce(name: str, quick: bool, out: Path | None) -> int:
     if out is not None:
         verdicts.write_verdicts(out, found)
     return verdicts.exit_code(found)
+
+
+def story(where: Path, name: str) -> None:
+    """Show what happened to a client or a lease."""
+    show_events(read_story(where, name))
 
 
 def demo(out: Path, seed: int) -> None:

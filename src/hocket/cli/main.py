@@ -167,6 +167,17 @@ def reproduce(
     return commands.reproduce(name, quick, out)
 
 
+@app.command()
+def story(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, finished or not.")],
+    name: Annotated[str, typer.Argument(metavar="CLIENT|LEASE", help="client:12 or lease:345.")],
+) -> None:
+    """Show everything that happened to a client or a lease, in order."""
+    from hocket.cli import commands
+
+    commands.story(folder, name)
+
+
 def _fail(text: str, code: int) -> int:
     print(" ".join(text.split("\n")), file=sys.stderr, flush=True)
     return code

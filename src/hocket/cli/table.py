@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hocket.record.interval import interval
+from hocket.record.log import KINDS
 from hocket.report import RunView, human_bytes, human_seconds
 
 PLAIN_WIDTH = 130  # where the output is no terminal
@@ -41,6 +43,23 @@ def show(views: Sequence[RunView], mean: bool = False) -> None:
         table.add_row(f"mean ({reached} of {len(rows)} reached it)" if some else "mean", *_cells(average, targeted))
         time, *rest = _cells(half, targeted)
         table.add_row("± (95 %)", time if half[_time(targeted)] is not None else "", *rest)
+    put(table)
+
+
+def show_events(rows: pa.Table) -> None:
+    """Print rows of an event log, times in virtual seconds; what a row does not know stays blank."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in ("time s", "event", "task", "client", "lease", "bytes", "version"):
+        table.add_column(head, justify="left" if head == "event" else "right", no_wrap=True)
+    for row in rows.to_pylist():
+        kind = KINDS[row["kind"]]
+        table.add_row(
+            f"{row['time_ns'] / 1e9:.3f}",
+            kind,
+            *("" if row[name] < 0 else str(row[name]) for name in ("task", "client", "lease")),
+            str(row["value"]) if kind in ("fetched", "arrived") else "",
+            str(row["value"]) if kind in ("assigned", "offered") else "",
+        )
     put(table)
 
 
