@@ -51,7 +51,7 @@ format: $(STAMP) ## rewrite the files as lint wants them
 	@$(BIN)/ruff check --fix .
 
 # The core: state machines, book, policies, strategies.
-CORE := actions,book,client,codec/*,core,downlink/*,events,guard/*,index_set,keyed,lease,lease_table,matching/*,merge/*,optimizer/*,pacing/*,plain,policies,prefetch/*,schema,server,server_state,snapshot,strategies/*,strategy,submodel/*,until,uplink/*,view
+CORE := actions,book,client,codec/*,core,downlink/*,events,guard/*,index_set,keyed,lease,lease_table,matching/*,merge/*,optimizer/*,pacing/*,plain,policies,prefetch/*,received,scheduler,schema,server,server_state,setup,snapshot,strategies/*,strategy,submodel/*,task_table,until,uplink/*,view
 
 cover: $(STAMP) ## coverage of the core by its fast tests; fails below 95 %
 	@$(BIN)/python -m pytest -q -n auto --maxprocesses=8 --cov=hocket --cov-report= tests/core tests/simulation tests/figures/test_equivalence.py
@@ -60,8 +60,11 @@ cover: $(STAMP) ## coverage of the core by its fast tests; fails below 95 %
 soak: $(STAMP) ## the long tests (about an hour)
 	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak $(ARGS)
 
-bench: $(STAMP) ## the engine's speed
+bench: $(STAMP) ## speed of engine, learning, journal and queueing (about 20 minutes)
 	@$(BIN)/python -m benchmarks.engine $(ARGS)
+	@$(BIN)/python -m benchmarks.learning $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.queueing
+	@$(BIN)/python -m benchmarks.journal
 
 clean: ## remove caches and builds; .venv and runs stay
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
