@@ -76,7 +76,7 @@ def run(
             e.run(out / e.name, report=lambda state, name=e.name: report(name, state))  # type: ignore[misc]
     except Interrupted:
         raise Interrupted("stopped; the next hocket demo begins from the start") from None
-    write_report(out, TITLE)
+    write_report(out, title=TITLE)
     return views(out)
 
 

@@ -98,6 +98,15 @@ def test_report_writes_the_page_again(here, hocket):
     assert Path("o/report.html").read_bytes() == page
 
 
+def test_one_page_for_several_directories(here, hocket):
+    for place in ("a", "b"):
+        assert hocket("simulate", "small.toml", "--out", place)[0] == 0
+    code, out, _ = hocket("report", "a", "b", "--out", "both.html")
+    assert code == 0 and out.splitlines()[-1] == "both.html"
+    assert Path("both.html").read_text(encoding="utf-8").count("<th scope=row>") == 2
+    assert hocket("report", "a", "b", "--out", "a")[0] == 2
+
+
 def test_a_damaged_run_is_said_to_be(here, hocket):
     assert hocket("simulate", "small.toml", "--out", "o")[0] == 0
     Path("o/curve.parquet").write_bytes(b"PAR1")

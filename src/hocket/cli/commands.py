@@ -65,11 +65,10 @@ def compare(
     print(comparison.write(out, rows, runs))
 
 
-def report(where: Path) -> None:
-    """Write the report of a finished run, or of the runs inside a directory."""
-    views = folder.views(where)
-    path = folder.write_report(where)
-    show(views)
+def report(places: Sequence[Path], out: Path | None = None) -> None:
+    """Write one page of the finished runs in directories, or inside them."""
+    path = folder.write_report(*places, out=out)
+    show([view for place in places for view in folder.views(place)])
     print(path)
 
 

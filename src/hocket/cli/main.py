@@ -123,12 +123,15 @@ def compare(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory, or one that holds several.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Run directories, or ones that hold several.")
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write the page.")] = None,
 ) -> None:
-    """Write report.html again from a finished run."""
+    """Write one page of finished runs: report.html in DIR, or here when there are several."""
     from hocket.cli import commands
 
-    commands.report(folder)
+    commands.report(folders, out)
 
 
 @app.command()

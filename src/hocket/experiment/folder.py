@@ -114,14 +114,18 @@ def views(folder: Path) -> list[RunView]:
     ]
 
 
-def write_report(folder: Path, title: str | None = None) -> Path:
-    """Write ``report.html`` from what a directory holds; where it is.
+def write_report(*folders: Path, title: str | None = None, out: Path | None = None) -> Path:
+    """Write one page from what directories hold; where it is.
+
+    It goes to ``out``; without it, to ``report.html`` in the directory, or here when there are several.
 
     Raises:
-        InvalidInput: there is no finished run.
+        InvalidInput: a directory holds no finished run, or ``out`` is a directory.
     """
-    shown = views(folder)
-    path = folder / PAGE
+    path = out or (folders[0] / PAGE if len(folders) == 1 else Path(PAGE))
+    if path.is_dir():
+        raise InvalidInput(f"--out {path}: is a directory; give a file")
+    shown = [view for folder in folders for view in views(folder)]
     write_page(path, shown, title or " and ".join(dict.fromkeys(v.label for v in shown)))
     return path
 
