@@ -1,0 +1,46 @@
+"""A run with a torch learner that stops and goes on from its checkpoint ends with the bits of one that did not."""
+
+import numpy as np
+import pytest
+
+import hocket as hk
+from hocket.learning import ClientData, Examples
+from hocket.setup import Setup
+from hocket.simulation import checkpoint
+from hocket.simulation.run import prepare
+
+torch = pytest.importorskip("torch")
+
+
+def small() -> "torch.nn.Module":
+    nn = torch.nn
+    return nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+
+
+def chain() -> "torch.nn.Module":
+    nn = torch.nn
+    return nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("build", [small, chain])
+def test_resume(build, tmp_path) -> None:
+    draw = np.random.default_rng(0)
+    rows = Examples(draw.standard_normal((200, 12), dtype=np.float32), draw.integers(0, 3, 200))
+    data = ClientData(rows, np.arange(11) * 20, rows.take(slice(0, 50)), rows.take(slice(50, 90)))
+
+    def simulation(name: str):
+        learner = hk.TorchLearner(build, data, threads=2)
+        task = hk.Task.of(learner, hk.LocalSGD(lr=0.05, batch_size=5, momentum=0.5))
+        setup = Setup.of(task, hk.strategies.fedbuff(buffer=3, in_flight=6), hk.Until(updates=40), seed=1)
+        return prepare(setup, hk.Fleet.synthetic(10, seed=0), log=True, folder=tmp_path / name / "events")
+
+    whole = simulation("whole")
+    whole.engine.run()
+    first = simulation("cut")
+    first.engine.run(61)
+    checkpoint.save(tmp_path / "cut", first.engine, first.curve, first.name)
+    again = simulation("cut")
+    assert checkpoint.load(tmp_path / "cut", again.engine, again.curve, again.name)
+    again.engine.run()
+    assert again.engine.book.model("task").tobytes() == whole.engine.book.model("task").tobytes()
+    assert again.curve == whole.curve
