@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_to_its_end(
         assert resumed.summary["updates"] == 60 and resumed.summary["finished"] == "updates"
         assert resumed.summary["virtual_time_s"] * 1e9 >= now
         assert read(path).last > before
-        again = replay(path, task, METHODS[name], until, seed=4, measure=FACTS)
+        again = replay(path, Setup.of(task, METHODS[name], until, seed=4, measure=FACTS))
         assert again.digest == resumed.digest and again.closed
         assert run(path, True).digest == resumed.digest  # a finished run has nothing left to do
 
@@ -137,7 +137,7 @@ def test_results_that_the_journal_lacks_are_told_after_recovery(
         )
         assert done.summary["updates"] == 60
         assert entries(cut)[1 : at + 2] == whole[: at + 1]
-        assert replay(cut, task, METHODS["fedbuff"], until, measure=FACTS).digest == done.digest
+        assert replay(cut, Setup.of(task, METHODS["fedbuff"], until, measure=FACTS)).digest == done.digest
 
 
 def test_another_model_than_the_journaled_one_is_refused(
@@ -187,7 +187,7 @@ def test_a_killed_run_is_carried_on_as_a_simulation(
     clock, method = ScriptedClock(fleet, 4), METHODS[name]
     run_loopback(task, fleet, method, until, seed=4, clock=clock, measure=FACTS, journal=camera.path, checkpoint=25)
     for path, *_, (now, *_) in camera.shots[::7]:
-        replayed = replay(path, task, method, until, seed=4, measure=FACTS)
+        replayed = replay(path, Setup.of(task, method, until, seed=4, measure=FACTS))
         summaries = [carry_on(replayed, fleet) for _ in range(2)]
         assert summaries[0] == summaries[1]
         assert summaries[0]["updates"] == 60 and summaries[0]["virtual_time_s"] * 1e9 >= now

@@ -12,6 +12,7 @@ from hocket import events as on
 from hocket.errors import Differs
 from hocket.service.clock import ScriptedClock
 from hocket.service.loopback import run_loopback
+from hocket.setup import Setup
 from hocket.simulation.replay import replay
 from hocket.store.journal import End
 from tests.service.conftest import CLIENTS, METHODS, entries, gaussian, rewrite
@@ -31,7 +32,7 @@ def test_replay_comes_to_the_same_digest(
 ) -> None:
     clock = None if real else ScriptedClock(fleet, 4)
     lived = run_loopback(task, fleet, METHODS[name], until, seed=4, clock=clock, measure=FACTS, journal=path, workers=4)
-    again = replay(path, task, METHODS[name], until, seed=4, measure=FACTS)
+    again = replay(path, Setup.of(task, METHODS[name], until, seed=4, measure=FACTS))
     assert again.digest == lived.digest and again.closed
     assert again.server.snapshot() == lived.snapshot
     assert again.server.finished == "updates"
@@ -59,7 +60,7 @@ def test_two_tasks_and_failures_replay(fleet: Fleet, path: Path) -> None:
         [both[0], msgspec.structs.replace(both[1], learner=Unwell())], CLIENTS, method, until, journal=path
     )
     assert lived.summary["lost"] > 0
-    assert replay(path, both, method, until).digest == lived.digest
+    assert replay(path, Setup.of(both, method, until)).digest == lived.digest
 
 
 def test_an_unfinished_journal_replays_as_far_as_it_goes(task: Task, fleet: Fleet, until: Until, path: Path) -> None:
@@ -67,7 +68,7 @@ def test_an_unfinished_journal_replays_as_far_as_it_goes(task: Task, fleet: Flee
     whole = entries(path)[1:]
     for length in (0, 1, 40, len(whole) - 1):
         copy = rewrite(path, whole[:length])
-        again = replay(copy, task, METHODS["fedbuff"], until)
+        again = replay(copy, Setup.of(task, METHODS["fedbuff"], until))
         assert not again.closed and again.events == length
         again.server.validate()
 
@@ -98,7 +99,7 @@ def test_the_first_record_that_differs_is_named(kind: type, task: Task, fleet: F
             records[i] = changed(records[i])
     copy = rewrite(path, records)
     with pytest.raises(Differs, match=rf"record {at + 2}: "):
-        replay(copy, task, method, until, measure=FACTS)
+        replay(copy, Setup.of(task, method, until, measure=FACTS))
 
 
 def test_missing_and_extra_results_are_noticed(task: Task, fleet: Fleet, until: Until, path: Path) -> None:
@@ -108,16 +109,16 @@ def test_missing_and_extra_results_are_noticed(task: Task, fleet: Fleet, until: 
     at = next(i for i, (_, e) in enumerate(whole) if type(e) is on.Stepped)
     copy = rewrite(path, [*whole[: at + 1], *whole[at:]])
     with pytest.raises(Differs, match=rf"record {at + 3}: .*has not asked for it"):
-        replay(copy, task, method, until)
+        replay(copy, Setup.of(task, method, until))
     last = max(i for i, (_, e) in enumerate(whole) if type(e) is on.Evaluated)
     copy = rewrite(path, [*whole[:last], *whole[last + 1 :]])
     with pytest.raises(Differs, match="still to come"):
-        replay(copy, task, method, until)
+        replay(copy, Setup.of(task, method, until))
     first = next(i for i, (_, e) in enumerate(whole) if type(e) is on.Fetched)
     now, e = whole[first]
     copy = rewrite(path, [*whole[:first], (now, msgspec.structs.replace(e, size=1)), *whole[first + 1 :]])
     with pytest.raises(Differs, match=r"the run ended in state .{32}; replayed, it is"):
-        replay(copy, task, method, until)
+        replay(copy, Setup.of(task, method, until))
 
 
 def test_a_journal_of_another_run_is_refused(task: Task, fleet: Fleet, until: Until, path: Path) -> None:
@@ -132,4 +133,4 @@ def test_a_journal_of_another_run_is_refused(task: Task, fleet: Fleet, until: Un
     ):
         options: dict[str, Any] = {"task": task, "method": METHODS["fedbuff"], "until": until, **change}
         with pytest.raises(InvalidInput, match="belongs to another run"):
-            replay(path, **options)
+            replay(path, Setup.of(**options))

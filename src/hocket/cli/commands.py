@@ -77,7 +77,8 @@ def replay(journal: Path, file: Path, changes: Sequence[str], measure: tuple[str
     from hocket.simulation import replay
 
     e = load(file, changes)
-    done = replay.replay(journal, e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation, measure=measure)
+    setup = Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation, measure=measure)
+    done = replay.replay(journal, setup)
     print(done.digest)
     ended = done.server.finished or "not yet ended"
     print(f"{done.events:,} events, {done.server.state.updates:,} updates, {ended}", file=sys.stderr)

@@ -12,7 +12,6 @@ from typing import Any
 from msgspec import Struct
 
 from hocket.book import Book
-from hocket.core import Tasks
 from hocket.errors import InvalidInput
 from hocket.fleet import Fleet
 from hocket.fleet.availability import Always
@@ -28,8 +27,6 @@ from hocket.snapshot import pack, unpack
 from hocket.store import read
 from hocket.store.journal import state_digest
 from hocket.store.recovery import Rebuilt, recover
-from hocket.strategy import Strategy
-from hocket.until import Evaluation, Until
 
 
 class Replayed(Struct, frozen=True):
@@ -48,27 +45,17 @@ class Replayed(Struct, frozen=True):
     at: Rebuilt
 
 
-def replay(
-    journal: Path,
-    task: Tasks,
-    method: Strategy,
-    until: Until,
-    *,
-    seed: int = 0,
-    evaluation: Evaluation | None = None,
-    measure: tuple[str, ...] = (),
-) -> Replayed:
-    """Run a journal again; the other arguments are those of the run that wrote it. Nothing in it changes.
+def replay(journal: Path, setup: Setup) -> Replayed:
+    """Run a journal again; ``setup`` is that of the run that wrote it. Nothing in it changes.
 
     Raises:
         InvalidInput: the journal does not exist or belongs to another run.
         Damaged: the journal cannot be read.
         Differs: a result is not the journaled one; the message names the first such record.
     """
-    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation, measure=measure)
     received = Received(setup.strategy.tasks, setup.tasks)
     server, book = setup.build(received, journaled=True)
-    account = Account(Curve(until.confirm), Ledger())
+    account = Account(Curve(setup.until.confirm), Ledger())
     at = recover(read(journal), setup, server, book, received, account, strict=True, where=f"journal {journal}")
     return Replayed(setup, server, book, state_digest(server, book), server.state.events, at.closed, at)
 
