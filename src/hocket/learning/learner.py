@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket.errors import Diverged
 from hocket.learning.local import LocalSGD
 from hocket.schema import Schema, Vector
 
@@ -47,6 +48,14 @@ def measured(result: Trained) -> dict[str, float]:
     """What a guard may ask of a result: its own metrics, the Euclidean ``norm`` of its delta, ``finite`` 0 or 1."""
     norm = float(np.sqrt(np.dot(result.delta.astype(np.float64), result.delta)))
     return {**result.metrics, "norm": norm, "finite": float(np.isfinite(norm))}
+
+
+def diverged(job: Job) -> Diverged:
+    """The error for a result that is not finite; it names the client and the rate."""
+    return Diverged(
+        f"client {job.client}: its result (lease {job.lease}) is not finite after training from "
+        f"version {job.version} at rate {job.local.rate(job.version):g}; lower lr of its LocalSGD"
+    )
 
 
 class Learner(Protocol):

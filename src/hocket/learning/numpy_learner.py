@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hocket.errors import Diverged, InvalidInput
+from hocket.errors import InvalidInput
 from hocket.keyed import MASK
 from hocket.learning.cross_entropy import fold
 from hocket.learning.data import ClientData, Examples
-from hocket.learning.learner import Job, Trained
+from hocket.learning.learner import Job, Trained, diverged
 from hocket.learning.local import LocalSGD
 from hocket.learning.mlp import Lanes, Model
 from hocket.learning.order import batches, width
@@ -108,10 +108,7 @@ class NumpyLearner:
                     out.update(zip(chunk, done, strict=True))
         for i, job in enumerate(jobs):
             if not np.isfinite(out[i].delta).all():
-                raise Diverged(
-                    f"client {job.client}: its result (lease {job.lease}) is not finite after training from "
-                    f"version {job.version} at rate {job.local.rate(job.version):g}; lower lr of its LocalSGD"
-                )
+                raise diverged(job)
         return [out[i] for i in range(len(jobs))]
 
     def evaluate(self, x: Vector, split: str) -> dict[str, float]:

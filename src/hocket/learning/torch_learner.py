@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hocket.errors import Diverged, InvalidInput, MissingExtra
+from hocket.errors import InvalidInput, MissingExtra
 from hocket.learning.data import ClientData
-from hocket.learning.learner import Job, Trained
+from hocket.learning.learner import Job, Trained, diverged
 from hocket.learning.local import LocalSGD
 from hocket.learning.order import width
 from hocket.schema import Schema, Vector
@@ -138,10 +138,7 @@ class TorchLearner:
             out.update(zip(block, results, strict=True))
         for i, job in enumerate(jobs):
             if not np.isfinite(out[i].metrics["loss"]) or not np.isfinite(out[i].delta).all():
-                raise Diverged(
-                    f"client {job.client}: its result (lease {job.lease}) is not finite after training from "
-                    f"version {job.version} at rate {job.local.rate(job.version):g}; lower lr of its LocalSGD"
-                )
+                raise diverged(job)
         return [out[i] for i in range(len(jobs))]
 
     def evaluate(self, x: Vector, split: str) -> dict[str, float]:

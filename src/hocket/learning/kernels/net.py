@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class Net:
             raise InvalidInput(f"model: the function returned {type(built).__name__}; it must build an nn.Module")
         return built
 
-    @property
+    @cached_property
     def trained(self) -> Tensor | None:
         """1 for coordinates with a gradient and 0 for buffers, float32[size]; None without buffers."""
         parts = [np.full(s.size, s.kind is Kind.TRAINABLE, np.float32) for s in self.schema.travelling]
