@@ -183,8 +183,8 @@ class Book:
         def weigh(lease: Lease) -> float:
             return guard.weigh(lease, version - lease.version)
 
-        weighed = [(lease, weight * weigh(lease)) for lease, weight in pending]
         if before is not None:
+            weighed = [(lease, weight * weigh(lease)) for lease, weight in pending]
             leases = [lease for lease, _ in pending]
             for (lease, weight), trained in zip(weighed, self.source.take(leases), strict=True):
                 start, mask = shelf.values[lease.version], self.mask(task, lease.cover)

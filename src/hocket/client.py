@@ -94,11 +94,13 @@ class Client(Struct, gc=False, eq=False):
             held[me] = node
         if lease_id < 0:
             return [e, *self._offer_over(node)] if self.offer == node else [e]
-        for lease in self.downloads if self.overlap else self.downloads[:1]:
+        for lease in self.downloads:
             if lease.id == lease_id:
                 out = [e, *self._received(lease)]
                 more = (self.downloads or self.wanted) and not self.overlap
                 return out + self._next_download() if more else out
+            if not self.overlap:
+                break
         return [e]
 
     def _offer_over(self, node: Node) -> list[Any]:
@@ -122,13 +124,15 @@ class Client(Struct, gc=False, eq=False):
         return [on.Started(ready[0].id, self.id), do.Train(ready[0])] if ready else []
 
     def uploaded(self, e: on.Uploaded) -> list[Any]:
-        for lease in self.uploads if self.overlap else self.uploads[:1]:
+        for lease in self.uploads:
             if lease.id == e.lease:
                 self.uploads = left = _without(self.uploads, lease)
                 out: list[Any] = [on.Arrived(e.lease, self.id, e.size, e.samples)]
                 if left and not self.overlap:
                     out.append(do.Upload(left[0]))
                 return out
+            if not self.overlap:
+                break
         return []
 
     def offered(self, e: on.Offered) -> list[Any]:

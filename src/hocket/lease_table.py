@@ -1,6 +1,7 @@
 """The life of leases in the server's tables: routed, sent, closed once, for whatever reason."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -11,24 +12,24 @@ from hocket import events as on
 from hocket.errors import InvalidInput
 from hocket.keyed import key, mix
 from hocket.learning.local import LocalSGD
-from hocket.lease import Lease, Node
+from hocket.lease import Cover, Lease, Node
 from hocket.policies import Pick
 from hocket.server_state import ServerState
 from hocket.strategy import FullStrategy
+from hocket.submodel.whole import Whole
 from hocket.until import SECOND
 from hocket.view import TaskState
 
 Actions = list[do.Action]
 
 
-class _Terms(Struct, frozen=True, gc=False):
-    """What the leases of one task have in common."""
+class _Terms(Struct, frozen=True):
+    """What the leases of one task have in common; ``cover`` None: the whole model."""
 
     key: int
     local: LocalSGD
     attach: Literal["issue", "start"]
-    submodel: Any
-    memory: Any
+    cover: Callable[[int], Cover] | None
 
 
 class LeaseTable:
@@ -42,9 +43,9 @@ class LeaseTable:
     def __init__(
         self, state: ServerState, strategy: FullStrategy, local: Mapping[str, LocalSGD], seed: int, observed: bool
     ) -> None:
-        self._state = state
+        self._state, memory = state, state.memories.__getitem__
         self._terms = {
-            n: _Terms(key(seed, "lease", n), local[n], strategy.attach, p.submodel, state.memories["submodel." + n])
+            n: _Terms(key(seed, "lease", n), local[n], strategy.attach, _cover(p.submodel, memory("submodel." + n)))
             for n, p in strategy.tasks.items()
         }
         timeout = strategy.pacing.timeout
@@ -67,7 +68,7 @@ class LeaseTable:
         s.next_lease = lease_id + 1
         s.busy[c] = busy + 1
         task.open += 1
-        node = self._start(task, terms, c)
+        node = task.node if terms.cover is None else self._start(task, terms, c)
         lease = s.leases[lease_id] = Lease(
             lease_id, name, c, ordinal, node, node.cover, terms.local, mix(terms.key ^ (c << 32 | ordinal)),
             now, now, -1, -1, pick.probability, pick.weight, pick.group, "", terms.attach, task.epoch, node.version,
@@ -86,10 +87,10 @@ class LeaseTable:
     def _start(self, task: TaskState, terms: _Terms, client: int) -> Node:
         """The node, in the cover of its sub-model, that a client is given to train from."""
         node = task.node
-        cover = terms.submodel.cover(terms.memory, client)
-        if cover is not node.cover and cover != node.cover:
-            node = replace(node, cover=cover)
-        return node
+        if terms.cover is None:
+            return node
+        cover = terms.cover(client)
+        return node if cover == node.cover else replace(node, cover=cover)
 
     def send_waiting(self, now: int, out: Actions) -> None:
         """Send the next waiting lease of every client that has none issued, unless its task is held up."""
@@ -166,3 +167,7 @@ class LeaseTable:
         for lease_id in expired:
             self.cancel(s.leases[lease_id], "expired", out)
             s.lost += 1
+
+
+def _cover(submodel: Any, memory: Any) -> Callable[[int], Cover] | None:
+    return None if isinstance(submodel, Whole) else partial(submodel.cover, memory)

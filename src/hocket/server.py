@@ -12,10 +12,11 @@ from hocket import actions as do
 from hocket import events as on
 from hocket.errors import InvalidInput
 from hocket.events import Event
+from hocket.guard.staleness import Staleness
 from hocket.learning.local import LocalSGD
 from hocket.lease import Lease, Node
 from hocket.lease_table import Actions, LeaseTable
-from hocket.policies import Estimate, Facts
+from hocket.policies import Estimate, Facts, Guard
 from hocket.scheduler import Scheduler
 from hocket.server_state import ServerState, fresh, invariants, policy_memories
 from hocket.snapshot import pack, unpack
@@ -74,7 +75,7 @@ class Server:
             t: tuple(sorted({*measure, *(n for p in policies_of(strategy, t) for n in getattr(p, "needs", ()))}))
             for t in strategy.tasks
         }
-        self._guards = {n: part.guard for n, part in strategy.tasks.items()}
+        self._admit = {n: None if _admits_all(p.guard) else p.guard.admit for n, p in strategy.tasks.items()}
         state = fresh({t: (first or {}).get(t, Node(t, 0)) for t in strategy.tasks}, clients)
         view = _view(state)
         state.memories = policy_memories(strategy, view)
@@ -279,9 +280,8 @@ class Server:
     ) -> bool:
         s, i, name = self.state, lease.id, lease.task
         task = s.tasks[name]
-        if refusal is None:
-            staleness = task.node.version - lease.version
-            refusal = self._guards[name].admit(lease, Facts(staleness, size, samples, measured))
+        if refusal is None and (admit := self._admit[name]) is not None:
+            refusal = admit(lease, Facts(task.node.version - lease.version, size, samples, measured))
         self._leases.close(lease, refusal or "accepted", size, samples)
         if self._journaled:
             s.answers[i] = (lease.client, refusal or "")
@@ -336,6 +336,10 @@ def _refusal(lease: Lease, e: on.Arrived) -> str | None:
     if e.digest and lease.node is not None and lease.node.digest not in ("", e.digest):
         return "wrong start"
     return None
+
+
+def _admits_all(guard: Guard) -> bool:
+    return isinstance(guard, Staleness) and guard.limit is None
 
 
 def _view(state: ServerState) -> View:

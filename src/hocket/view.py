@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from hocket.index_set import IndexSet, Ints
-from hocket.lease import Cover, Lease, Node
+from hocket.lease import Lease, Node
 
 Status = Literal["active", "paused", "ended"]
 
@@ -48,8 +48,7 @@ class View(Struct):
     """Read-only window on the server for policies.
 
     ``idle``: clients that are online and have no open lease; ``online``: all that can be given work;
-    ``busy[c]``: open leases of client c; ``leases``: open leases by id; ``objective[task][c]`` what client
-    c counts for in the task's objective (mean 1 over clients), empty when uniform.
+    ``busy[c]``: open leases of client c; ``leases``: open leases by id.
     """
 
     clients: int
@@ -58,4 +57,3 @@ class View(Struct):
     idle: IndexSet
     online: IndexSet
     busy: Ints
-    covers: Mapping[str, Cover] = {}

@@ -8,7 +8,7 @@ import numpy as np
 
 from hocket import keyed
 from hocket.errors import InvalidInput
-from hocket.fleet.law import Deterministic, Law
+from hocket.fleet.law import Deterministic, Exponential, Law
 
 if TYPE_CHECKING:
     from hocket.fleet.fleet import Fleet
@@ -107,4 +107,6 @@ class Timing:
 
 
 def _draw(law: Law) -> Draw:
+    if isinstance(law, Exponential):
+        return keyed.exponential  # what its draw calls
     return None if isinstance(law, Deterministic) else law.draw

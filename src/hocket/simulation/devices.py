@@ -197,21 +197,21 @@ class Devices:
     # --- what time brings --------------------------------------------------------------------------------
 
     def _fetched(self, e: on.Fetched) -> None:
-        offer, c, size = e.lease < 0, e.client, e.size
-        work = self._work.get(~c if offer else e.lease)
+        lease_id, size = e.lease, e.size
+        work = self._work.get(lease_id if lease_id >= 0 else ~e.client)
         if work is None or work.doing != DOWN or work.end != self._world.now:
             return
-        self._ledger.down += size
-        if offer:
-            self._ledger.prefetched += size
-            del self._work[~c]
-            self._book.let_go(e.node)
         work.doing = IDLE
         work.down += size
-        client, carry = self._clients[c], self._carry
+        self._ledger.down += size
+        client, carry = self._clients[e.client], self._carry
+        if lease_id < 0:
+            self._ledger.prefetched += size
+            del self._work[~e.client]
+            self._book.let_go(e.node)
         for action in client.fetched(e):
             carry[type(action)](action)
-        if offer:
+        if lease_id < 0:
             self._rest(client)
 
     def _trained(self, e: on.Trained) -> None:

@@ -61,9 +61,9 @@ class Engine:
         egress = None if fleet.egress is None else Egress(fleet.egress)
         self._bind(World(toggles, {t: [None] * n for t in tasks}, Ledger(), egress))
         answer = devices.inbox.append
-        self._carry: dict[type[Any], Callable[[Any], None]] = {
-            do.Assign: self._assign, do.Offer: self._offer, do.Cancel: self._cancel, do.Accept: self._pass,
-            do.Refuse: self._write, do.Publish: self._pass, do.WakeAt: self._wake_at, do.Save: self._save,
+        self._carry: dict[type[Any], Callable[[Any], None] | None] = {
+            do.Assign: self._assign, do.Offer: self._offer, do.Cancel: self._cancel, do.Accept: None,
+            do.Refuse: self._write, do.Publish: None, do.WakeAt: self._wake_at, do.Save: self._save,
             do.Finish: self._write, do.Decode: self._decode, do.Accumulate: self._accumulate,
             do.Release: self._release, do.Step: lambda a: answer(book.step(a.task)),
             do.Evaluate: self._evaluate, do.Rank: lambda a: answer(book.rank(a.task)),
@@ -121,12 +121,10 @@ class Engine:
         heap, timed, inbox, pack, rows = world.heap, self._devices.timed, self._devices.inbox, self._pack, self._rows
         for _ in range(events):
             if not inbox:
-                if not heap:
-                    raise Stalled(
-                        f"nothing can happen any more at {self.now / 1e9:.6g} s: {self.server.waits_for}; a timeout "
-                        "or deadline in the pacing, more clients, or another stop condition would let it go on"
-                    )
-                world.now, _, timely = heappop(heap)
+                try:
+                    world.now, _, timely = heappop(heap)
+                except IndexError:
+                    raise self._stalled() from None
                 timed[type(timely)](timely)
             if inbox:
                 now = world.now
@@ -134,11 +132,18 @@ class Engine:
                     if (row := pack.get(type(event))) is not None:
                         rows += row(now, event)
                     for action in handle(event, now):
-                        carry[type(action)](action)
+                        if (how := carry[type(action)]) is not None:
+                            how(action)
                 inbox.clear()
                 if state.finished:
                     return True
         return False
+
+    def _stalled(self) -> Stalled:
+        return Stalled(
+            f"nothing can happen any more at {self.now / 1e9:.6g} s: {self.server.waits_for}; a timeout "
+            "or deadline in the pacing, more clients, or another stop condition would let it go on"
+        )
 
     # --- towards the devices -----------------------------------------------------------------------------
 
@@ -159,9 +164,6 @@ class Engine:
     def _write(self, a: do.Action) -> None:
         if self._pack:
             self._rows += self._pack[type(a)](self.world.now, a)
-
-    def _pass(self, a: do.Action) -> None:
-        pass
 
     def _save(self, a: do.Save) -> None:
         self.saves += 1
