@@ -187,17 +187,46 @@ class Guard(Protocol):
 
 
 class Codec(Protocol):
-    """Tensors to bytes and back. ``lossless``: decode(encode(x)) equals x bit for bit."""
+    """Tensors to bytes and back; the frame around the bytes is :mod:`hocket.wire`'s.
+
+    ``id``: 0 to 255, its name on the wire (128 and above are for codecs of others). ``lossless``: decode(encode(x))
+    equals x bit for bit. ``unbiased``: decode(encode(x)) is x on average over keys. ``merges``: it names coordinates
+    and gives their values in full precision, so that several updates in a row can be sent as one, exactly: the new
+    values at the coordinates that any of them names. Decoding is element-wise arithmetic only, so that every host
+    gets the same bits.
+    """
+
+    @property
+    def id(self) -> int: ...
 
     @property
     def lossless(self) -> bool: ...
 
-    def encode(self, x: Vector, schema: Schema, key: int) -> bytes: ...
+    @property
+    def unbiased(self) -> bool: ...
 
-    def decode(self, data: bytes, schema: Schema) -> Vector: ...
+    @property
+    def merges(self) -> bool: ...
+
+    def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
+        """Bytes of contiguous float32[size]; randomness is a function of the key.
+
+        Raises:
+            InvalidInput: NaN or infinities, unless it is lossless.
+        """
+
+    def decode(self, body: Any, schema: Schema) -> Vector:
+        """float32[size] from bytes (anything with the buffer protocol).
+
+        Raises:
+            InvalidInput: the bytes are no encoding of this schema; found out before memory is taken for it.
+        """
 
     def size(self, schema: Schema) -> tuple[int, bool]:
-        """Bytes of one encoding, and whether every encoding has exactly that size."""
+        """Bytes of one encoding, and whether every encoding has exactly that size (else: never more)."""
+
+    def distortion(self, schema: Schema) -> float:
+        """The most that E||decode(encode(x)) - x||^2 / ||x||^2 can be; infinite if it is not known."""
 
 
 class Uplink(Protocol):

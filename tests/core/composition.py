@@ -11,11 +11,14 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from msgspec import Struct
 
 import hocket.plain  # noqa: F401  (policies register themselves when their packages are imported)
+from hocket.codec import QSGD, Sign, TopK
 from hocket.errors import InvalidInput
 from hocket.keyed import below, key
 from hocket.strategy import FLEET, LEVELS, PER_TASK, FullStrategy, Strategy, TaskPart, fill, registry
 
 Row = Mapping[str, Any]
+CODECS = [QSGD(), TopK(0.2, Sign())]
+"""Codecs to try inside other policies: one that is random and unbiased, one that is neither."""
 
 
 def alternatives(kind: Any) -> list[Any]:
@@ -36,7 +39,8 @@ def variants(policy: type) -> list[Any]:
     out = [default]
     for field, kind in get_type_hints(policy).items():
         if field in policy.__struct_fields__:
-            out += [policy(**{field: v}) for v in alternatives(kind) if v != getattr(default, field)]
+            tried = CODECS if field == "codec" else alternatives(kind)
+            out += [policy(**{field: v}) for v in tried if v != getattr(default, field)]
     return out
 
 

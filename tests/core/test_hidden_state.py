@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from typing import ClassVar
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -25,13 +26,16 @@ class Halves(Struct, frozen=True, tag="test_halves", tag_field="kind"):
 
     keep: float = 0.75
     bound: float | None = 0.0625
+    id: ClassVar[int] = 200
     lossless: ClassVar[bool] = False
+    unbiased: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
 
-    def contraction(self, schema: Schema) -> float:
+    def distortion(self, schema: Schema) -> float:
         return self.bound if self.bound is not None else float("inf")
 
     def size(self, schema: Schema) -> tuple[int, bool]:
-        return schema.size, True
+        return 4 + schema.size, True
 
     def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
         scale = float(np.abs(x).max(initial=0.0)) or 1.0
@@ -85,7 +89,7 @@ def test_replicas_agree_at_every_version_bit_for_bit() -> None:
 def test_a_client_replays_while_that_is_cheaper_than_a_snapshot() -> None:
     policy = HiddenState(Halves())
     state, nodes, _, _ = published(policy, 30)
-    message, full = FRAME.size + 104, FRAME.size + Float32().size(SCHEMA)[0]
+    message, full = FRAME.size + 104, FRAME.size + SCHEMA.nbytes
     most = full // message
     for missed in range(1, 12):
         edges = policy.path(state, nodes[29 - missed], nodes[29], SCHEMA)
@@ -107,16 +111,24 @@ def test_a_short_log_ends_in_snapshots() -> None:
         policy.open(state, snapshot, None, SCHEMA)
 
 
+def sealed(message: bytes) -> bytes:
+    """A message with the checksum that its bytes have now."""
+    head, body = message[: FRAME.size - 4], message[FRAME.size :]
+    return head + crc32(body, crc32(head)).to_bytes(4, "little") + body
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda d: d[:20], "20 bytes; a frame has 48"),
-        (lambda d: b"xx" + d[2:], "is not 68680100"),
+        (lambda d: d[:20], "20 bytes; a frame has 56"),
+        (lambda d: b"xx" + d[2:], "is not 68680200"),
         (lambda d: d[:-1], "or damaged; fetch it again"),
         (lambda d: d[:-1] + bytes([d[-1] ^ 1]), "or damaged; fetch it again"),
-        (lambda d: d[:4] + b"\x09" + d[5:], "leads to version 9; take a snapshot"),
-        (lambda d: d[:8] + bytes(16) + d[24:], "does not start from the state held"),
-        (lambda d: d[:24] + bytes(16) + d[40:], "the state reached is not the one published"),
+        (lambda d: d[:4] + b"\x09" + d[5:], "or damaged; fetch it again"),
+        (lambda d: sealed(d[:4] + b"\x00" + d[5:]), "codec id 0, or its settings, are not those of"),
+        (lambda d: sealed(d[:8] + b"\x09" + d[9:]), "leads to version 9; take a snapshot"),
+        (lambda d: sealed(d[:16] + bytes(16) + d[32:]), "does not start from the state held"),
+        (lambda d: sealed(d[:32] + bytes(16) + d[48:]), "the state reached is not the one published"),
     ],
 )
 def test_a_damaged_message_is_refused_by_name(damage, sentence) -> None:

@@ -275,10 +275,16 @@ def test_devices_and_simulation_keep_the_same_residuals(task: Task, until: Until
 class Halved(Struct, frozen=True, tag="test_halved", tag_field="kind"):
     """Sends half of what it is given."""
 
+    id: ClassVar[int] = 200
     lossless: ClassVar[bool] = False
+    unbiased: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
 
     def size(self, schema: Schema) -> tuple[int, bool]:
         return Float32().size(schema)
+
+    def distortion(self, schema: Schema) -> float:
+        return 1.0
 
     def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
         return Float32().encode(x * np.float32(0.5), schema, key)

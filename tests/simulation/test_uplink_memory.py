@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 import hocket as hk
+from hocket import wire
 from hocket.codec import Float32
 from hocket.schema import Schema, Vector
 from hocket.setup import Setup
@@ -19,10 +20,16 @@ STEP = np.float32(2.0**-6)
 class Rounded(Struct, frozen=True, tag="test_rounded", tag_field="kind"):
     """Rounds to multiples of 1/64."""
 
+    id: ClassVar[int] = 200
     lossless: ClassVar[bool] = False
+    unbiased: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
 
     def size(self, schema: Schema) -> tuple[int, bool]:
         return Float32().size(schema)
+
+    def distortion(self, schema: Schema) -> float:
+        return 1.0
 
     def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
         return Float32().encode(np.round(x / STEP) * STEP, schema, key)
@@ -87,7 +94,7 @@ def test_a_refused_update_is_sent_again_with_the_next() -> None:
     training._encode, training.take = watch, took
     sim.engine.run()
     for (_, client), memory in training._memories.items():
-        waiting = sum(Float32().decode(x, memory.schema).astype(np.float64) for x in memory.sent.values())
+        waiting = sum(wire.decode(Rounded(), x, memory.schema).astype(np.float64) for x in memory.sent.values())
         assert np.allclose(sums[client], taken.get(client, 0) + memory.owed + waiting, atol=1e-5)
 
 

@@ -6,7 +6,8 @@ step, so training stalls at it.
 
 from msgspec import Struct
 
-from hocket.codec.float32 import Float32
+from hocket import wire
+from hocket.codec import Coded, Float32
 from hocket.errors import InvalidInput
 from hocket.lease import Edge, Node
 from hocket.schema import Schema, Vector
@@ -26,7 +27,7 @@ class Encoded(Struct):
 class Direct(Struct, frozen=True, tag="direct", tag_field="kind", forbid_unknown_fields=True):
     """Publish each version through ``codec``; the encoded models of the last ``log`` versions can be fetched."""
 
-    codec: Float32 = Float32()
+    codec: Coded = Float32()
     log: int = 256
 
     def __post_init__(self) -> None:
@@ -34,7 +35,7 @@ class Direct(Struct, frozen=True, tag="direct", tag_field="kind", forbid_unknown
             raise InvalidInput(f"direct.log = {self.log}: must be 1 or more versions")
 
     def init(self, schema: Schema) -> Encoded:
-        return Encoded(schema, *self.codec.size(schema))
+        return Encoded(schema, *wire.size(self.codec, schema))
 
     def commit(
         self, state: Encoded, task: str, before: Vector | None, after: Vector | None, version: int, key: int
@@ -42,10 +43,10 @@ class Direct(Struct, frozen=True, tag="direct", tag_field="kind", forbid_unknown
         node = Node(task, version, "direct")
         if after is None:
             return None, None, node
-        state.models[version] = data = self.codec.encode(after, state.schema, key)
+        state.models[version] = data = wire.encode(self.codec, after, state.schema, key)
         if len(state.models) > self.log:
             del state.models[next(iter(state.models))]
-        return after, self.codec.decode(data, state.schema), node
+        return after, wire.decode(self.codec, data, state.schema), node
 
     def path(self, state: Encoded, have: Node | None, want: Node, schema: Schema) -> tuple[Edge, ...]:
         if have == want:
@@ -59,4 +60,4 @@ class Direct(Struct, frozen=True, tag="direct", tag_field="kind", forbid_unknown
         return state.models[edge.target.version]
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
-        return self.codec.decode(data, schema)
+        return wire.decode(self.codec, data, schema)

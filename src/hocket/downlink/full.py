@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from hocket import wire
 from hocket.codec.float32 import Float32
 from hocket.errors import InvalidInput
 from hocket.lease import Edge, Node
@@ -23,7 +24,7 @@ class Full(Struct, frozen=True, tag="full", tag_field="kind", forbid_unknown_fie
     """One node per version, one edge (from nothing) per node; what is kept is what is published."""
 
     def init(self, schema: Schema) -> Newest:
-        return Newest(_CODEC.size(schema)[0])
+        return Newest(wire.size(_CODEC, schema)[0])
 
     def commit(
         self, state: Newest, task: str, before: Vector | None, after: Vector | None, version: int, key: int
@@ -40,7 +41,7 @@ class Full(Struct, frozen=True, tag="full", tag_field="kind", forbid_unknown_fie
     def open(self, state: Newest, edge: Edge, value: Vector | None, schema: Schema) -> bytes:
         if value is None:
             raise InvalidInput(f"{edge.target} is gone; a newer one has been published")
-        return _CODEC.encode(value, schema, 0)
+        return wire.encode(_CODEC, value, schema, 0)
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
-        return _CODEC.decode(data, schema)
+        return wire.decode(_CODEC, data, schema)

@@ -8,30 +8,34 @@ The server applies the decoded message exactly as every client does, so what Q_s
 difference and does not add up. That holds while Q_s is a contraction, E||Q_s(v) - v||^2 <= (1 - delta_s) ||v||^2 with
 delta_s > 0. A client that missed messages replays them while that is cheaper than a snapshot of h in full precision.
 
-Each message is framed: format, sequence (the version it leads to), digests of the state before and after it, length and
-checksum of the body. A client applies it to that very state only, and keeps the result only if its digest is right.
+Each message is framed: format, codec, sequence (the version it leads to), digests of the state before and after it,
+length and checksum of the body. A client applies it to that very state only, and keeps the result only if its digest is
+right.
 
 Ortega, Jafarkhani, "Quantized and asynchronous federated learning", IEEE Transactions on Communications 73(4), 2025
 (arXiv 2410.00242).
 """
 
 from hashlib import blake2b
-from math import inf
 from statistics import fmean
 from struct import Struct as Layout
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 from msgspec import Struct
 
-from hocket.codec.float32 import Float32
+from hocket import wire
+from hocket.codec import Coded, Float32
 from hocket.errors import Diverged, InvalidInput
 from hocket.lease import Edge, Node
 from hocket.schema import Schema, Vector
 from hocket.strategy import FullStrategy, FullTask, policy
 
-FRAME = Layout("<2sBBI16s16sII")
-"""Magic ``hh``, format 1, kind (0 difference, 1 snapshot), sequence, digest before, digest after, length, CRC-32."""
+FRAME = Layout("<2sBBBxxxI4s16s16sII")
+"""Magic ``hh``, format 2, kind (0 difference, 1 snapshot), codec id, three zeros, sequence, digest of the codec's
+settings, digest before, digest after, length, CRC-32 of all the rest: 56 bytes."""
+FORMAT = 2
 DIFFERENCE, SNAPSHOT = 0, 1
 WATCHED = 20  # messages over which the relative error is averaged
 _FULL = Float32()
@@ -66,7 +70,7 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
     """Publish differences of the hidden state through ``codec``.
 
     Args:
-        codec: Q_s. One whose ``contraction`` (the largest share of a difference that it may leave out) is not below 1
+        codec: Q_s. One whose ``distortion`` (the largest share of a difference that it may leave out) is not below 1
             on the task's schema is refused.
         monitor: take such a codec all the same, and stop once its mean error over 20 messages is 1 or more.
         log: messages kept for clients that missed some; who missed more takes a snapshot.
@@ -76,7 +80,7 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
         Diverged: it showed that it is none.
     """
 
-    codec: Float32 = Float32()
+    codec: Coded = Float32()
     monitor: bool = False
     log: int = 64
 
@@ -85,7 +89,7 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
             raise InvalidInput(f"hidden_state.log = {self.log}: must be 1 or more messages")
 
     def init(self, schema: Schema) -> Hidden:
-        bound = contraction(self.codec, schema)
+        bound = self.codec.distortion(schema)
         if bound >= 1 and not self.monitor:
             raise InvalidInput(
                 f"hidden_state: codec {self.codec} may leave {bound:.3g} of a difference out on {schema.size} "
@@ -109,7 +113,7 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
         node = Node(task, version, "hidden", digest="" if value is None else _digest(value).hex())
         if old is not None:
             size, exact = self.codec.size(state.schema)
-            data = b"" if value is None else _frame(DIFFERENCE, node, old.digest, body)
+            data = b"" if value is None else _frame(DIFFERENCE, self.codec, node, old.digest, body)
             state.log[version] = Message(old, node, len(data) or FRAME.size + size, bool(data) or exact, data)
             if len(state.log) > self.log:
                 del state.log[next(iter(state.log))]
@@ -145,14 +149,14 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
         if edge.source is None:
             if value is None:
                 raise InvalidInput(f"{edge.target} is gone; a newer one has been published")
-            return _frame(SNAPSHOT, edge.target, "", _FULL.encode(value, schema, 0))
+            return _frame(SNAPSHOT, _FULL, edge.target, "", _FULL.encode(value, schema, 0))
         message = state.log.get(edge.target.version)
         if message is None or message.target != edge.target:
             raise InvalidInput(f"the difference to {edge.target} is gone; take a snapshot")
         return message.data
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
-        kind, before, after, body = _unframe(data, edge.target.version)
+        kind, before, after, body = _unframe(self.codec, data, edge.target.version)
         if kind == SNAPSHOT:
             value = _FULL.decode(body, schema)
         elif held is None or _digest(held) != before:
@@ -171,35 +175,35 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
         return None
 
 
-def contraction(codec: Float32, schema: Schema) -> float:
-    """The largest share of ||v||^2 that a codec may leave out, on average; infinite if it does not say."""
-    if codec.lossless:
-        return 0.0
-    bound = getattr(codec, "contraction", None)
-    return inf if bound is None else float(bound(schema))
-
-
 def _digest(value: Vector) -> bytes:
     return blake2b(value.astype("<f4", copy=False).tobytes(), digest_size=16).digest()
 
 
-def _frame(kind: int, target: Node, before: str, body: bytes) -> bytes:
+def _frame(kind: int, codec: Coded, target: Node, before: str, body: bytes) -> bytes:
     parent = bytes.fromhex(before) if before else bytes(16)
-    own = bytes.fromhex(target.digest)
-    return FRAME.pack(b"hh", 1, kind, target.version, parent, own, len(body), crc32(body)) + body
+    names = kind, codec.id, target.version, wire.settings(codec), parent, bytes.fromhex(target.digest)
+    return _checked(FRAME.pack(b"hh", FORMAT, *names, len(body), 0), body) + body
 
 
-def _unframe(data: bytes, version: int) -> tuple[int, bytes, bytes, bytes]:
+def _checked(head: bytes, body: Any) -> bytes:
+    """A frame with its checksum filled in."""
+    return head[:-4] + crc32(body, crc32(head[:-4])).to_bytes(4, "little")
+
+
+def _unframe(codec: Coded, data: bytes, version: int) -> tuple[int, bytes, bytes, memoryview]:
     """Kind, digest before, digest after and body of a message that leads to a version."""
     where = f"hidden state, message to version {version}"
     if len(data) < FRAME.size:
         raise InvalidInput(f"{where}: {len(data)} bytes; a frame has {FRAME.size}")
-    magic, form, kind, sequence, before, after, length, checksum = FRAME.unpack_from(data)
-    if (magic, form) != (b"hh", 1) or kind not in (DIFFERENCE, SNAPSHOT):
-        raise InvalidInput(f"{where}: header {data[:4].hex()} is not 68680100 or 68680101")
+    magic, form, kind, identity, sequence, made, before, after, length, _ = FRAME.unpack_from(data)
+    if (magic, form) != (b"hh", FORMAT) or kind not in (DIFFERENCE, SNAPSHOT):
+        raise InvalidInput(f"{where}: header {data[:4].hex()} is not 6868{FORMAT:02x}00 or 6868{FORMAT:02x}01")
+    body = memoryview(data)[FRAME.size :]
+    if len(body) != length or _checked(data[: FRAME.size], body) != data[: FRAME.size]:
+        raise InvalidInput(f"{where}: {len(body)} bytes of {length}, or damaged; fetch it again")
     if sequence != version:
         raise InvalidInput(f"{where}: it leads to version {sequence}; take a snapshot")
-    body = data[FRAME.size :]
-    if len(body) != length or crc32(body) != checksum:
-        raise InvalidInput(f"{where}: {len(body)} bytes of {length}, or damaged; fetch it again")
+    used = codec if kind == DIFFERENCE else _FULL
+    if identity != used.id or made != wire.settings(used):
+        raise InvalidInput(f"{where}: codec id {identity}, or its settings, are not those of {used}")
     return kind, before, after, body

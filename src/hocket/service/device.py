@@ -7,7 +7,6 @@ on the driver's thread and changes nothing; the driver keeps the result if it is
 from collections.abc import Callable, Mapping, Sequence
 
 from hocket.client import Client
-from hocket.codec.float32 import Float32
 from hocket.errors import InvalidInput
 from hocket.learning.learner import Job, Trained
 from hocket.learning.task import Task
@@ -16,8 +15,6 @@ from hocket.policies import State
 from hocket.received import Sent
 from hocket.schema import Vector
 from hocket.strategy import FullTask
-
-_CODEC = Float32()
 
 
 class Device:

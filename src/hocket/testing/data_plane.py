@@ -177,14 +177,15 @@ class DownlinkConformance(Conformance):
         policy = self.policy()
         state, bare = self.memory(policy), self.memory(policy)
         nodes, values = self._run(policy, state, 3, arrays=True)
-        self._run(policy, bare, 3, arrays=False)
-        for have in (None, *nodes[:-1]):
+        names, _ = self._run(policy, bare, 3, arrays=False)
+        for have, alike in zip((None, *nodes[:-1]), (None, *names[:-1]), strict=True):
             edges = policy.path(state, have, nodes[-1], SCHEMA)
             for edge in edges:
                 if edge.exact:
                     assert len(policy.open(state, edge, values[edge.target.version], SCHEMA)) == edge.size
-            if all(e.exact for e in edges):
-                assert [e.size for e in policy.path(bare, have, nodes[-1], SCHEMA)] == [e.size for e in edges]
+            promised = policy.path(bare, alike, names[-1], SCHEMA)
+            if all(e.exact for e in promised):
+                assert [e.size for e in promised] == [e.size for e in edges]
 
     def test_device(self) -> None:
         """On the device, the edges of a path make the value that clients start from, bit for bit, from any node."""

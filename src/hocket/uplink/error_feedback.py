@@ -16,7 +16,8 @@ from typing import ClassVar
 import numpy as np
 from msgspec import Struct
 
-from hocket.codec.float32 import Float32
+from hocket import wire
+from hocket.codec import Coded, Float32
 from hocket.lease import Cover, Lease
 from hocket.schema import Schema, Vector
 from hocket.strategy import FullStrategy, FullTask, policy
@@ -34,30 +35,30 @@ class Residual(Struct):
 class ErrorFeedback(Struct, frozen=True, tag="error_feedback", tag_field="kind", forbid_unknown_fields=True):
     """``codec`` with the client's residual."""
 
-    codec: Float32 = Float32()
+    codec: Coded = Float32()
     lossless: ClassVar[bool] = False  # also with a lossless codec: a refused update comes with the next one
     memory: ClassVar[type[Struct]] = Residual
 
     def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]:
-        return self.codec.size(schema)
+        return wire.size(self.codec, schema)
 
     def encode(
         self, memory: Residual | None, delta: Vector, aux: bytes | None, schema: Schema, lease: Lease
     ) -> tuple[bytes, Residual]:
         memory = memory or Residual(schema, np.zeros(schema.size, np.float32))
         due = memory.owed + delta
-        data = self.codec.encode(due, schema, lease.seed)
-        memory.owed = due - self.codec.decode(data, schema)
+        data = wire.encode(self.codec, due, schema, lease.seed)
+        memory.owed = due - wire.decode(self.codec, data, schema)
         memory.sent[lease.ordinal] = data
         return data, memory
 
     def decode(self, data: bytes, schema: Schema, lease: Lease) -> tuple[Vector, bytes | None]:
-        return self.codec.decode(data, schema), None
+        return wire.decode(self.codec, data, schema), None
 
     def settle(self, memory: Residual, ordinal: int, accepted: bool) -> Residual:
         data = memory.sent.pop(ordinal, None)
         if data is not None and not accepted:
-            memory.owed = memory.owed + self.codec.decode(data, memory.schema)
+            memory.owed = memory.owed + wire.decode(self.codec, data, memory.schema)
         return memory
 
     def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:

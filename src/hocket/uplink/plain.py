@@ -4,7 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from hocket.codec.float32 import Float32
+from hocket import wire
+from hocket.codec import Coded, Float32
 from hocket.lease import Cover, Lease
 from hocket.schema import Schema, Vector
 from hocket.strategy import policy
@@ -14,7 +15,7 @@ from hocket.strategy import policy
 class Plain(Struct, frozen=True, tag="plain", tag_field="kind", forbid_unknown_fields=True):
     """The codec alone."""
 
-    codec: Float32 = Float32()
+    codec: Coded = Float32()
 
     @property
     def lossless(self) -> bool:
@@ -22,13 +23,13 @@ class Plain(Struct, frozen=True, tag="plain", tag_field="kind", forbid_unknown_f
         return self.codec.lossless
 
     def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]:
-        return self.codec.size(schema)
+        return wire.size(self.codec, schema)
 
     def encode(self, memory: Any, delta: Vector, aux: bytes | None, schema: Schema, lease: Lease) -> tuple[bytes, Any]:
-        return self.codec.encode(delta, schema, lease.seed), memory
+        return wire.encode(self.codec, delta, schema, lease.seed), memory
 
     def decode(self, data: bytes, schema: Schema, lease: Lease) -> tuple[Vector, bytes | None]:
-        return self.codec.decode(data, schema), None
+        return wire.decode(self.codec, data, schema), None
 
     def settle(self, memory: Any, ordinal: int, accepted: bool) -> Any:
         return memory
