@@ -64,7 +64,7 @@ def test_a_step_merges_applies_and_publishes():
     assert (e.task, e.node, e.count) == ("a", Node("a", 1), 2)
     np.testing.assert_allclose(book.model("a"), START + 0.5 * 2.0)
     assert e.facts["norm"] == pytest.approx(np.sqrt(N) * 2.0)
-    assert e.size == len(book.read(book.path(None, e.node)[0])) == 16 + 4 * N
+    assert e.size == len(book.read(book.path(None, e.node)[0])) == 28 + 4 * N
     assert not source.deltas, "results are taken once"
 
 

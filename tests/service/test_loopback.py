@@ -103,7 +103,7 @@ def test_a_journal_changes_neither_log_nor_model(task: Task, fleet: Fleet, until
 
 def test_bytes_are_the_lengths_of_buffers(task: Task, until: Until) -> None:
     result = run_loopback(task, CLIENTS, strategies.fedavg(4), until)
-    size = 16 + task.schema.nbytes
+    size = 28 + task.schema.nbytes
     table = result.log.table().to_pylist()
     assert {r["value"] for r in table if KINDS[r["kind"]] in ("fetched", "arrived")} == {size}
     assert result.summary["bytes"]["up"] == 60 * size

@@ -18,7 +18,7 @@ from hocket.setup import Setup
 from hocket.simulation.run import prepare
 from hocket.view import View
 
-SIZED = hk.Task.sized(parameters=2500, clients=30, samples=10)  # 10,016 bytes either way
+SIZED = hk.Task.sized(parameters=2500, clients=30, samples=10)  # 10,028 bytes either way
 EQUAL = hk.Fleet.equal(30, compute=0.1, down=1e4, up=1e4)
 
 
@@ -34,11 +34,11 @@ def balanced(run: hk.Run) -> None:
 
 
 def test_times_and_bytes_of_one_round_by_hand() -> None:
-    """Download 1.0016 s, train 10 x 0.1 s, upload 1.0016 s; ten clients of ten."""
+    """Download 1.0028 s, train 10 x 0.1 s, upload 1.0028 s; ten clients of ten."""
     run = hk.simulate(SIZED, EQUAL, hk.strategies.fedavg(cohort=10), hk.Until(steps=1))
-    assert run.summary["virtual_time_s"] == pytest.approx(2 * 1.0016 + 1.0)
-    assert run.summary["bytes"]["up"] == run.summary["bytes"]["down"] == 10 * 10_016
-    assert run.summary["bytes"]["published"] == 10_016
+    assert run.summary["virtual_time_s"] == pytest.approx(2 * 1.0028 + 1.0)
+    assert run.summary["bytes"]["up"] == run.summary["bytes"]["down"] == 10 * 10_028
+    assert run.summary["bytes"]["published"] == 10_028
     assert run.summary["clients_seen"] == 10
     balanced(run)
 
@@ -83,11 +83,11 @@ def test_shared_server_link_slows_downloads_down() -> None:
     """Ten equal downloads share 10 kB/s: the round takes ten times the download, then train and upload."""
     fleet = hk.Fleet.equal(30, compute=0.1, down=1e4, up=1e4, egress=1e4)
     run = hk.simulate(SIZED, fleet, hk.strategies.fedavg(cohort=10), hk.Until(steps=1))
-    assert run.summary["virtual_time_s"] == pytest.approx(10 * 1.0016 + 1.0 + 1.0016)
+    assert run.summary["virtual_time_s"] == pytest.approx(10 * 1.0028 + 1.0 + 1.0028)
     balanced(run)
 
 
-@pytest.mark.parametrize(("links", "fetched", "seconds"), [("fifo", 1, 4.0048), ("parallel", 2, 4.0032)])
+@pytest.mark.parametrize(("links", "fetched", "seconds"), [("fifo", 1, 4.0084), ("parallel", 2, 4.0056)])
 def test_links_queue_or_overlap(links: Any, fetched: int, seconds: float) -> None:
     """Two jobs at one client, training takes 1 s. In a queue the second finds the node in the cache and its upload
     waits for the first; side by side both download and nothing but the training waits."""

@@ -41,7 +41,8 @@ def finite(codec: Codec, x: NDArray[np.floating[Any]]) -> None:
 def to_float32(x: NDArray[np.floating[Any]]) -> Vector:
     """To the nearest float32, never beyond the largest one."""
     most = float(np.finfo(np.float32).max)
-    return np.clip(x, -most, most).astype(np.float32)
+    bounded: Vector = np.clip(x, -most, most).astype(np.float32)
+    return bounded
 
 
 def bits_of(codec: Codec, bits: int, least: int = 1, most: int = 16) -> None:

@@ -6,7 +6,6 @@ is unpacked that would be longer than the other codec promises.
 
 from typing import Any, ClassVar
 
-import pyarrow as pa
 from msgspec import Struct
 
 from hocket.codec.body import exactly
@@ -56,7 +55,7 @@ class Zstd(Struct, frozen=True, tag="zstd", tag_field="kind", forbid_unknown_fie
 
     def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
         plain = self.codec.encode(x, schema, key)
-        small: bytes = pa.Codec("zstd", compression_level=self.level).compress(plain, asbytes=True)
+        small: bytes = _zstd(self.level).compress(plain, asbytes=True)
         if len(small) + 4 >= len(plain):
             return b"\0" + plain
         return b"\1" + len(plain).to_bytes(4, "little") + small
@@ -72,9 +71,15 @@ class Zstd(Struct, frozen=True, tag="zstd", tag_field="kind", forbid_unknown_fie
         if length > most or (exact and length != most):
             raise InvalidInput(f"codec zstd: {length} bytes unpacked; {self.codec} takes {most} at most")
         try:
-            plain = pa.Codec("zstd").decompress(view[5:], length, asbytes=True)
+            plain = _zstd(self.level).decompress(view[5:], length, asbytes=True)
         except (OSError, ValueError) as e:
             raise InvalidInput(f"codec zstd: damaged: {e}") from e
         if len(plain) != length:
             raise InvalidInput(f"codec zstd: {len(plain)} bytes unpacked, {length} promised")
         return self.codec.decode(plain, schema)
+
+
+def _zstd(level: int) -> Any:
+    from pyarrow import Codec  # heavy, and part of the event log rather than of the core
+
+    return Codec("zstd", compression_level=level)

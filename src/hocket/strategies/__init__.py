@@ -7,6 +7,7 @@ from hocket.strategies.fedavg import fedavg
 from hocket.strategies.fedbuff import fedbuff
 from hocket.strategies.fedfix import fedfix
 from hocket.strategies.fedprox import fedprox
+from hocket.strategies.qafel import qafel
 from hocket.strategies.sync_st import sync_st
 
-__all__ = ["asyncsgd", "fedast", "fedasync", "fedavg", "fedbuff", "fedfix", "fedprox", "sync_st"]
+__all__ = ["asyncsgd", "fedast", "fedasync", "fedavg", "fedbuff", "fedfix", "fedprox", "qafel", "sync_st"]

@@ -4,6 +4,7 @@
 |---|---|---|---|
 | ``digits`` | label skew | softmax regression, MLP | scikit-learn |
 | ``gaussian`` | label skew | softmax regression, MLP | drawn |
+| ``mushrooms`` | even | logistic regression, known optimum | drawn |
 | ``mnist``, ``fashion_mnist``, ``cifar10`` | label skew | small CNNs | files |
 | ``shakespeare`` | roles | LSTM, next character | files |
 | ``heart_disease`` | 4 hospitals | logistic regression | files |
@@ -16,6 +17,7 @@ from hocket.learning.reference_tasks.digits import digits
 from hocket.learning.reference_tasks.gaussian import gaussian
 from hocket.learning.reference_tasks.heart_disease import heart_disease
 from hocket.learning.reference_tasks.images import cifar10, fashion_mnist, mnist
+from hocket.learning.reference_tasks.mushrooms import mushrooms
 from hocket.learning.reference_tasks.parkinsons import parkinsons
 from hocket.learning.reference_tasks.shakespeare import shakespeare
 
@@ -26,6 +28,7 @@ __all__ = [
     "gaussian",
     "heart_disease",
     "mnist",
+    "mushrooms",
     "parkinsons",
     "shakespeare",
 ]
