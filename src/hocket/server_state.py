@@ -22,7 +22,7 @@ class ServerState(Struct):
     ``freed``: clients that may be free now. ``offers``: (client, task, version, time) of prefetches that may
     not begin yet. ``unacknowledged``: (event number, lease, client) accepted and not yet durable. ``asked``:
     restores that wait for an open step. ``answers``: what recently closed leases were told (journaled servers
-    only). ``memories``: policy states by level.
+    only). ``memories``: policy states by level. ``broadcast``: bytes of every step's message, each once.
     """
 
     clients: int
@@ -48,6 +48,7 @@ class ServerState(Struct):
     lost: int = 0
     up: int = 0
     down: int = 0
+    broadcast: int = 0
     wake: int = -1
     begun: bool = False
     finished: str = ""

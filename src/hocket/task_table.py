@@ -112,6 +112,7 @@ class TaskTable:
         if not task.stepping or task.restoring:
             raise InvalidInput(f"task {e.task!r} stepped to version {e.node.version} without being asked")
         self._advance(task, e.node, now, out)
+        self._state.broadcast += e.size
         task.stepping = False
         s = self._state
         if s.asked:

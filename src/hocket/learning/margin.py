@@ -6,7 +6,8 @@ with loss(m) = log(1 + e^-m) (logistic) or max(0, 1 - m) (hinge: convex, not smo
 samples of all clients together. Jobs are computed one after another in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from hocket.errors import InvalidInput
 from hocket.keyed import MASK
 from hocket.learning.data import ClientData, Examples
 from hocket.learning.learner import Job, Trained, diverged
+from hocket.learning.local import LocalSGD
 from hocket.learning.order import batches, width
 from hocket.schema import Schema, Segment, Vector
 
@@ -77,12 +79,10 @@ class MarginLearner:
         x, y = self._x["train"][first : first + n], self._y["train"][first : first + n]
         start = job.start.astype(np.float64)
         w, velocity, rate, total, seen = start.copy(), np.zeros_like(start), local.rate(job.version), 0.0, 0
-        seeds, sizes = np.array([job.seed & MASK], np.uint64), np.array([n])
         with np.errstate(over="ignore", invalid="ignore"):
-            for batch in batches(local, seeds, sizes, width(local, n)):
-                count = int(np.count_nonzero(batch.scale))
-                part = slice(None) if count == n else batch.rows[0, :count]  # all of them: in any order
-                loss, g = self._gradient(w, x[part], y[part])
+            for rows in self._steps(local, job.seed, n):
+                loss, g = self._gradient(w, x[rows], y[rows])
+                count = n if isinstance(rows, slice) else len(rows)
                 total, seen = total + loss * count, seen + count
                 g += local.weight_decay * w + local.proximal * (w - start)
                 velocity = local.momentum * velocity + g
@@ -91,6 +91,14 @@ class MarginLearner:
         if not np.isfinite(delta).all():
             raise diverged(job)
         return Trained(delta, local.samples(n), {"loss": total / seen})
+
+    def _steps(self, local: LocalSGD, seed: int, n: int) -> Iterator[slice | NDArray[np.int64]]:
+        """The rows of each step; a step on all of them takes them in their order."""
+        if local.batch_size >= n:
+            yield from repeat(slice(None), local.updates(n))
+            return
+        for batch in batches(local, np.array([seed & MASK], np.uint64), np.array([n]), width(local, n)):
+            yield batch.rows[0, : int(np.count_nonzero(batch.scale))]
 
     def _gradient(self, w: Weights, x: Weights, y: Weights) -> tuple[float, Weights]:
         """f and its gradient on some samples."""

@@ -3,7 +3,8 @@
 ``down`` = critical (for updates that went into a step) + prefetched (ahead of any lease) + overcommitted (for
 leases cancelled because the round was over) + wasted (for anything else that came to nothing) + what open
 leases hold. ``refused`` is the part of ``up`` that never went into a step. ``published`` counts each edge once,
-as if it were broadcast or fetched through a cache. Parts of interrupted transfers count.
+as if it were fetched through a cache; ``broadcast``, which the server counts, is what one channel to everybody carries:
+each step's message once. Parts of interrupted transfers count.
 """
 
 from msgspec import Struct

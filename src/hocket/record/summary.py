@@ -38,7 +38,7 @@ def summarise(
         "refused": state.refused,
         "lost": state.lost,
         "staleness": ledger.staleness_summary(),
-        "bytes": dict(totals),
+        "bytes": {**totals, "broadcast": state.broadcast},
         "clients_seen": int(seen.sum()),
         "tasks": tasks,
     }
