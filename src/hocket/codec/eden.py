@@ -37,6 +37,7 @@ _UPPER = {
     4: (0.128395, 0.3880483, 0.6567591, 0.9423405, 1.2562312, 1.6180464, 2.0690172, 2.7325896),
 }
 """Positive centroids of the standard normal law (Max, "Quantizing for minimum distortion", 1960); the others mirror."""
+Space = tuple[NDArray[np.float32], NDArray[np.float32]]
 _MOST = np.float32(np.finfo(np.float32).max)
 _COLUMNS = 1 << 16  # values rotated at once
 
@@ -77,10 +78,10 @@ class EDEN(Struct, frozen=True, tag="eden", tag_field="kind", forbid_unknown_fie
     def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
         n, d, seed = x.size, self.block, key & (1 << 64) - 1
         factors, codes = np.empty(-(-n // d), np.float32), np.empty(self._padded(n), np.uint8)
-        signs = _signs(seed, d)
+        signs, space = _signs(seed, d), _space(self, n)
         for at, end, width in self._grids(n):
             rows = x[at:end] if end <= n else np.append(x[at:], np.zeros(end - n, np.float32))
-            factors[at // d : -(-end // d)] = self._grid(rows.reshape(-1, width), signs[:width], codes[at:end])
+            factors[at // d : -(-end // d)] = self._grid(rows.reshape(-1, width), signs[:width], codes[at:end], space)
         return b"".join((seed.to_bytes(8, "little"), factors.astype("<f4").tobytes(), packing.pack(codes, self.bits)))
 
     def _grids(self, n: int) -> list[tuple[int, int, int]]:
@@ -90,7 +91,9 @@ class EDEN(Struct, frozen=True, tag="eden", tag_field="kind", forbid_unknown_fie
         out = [(at, min(at + step, whole), d) for at in range(0, whole, step)]
         return [*out, (whole, end, end - whole)] if end > whole else out
 
-    def _grid(self, rows: NDArray[np.float32], signs: NDArray[np.float32], codes: NDArray[np.uint8]) -> Vector:
+    def _grid(
+        self, rows: NDArray[np.float32], signs: NDArray[np.float32], codes: NDArray[np.uint8], space: Space
+    ) -> Vector:
         """Rotate rows and write their centroids' numbers; the factors f."""
         d, upper = rows.shape[1], _UPPER[self.bits]
         norms = _norms(self, rows)
@@ -99,12 +102,13 @@ class EDEN(Struct, frozen=True, tag="eden", tag_field="kind", forbid_unknown_fie
             rows = np.where(tiny[:, None], rows * np.float32(2.0**100), rows)
         lifted = np.where(tiny, norms * 2.0**100, norms)
         units = np.divide(1, lifted, out=np.zeros_like(lifted), where=lifted > 0).astype(np.float32)
-        z = rows.T * (units if units.size > 1 else units[0])
-        z *= signs[:, None]
-        z = hadamard(z)
+        a, b = (m[: rows.size].reshape(d, -1) for m in space)
+        np.multiply(rows.T, units, out=a)
+        a *= signs[:, None]
+        z = hadamard(a, b)
         number = (z > 0).astype(np.uint8)
-        for a, b in pairwise(upper):
-            t = np.float32((a + b) / 2)
+        for low, high in pairwise(upper):
+            t = np.float32((low + high) / 2)
             number += (z > t).view(np.uint8)
             number += (z > -t).view(np.uint8)
         c = _values(packing.pack(number.ravel(), self.bits), self.bits, z.size).reshape(z.shape)
@@ -125,10 +129,12 @@ class EDEN(Struct, frozen=True, tag="eden", tag_field="kind", forbid_unknown_fie
             raise InvalidInput("codec eden: a factor below zero")
         stream = memoryview(body)[8 + 4 * len(factors) :]
         packing.check(stream, self.bits, len(out))
-        signs = _signs(int.from_bytes(body[:8], "little"), d)
+        signs, space = _signs(int.from_bytes(body[:8], "little"), d), _space(self, n)
         for at, end, width in self._grids(n):
             c = _values(stream[at * self.bits // 8 : -(-end * self.bits // 8)], self.bits, end - at)
-            x = hadamard(c.reshape(-1, width).T)
+            one, other = (m[: end - at].reshape(width, -1) for m in space)
+            np.copyto(one, c.reshape(-1, width).T)
+            x = hadamard(one, other)
             with np.errstate(over="ignore"):
                 x *= signs[:width, None]
                 x *= factors[at // d : -(-end // d)]
@@ -138,11 +144,12 @@ class EDEN(Struct, frozen=True, tag="eden", tag_field="kind", forbid_unknown_fie
         return out[:n]
 
 
-def hadamard(columns: NDArray[np.float32]) -> NDArray[np.float32]:
-    """H times every column (d, a power of two, by any number), by sums and differences; may reuse its argument."""
-    d, count = columns.shape
-    a = np.ascontiguousarray(columns)
-    b = np.empty_like(a)
+def hadamard(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """H times every column of ``a`` (d, a power of two, by any number), by sums and differences.
+
+    The result is in ``a`` or in ``b``, of the same shape; the other holds nothing of use then.
+    """
+    d, count = a.shape
     half = 1
     while half < d:
         source, target = (m.reshape(d // (2 * half), 2, half * count) for m in (a, b))
@@ -150,6 +157,12 @@ def hadamard(columns: NDArray[np.float32]) -> NDArray[np.float32]:
         np.subtract(source[:, 0], source[:, 1], out=target[:, 1])
         a, b, half = b, a, 2 * half
     return a
+
+
+def _space(codec: EDEN, n: int) -> Space:
+    """Two buffers for the values that are rotated at once."""
+    most = max((end - at for at, end, _ in codec._grids(n)), default=0)
+    return np.empty(most, np.float32), np.empty(most, np.float32)
 
 
 @cache
@@ -166,8 +179,11 @@ def _values(packed: Any, bits: int, count: int) -> NDArray[np.float32]:
     """The centroids of packed numbers, float32[count]."""
     if bits == 3:
         return _table(3).take(packing.unpack(packed, 3, count))
-    rows: NDArray[np.float32] = _table(bits).take(np.frombuffer(packed, np.uint8), axis=0)
-    return rows.ravel()[:count]
+    table, numbers = _table(bits), np.frombuffer(packed, np.uint8)
+    if bits == 1:
+        return table.take(numbers, axis=0).ravel()[:count]
+    rows = table.view(np.uint64 if bits == 4 else np.complex128).ravel().take(numbers)  # one number per row: faster
+    return rows.view(np.float32)[:count]
 
 
 def _norms(codec: EDEN, rows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -33,6 +33,7 @@ from hocket.schema import Schema, Vector
 from hocket.strategy import policy
 
 _ROUND_UP = 1.0 + 2.0**-15  # a norm in single precision never falls short of the largest value
+_PART = 4096  # values whose squares are summed at once
 _PLAIN = 1e-30, 1e37  # sums of squares within are as good as exact in single precision
 
 
@@ -111,9 +112,9 @@ class QSGD(Struct, frozen=True, tag="qsgd", tag_field="kind", forbid_unknown_fie
     def _norms(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
         """Norms of the rows, never below the largest value in them."""
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            squares = np.einsum("ij,ij->i", grid, grid)
+            squares = _squares(grid)
             norms: NDArray[np.float32] = np.sqrt(squares) * np.float32(_ROUND_UP)
-        plain = (squares > _PLAIN[0]) & (squares < _PLAIN[1]) & (grid.shape[1] <= 4096)
+        plain = (squares > _PLAIN[0]) & (squares < _PLAIN[1])
         if not plain.all():
             for i in np.flatnonzero(~plain):
                 row = grid[i].astype(np.float64)
@@ -149,6 +150,18 @@ class QSGD(Struct, frozen=True, tag="qsgd", tag_field="kind", forbid_unknown_fie
         if whole < n:
             out[whole:] = (codes[whole:].astype(np.float32) - np.float32(s)) * unit[-1]
         return out
+
+
+def _squares(grid: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sums of squares of the rows; long ones by parts, so that they keep their precision."""
+    width = grid.shape[1]
+    if width <= _PART:
+        return np.asarray(np.einsum("ij,ij->i", grid, grid))
+    whole = width // _PART * _PART
+    parts = grid[:, :whole].reshape(len(grid), -1, _PART)
+    total = np.einsum("ijk,ijk->ij", parts, parts).sum(axis=1, dtype=np.float64)
+    rest = grid[:, whole:]
+    return np.asarray(total + np.einsum("ij,ij->i", rest, rest), np.float32)
 
 
 class _Rounding:
