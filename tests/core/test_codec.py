@@ -31,6 +31,7 @@ from hocket.keyed import generator
 from hocket.lease import Cover
 from hocket.schema import Kind, Schema, Segment
 from hocket.strategy import registry
+from hocket.testing.codec import CodecConformance
 from hocket.testing.moments import lease
 from hocket.uplink import Plain
 from tests.core import composition
@@ -73,6 +74,24 @@ def test_random_tensors_come_back_within_the_bound(codec, seed, n, exponent):
         worst = {QSGD: 1e30, RandK: 1e30, EDEN: free, PowerSGD: 1, Zstd: 1e30}.get(type(codec), bound)
         if not codec.unbiased and not isinstance(getattr(codec, "values", None), EDEN):  # no bound of a mean
             assert np.dot(y - x, y - x) <= worst * energy * 1.001 + schema.size * 1e-88
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("codec", ALL, ids=composition.name)
+def test_a_million_malformed_bodies(codec):
+    """Only the one named error, or finite values; 10,000 of them are in the fast suite."""
+    suite = CodecConformance()
+    suite.codec, suite.cases = lambda: codec, 1_000_000
+    suite.test_malformed_bodies()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("codec", ALL, ids=composition.name)
+def test_a_hundred_thousand_random_tensors(codec):
+    check = test_random_tensors_come_back_within_the_bound.hypothesis.inner_test
+    rng = generator(11)
+    for _ in range(5000):
+        check(codec=codec, seed=int(rng.integers(2**32)), n=int(rng.integers(300)), exponent=int(rng.integers(-40, 30)))
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=5, max_size=5))

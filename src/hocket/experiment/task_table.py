@@ -36,6 +36,7 @@ _DATA = {"data": (str | None, None)}
 _REFERENCE: dict[str, dict[str, Any]] = {
     "digits": _SEEDED,
     "gaussian": _SEEDED,
+    "mushrooms": _SEEDED,
     "mnist": {**_SEEDED, **_DATA},
     "fashion_mnist": {**_SEEDED, **_DATA},
     "cifar10": {**_SEEDED, **_DATA},

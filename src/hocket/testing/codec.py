@@ -41,7 +41,7 @@ class CodecConformance:
     """Shapes to try; the last one has nothing in it."""
     draws = 400
     """Encodings over which bias and error are averaged."""
-    cases = 2000
+    cases = 10_000
     """Malformed bodies to try."""
 
     def codec(self) -> Codec:
