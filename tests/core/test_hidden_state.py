@@ -9,14 +9,15 @@ import pytest
 from msgspec import Struct
 
 import hocket as hk
-from hocket.codec import Float32
+from hocket.codec import QSGD, Float32, TopK
 from hocket.downlink import HiddenState
 from hocket.downlink.hidden_state import FRAME, Hidden
 from hocket.errors import Diverged, InvalidInput
-from hocket.lease import Node
+from hocket.lease import Edge, Node
 from hocket.schema import Schema, Segment, Vector
 from hocket.service.clock import ScriptedClock
 from hocket.service.loopback import run_loopback
+from hocket.snapshot import pack, unpack
 
 SCHEMA = Schema((Segment("w", (100,)),))
 
@@ -160,7 +161,79 @@ def test_a_codec_that_is_no_contraction_is_refused_or_watched() -> None:
         published(HiddenState(Halves(keep=0.0, bound=1.5), monitor=True), 40)
 
 
-@pytest.mark.parametrize("codec", [Float32(), Halves()])
+def schedule(seed: int, policy: HiddenState, run: tuple[Hidden, list[Node], list[Vector], list[Vector]]) -> int:
+    """One client under broadcasts that are lost, repeated, delayed and out of order; how many it knew were not next."""
+    state, nodes, _, hidden = run
+    rng, last = np.random.default_rng(seed), len(nodes) - 1
+    at = int(rng.integers(last))
+    held, noticed = hidden[at], 0
+    arriving = [v for v in range(1, last + 1) if rng.random() < 0.8]
+    arriving += [v for v in arriving if rng.random() < 0.2]
+    arriving.sort(key=lambda v: v + 4 * rng.random())
+    for v in arriving:
+        message = state.log[v]
+        edge = Edge(message.target, message.source, message.size)
+        try:
+            held = policy.apply(held, edge, message.data, SCHEMA)
+        except InvalidInput as e:
+            assert "take a snapshot" in str(e) and v != at + 1, "a message that is next is taken"
+            noticed += 1
+            if v <= at:
+                continue  # a repeat, or overtaken
+            trips = 1
+            for edge in policy.path(state, nodes[at], nodes[v], SCHEMA):
+                held = policy.apply(held, edge, policy.open(state, edge, hidden[v], SCHEMA), SCHEMA)
+            assert trips <= 2
+        at = v
+        assert held.tobytes() == hidden[at].tobytes(), "a wrong state went unnoticed"
+    return noticed
+
+
+@pytest.mark.parametrize("codec", [QSGD(bucket=25), TopK(0.1), Halves()], ids=lambda c: type(c).__name__)
+def test_t16_every_gap_is_noticed_before_training(codec) -> None:
+    policy = HiddenState(codec)
+    run = published(policy, 25)
+    assert sum(schedule(seed, policy, run) for seed in range(300)) > 1000
+
+
+@pytest.mark.soak
+def test_t16_a_hundred_thousand_schedules() -> None:
+    policy = HiddenState(QSGD(bucket=25))
+    run = published(policy, 25)
+    for seed in range(100_000):
+        schedule(seed, policy, run)
+
+
+@pytest.mark.parametrize("codec", [QSGD(bucket=25), TopK(0.1, QSGD())], ids=lambda c: type(c).__name__)
+def test_t17_a_message_made_again_after_a_crash_is_the_same(codec) -> None:
+    """Before the step, between step and broadcast, after it: the same bytes, and the same state."""
+    policy = HiddenState(codec)
+    state, nodes, models, _ = published(policy, 6)
+    step = models[-1] + np.float32(0.1)
+    before = pack(state)
+    _, value, node = policy.commit(state, "a", models[-1], step, 6, 6)
+    for saved in (before, pack(state)):
+        again = unpack(saved, Hidden)
+        if again.node.version < 6:
+            _, once_more, renamed = policy.commit(again, "a", models[-1], step, 6, 6)
+            assert renamed == node and once_more.tobytes() == value.tobytes()
+        (edge,) = policy.path(again, nodes[-1], node, SCHEMA)
+        assert policy.open(again, edge, value, SCHEMA) == state.log[6].data
+
+
+def test_t18_an_old_backup_is_found_out_and_catches_up() -> None:
+    """A device that says it holds version 8 and holds that of its backup cannot apply what follows, and resyncs."""
+    policy = HiddenState(QSGD(bucket=25))
+    state, nodes, _, hidden = published(policy, 12)
+    (edge,) = policy.path(state, nodes[8], nodes[9], SCHEMA)
+    for backup in (hidden[2], hidden[7], hidden[8] * np.float32(1.0000001)):
+        with pytest.raises(InvalidInput, match="does not start from the state held; take a snapshot"):
+            policy.apply(backup, edge, policy.open(state, edge, hidden[9], SCHEMA), SCHEMA)
+    held = follow(policy, state, None, None, nodes[11], hidden[11])
+    assert held.tobytes() == hidden[11].tobytes()
+
+
+@pytest.mark.parametrize("codec", [Float32(), Halves(), QSGD(), TopK(0.1)])
 def test_real_devices_decode_what_is_published(codec) -> None:
     """Loopback: 30 replicas with copies of their own; every start is checked against its digest by ``apply``."""
     task = hk.reference_tasks.gaussian(clients=30, samples=40)

@@ -81,7 +81,7 @@ def test_staleness_and_broadcast_bytes():
 
 @pytest.mark.parametrize("codec", [QSGD(), QSGD(bits=8, bucket=None), TopK(0.1), TopK(0.1, QSGD())], ids=str)
 def test_replicas_decode_what_is_published_themselves(codec):
-    """T16: 25 devices with copies of their own; each start is checked against its digest, all as in the simulator."""
+    """25 devices with copies of their own; each start is checked against its digest, all as in the simulator."""
     task = hk.reference_tasks.mushrooms(clients=25, samples=500)
     fleet = hk.Fleet.synthetic(25, seed=2, compute_law=hk.fleet.HalfNormal())
     method, until = hk.strategies.qafel(5, 12, up=QSGD(), down=codec), hk.Until(updates=300)
@@ -92,7 +92,7 @@ def test_replicas_decode_what_is_published_themselves(codec):
 
 
 def test_a_late_joiner_pays_for_what_it_missed_or_for_a_snapshot():
-    """T17: whoever missed j messages pays min(j B_s, B_full) and has the same bits as the rest."""
+    """Whoever missed j messages pays min(j B_s, B_full) and has the same bits as the rest."""
     schema, policy = Schema((Segment("w", (5000,)),)), HiddenState(QSGD())
     state: Hidden = policy.init(schema)
     rng, x, nodes, values = np.random.default_rng(0), np.zeros(5000, np.float32), [], []
