@@ -7,7 +7,11 @@ from hocket.strategies.fedavg import fedavg
 from hocket.strategies.fedbuff import fedbuff
 from hocket.strategies.fedfix import fedfix
 from hocket.strategies.fedprox import fedprox
+from hocket.strategies.generalized_asyncsgd import generalized_asyncsgd
 from hocket.strategies.qafel import qafel
 from hocket.strategies.sync_st import sync_st
 
-__all__ = ["asyncsgd", "fedast", "fedasync", "fedavg", "fedbuff", "fedfix", "fedprox", "qafel", "sync_st"]
+__all__ = [
+    "asyncsgd", "fedast", "fedasync", "fedavg", "fedbuff", "fedfix", "fedprox", "generalized_asyncsgd", "qafel",
+    "sync_st",
+]  # fmt: skip
