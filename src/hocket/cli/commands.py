@@ -49,6 +49,19 @@ def estimate(file: Path, changes: Sequence[str], data: Path | None = None) -> No
     print(estimate(Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation), e.fleet).line())
 
 
+def plan(file: Path, changes: Sequence[str], objective: str, most: int | None, updates: int | None) -> None:
+    """Foretell a run of a file by formula, and look for better routing.
+
+    Raises:
+        InvalidInput: the file cannot be run, or the formulas do not cover it.
+    """
+    from hocket.cli.plan import show_plan
+
+    e = load(file, changes)
+    setup = Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation)
+    show_plan(setup, e.fleet, objective, most, updates)
+
+
 def compare(
     sources: Sequence[Path], changes: Sequence[str], seeds: str | None, out: Path, resume: bool, jobs: int
 ) -> None:

@@ -105,6 +105,23 @@ def simulate(
 
 
 @app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(help="The experiment, in TOML.")],
+    edits: Edits = None,
+    objective: Annotated[str, typer.Option(metavar="time|rounds|throughput", help="What is to be least.")] = "time",
+    most: Annotated[int | None, typer.Option(metavar="M", help="Jobs in flight that are tried at most.")] = None,
+    updates: Annotated[
+        int | None,
+        typer.Option("--simulate", metavar="N", help="Updates to check the formulas by (100 per job); 0 for none."),
+    ] = None,
+) -> None:
+    """Foretell throughput and staleness, and the routing and concurrency that are best."""
+    from hocket.cli import commands
+
+    commands.plan(file, edits or [], objective, most, updates)
+
+
+@app.command()
 def compare(
     sources: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Experiments in TOML, or run directories.")],
     edits: Edits = None,
