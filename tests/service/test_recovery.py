@@ -159,7 +159,7 @@ def test_an_answer_from_somebody_else_does_not_stand_for_the_update(
         journal.append(entry.now, entry.event, bodies.get(entry.body, b""))
     journal.sync()
     store.close()
-    server, book, received, _ = recovered(copy, task, METHODS["fedbuff"], until, 0)
+    server, book, *_ = recovered(copy, task, METHODS["fedbuff"], until, 0)
     assert body and server.state.updates == 60 and server.state.events == len(found)
     replayed = replay(path, Setup.of(task, METHODS["fedbuff"], until, measure=FACTS))
     assert (book.model("gaussian") == replayed.book.model("gaussian")).all()

@@ -7,6 +7,7 @@ samples, the bytes. What a device was told about its updates is written down out
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -144,7 +145,7 @@ class Device:
         self.work.nodes, self.waiting = dict(nodes), dict(waiting)
         self._over, self.work.memories = dict(over), deepcopy(memories)
         for lease_id in self.waiting:
-            self._later(self._world.poll / 4, lambda i=lease_id: self._again(i, 0))  # type: ignore[misc]
+            self._later(self._world.poll / 4, partial(self._again, lease_id, 0))
 
     def twin_of(self, other: "Device") -> None:
         """Begin as another device is."""
@@ -167,20 +168,20 @@ class Device:
             case Value():
                 self._receive(message)
             case Answer(lease=lease_id, reason=reason):
-                self.work.settle(lease_id, not reason)
-                if lease_id in self.waiting or not reason:
-                    self._witness.answered(self.id, lease_id, reason)
-                self._close(lease_id)
+                self._witness.answered(self.id, lease_id, reason)
+                if lease_id in self.waiting:  # else it is about a lie, or said twice
+                    self.work.settle(lease_id, not reason)
+                    self._close(lease_id)
             case Drop(lease=lease_id):
-                if lease_id not in self.waiting:  # what was sent waits for its own answer
-                    self._do(client.cancelled(on.Cancelled(lease_id, self.id)))
+                in_hand = any(x.id == lease_id for x in (*client.downloads, *client.ready, *client.uploads))
+                if in_hand and lease_id not in self.waiting:  # what was sent waits for its own answer
                     self._close(lease_id)
             case _:
                 raise AssertionError(f"a device was sent {message}")
 
     def _close(self, lease_id: int) -> None:
-        if self.waiting.pop(lease_id, None) is not None:
-            self._do(self.work.client.cancelled(on.Cancelled(lease_id, self.id)))
+        self.waiting.pop(lease_id, None)
+        self._do(self.work.client.cancelled(on.Cancelled(lease_id, self.id)))
         self._over[lease_id] = None
         if len(self._over) > REMEMBERED:
             del self._over[next(iter(self._over))]
@@ -195,7 +196,7 @@ class Device:
         try:
             value = self.work.receiving(m.node, m.edges, m.data)()
         except InvalidInput as e:  # what is held here is not what the edges begin at: begin from nothing
-            client.holds[m.node.task][self.id] = None  # type: ignore[index]
+            client.holds[m.node.task][self.id] = None
             self._give_up(lease, f"cannot apply: {e}")
             return
         self.work.nodes[m.node] = value

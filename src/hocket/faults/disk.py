@@ -13,10 +13,11 @@ from hocket.keyed import below, key
 
 
 class File(Struct, eq=False):
-    """What a reader sees, what is durable, and the writes between the two, (offset, bytes) in order."""
+    """What a reader sees, what is durable, what would be without damage, and writes not yet synced, in order."""
 
     content: bytearray
     durable: bytearray
+    sound: bytearray
     cached: list[tuple[int, bytes]] = []
 
 
@@ -28,7 +29,6 @@ class Disk:
         self._names: dict[str, File] = {}
         self._durable_names: dict[str, File] = {}
         self._moves: list[tuple[str, str, File | None]] = []  # name gone, name come, what it leads to
-        self._damage: list[tuple[File, int, int]] = []
 
     # --- as a program sees it ----------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ class Disk:
     def create(self, name: str) -> None:
         """Make an empty file, or empty one that is there."""
         self._room()
-        file = File(bytearray(), bytearray())
+        file = File(bytearray(), bytearray(), bytearray())
         self._names[name] = file
         self._moves.append(("", name, file))
 
@@ -66,7 +66,7 @@ class Disk:
     def cut(self, name: str, length: int) -> None:
         """Make a file shorter, durably."""
         file = self._names[name]
-        del file.content[length:], file.durable[length:]
+        del file.content[length:], file.durable[length:], file.sound[length:]
         file.cached = [(at, data) for at, data in file.cached if at < length]
         self.sync(name)
 
@@ -80,7 +80,7 @@ class Disk:
             raise OSError(EIO, "Input/output error")
         file = self._names[name]
         for offset, data in file.cached:
-            _put(file.durable, offset, data)
+            _keep(file, offset, data)
         file.cached.clear()
 
     def rename(self, name: str, to: str) -> None:
@@ -125,16 +125,16 @@ class Disk:
         for side in (file.durable, file.content):
             if at < len(side):
                 side[at] ^= change
-        self._damage.append((file, at, change))
 
     def repair(self) -> int:
-        """Undo every flip, as from a mirror; how many there were."""
-        count = len(self._damage)
-        for file, at, change in self._damage:
-            for side in (file.durable, file.content):
-                if at < len(side):
-                    side[at] ^= change
-        self._damage.clear()
+        """Undo every flip that is still there, as from a mirror; how many files had one."""
+        count = 0
+        for _, file in sorted(self._durable_names.items()):
+            if file.durable != file.sound:
+                count += 1
+                file.durable, file.content = file.sound[:], file.sound[:]
+                for offset, data in file.cached:
+                    _put(file.content, offset, data)
         return count
 
     def clone(self) -> "Disk":
@@ -143,14 +143,13 @@ class Disk:
 
         def same(file: File) -> File:
             if id(file) not in made:
-                made[id(file)] = File(file.content[:], file.durable[:], list(file.cached))
+                made[id(file)] = File(file.content[:], file.durable[:], file.sound[:], list(file.cached))
             return made[id(file)]
 
         out.full, out.failing = self.full, self.failing
         out._names = {n: same(f) for n, f in self._names.items()}
         out._durable_names = {n: same(f) for n, f in self._durable_names.items()}
         out._moves = [(gone, come, None if f is None else same(f)) for gone, come, f in self._moves]
-        out._damage = [(same(f), at, change) for f, at, change in self._damage]
         return out
 
     def size(self) -> int:
@@ -175,15 +174,20 @@ def _put(content: bytearray, offset: int, data: bytes) -> None:
     content[offset : offset + len(data)] = data
 
 
+def _keep(file: File, offset: int, data: bytes) -> None:
+    _put(file.durable, offset, data)
+    _put(file.sound, offset, data)
+
+
 def _crash(file: File, k: int) -> None:
     """Keep a beginning of the cached writes; the next one is torn, or only its place is there."""
     cached, file.cached = file.cached, []
     whole = below(key(k, "whole"), len(cached) + 1)
     for offset, data in cached[:whole]:
-        _put(file.durable, offset, data)
+        _keep(file, offset, data)
     if whole < len(cached):
         offset, data = cached[whole]
         kept = below(key(k, "torn"), len(data) + 1)
         hole = below(key(k, "hole"), 2) and offset >= len(file.durable)
-        _put(file.durable, offset, data[:kept] + (bytes(len(data) - kept) if hole else b""))
+        _keep(file, offset, data[:kept] + (bytes(len(data) - kept) if hole else b""))
     file.content = file.durable[:]

@@ -19,7 +19,7 @@ from hocket.events import Event
 from hocket.faults.disk import Disk
 from hocket.faults.disk_store import DiskStore
 from hocket.faults.messages import Answer, Ask, Drop, Message, Poll, Told, Update, Value, Work
-from hocket.lease import Lease
+from hocket.lease import Edge, Lease
 from hocket.received import Received, Sent, decode
 from hocket.record.account import Account
 from hocket.record.curve import Curve
@@ -212,19 +212,22 @@ class Host:
     def _poll(self, m: Poll) -> None:
         state = self.server.state
         mine = [x for x in state.leases.values() if x.client == m.client and x.issued >= 0]
-        self.outbox += (Work(m.client, replace(x)) for x in mine if x.id not in m.leases and x.id not in state.measuring)
+        self.outbox += (
+            Work(m.client, replace(x)) for x in mine if x.id not in m.leases and x.id not in state.measuring
+        )
         owned = {x.id for x in mine}
         self.outbox += (Drop(m.client, i, "closed") for i in m.leases if i not in owned)
 
     def _ask(self, m: Ask) -> None:
         lease = self.server.view.leases.get(m.lease)
-        edges, data = (), None
+        edges: tuple[Edge, ...] = ()
+        data: tuple[bytes, ...] | None = None
         if lease is not None and lease.client == m.client and lease.node == m.node:
             try:
                 edges = self.book.path(m.have, m.node)
                 data = tuple(self.book.read(edge) for edge in edges)
             except InvalidInput:
-                edges, data = (), None  # gone, which is what the answer says
+                data = None  # gone, which is what the answer says
         self.outbox.append(Value(m.client, m.lease, m.node, edges, data))
 
     def _update(self, m: Update) -> None:

@@ -151,9 +151,13 @@ class Oracle:
         if len(state.answers) > ANSWERS:
             raise Wrong(f"I6 bounds: {len(state.answers)} answers are remembered, {ANSWERS} are allowed")
         pacing = self._setup.strategy.pacing
-        if isinstance(pacing, InFlight) and isinstance(pacing.in_flight, int):
-            if any(t.open > pacing.in_flight for t in state.tasks.values()):
-                raise Wrong(f"I6 bounds: more than {pacing.in_flight} leases of one task are open")
+        most = (
+            pacing.in_flight
+            if isinstance(pacing, InFlight) and isinstance(pacing.in_flight, int)
+            else len(state.leases)
+        )
+        if any(t.open > most for t in state.tasks.values()):
+            raise Wrong(f"I6 bounds: more than {most} leases of one task are open")
         if isinstance(event, on.Arrived | on.Measured) and event.lease in reference.accepted:
             self._staleness(reference, reference.leases[event.lease], event.lease)
         if isinstance(event, on.Stepped | on.Restored):

@@ -74,7 +74,9 @@ class Reference:
     def _fold(self, number: int, entry: Entry) -> None:
         event = entry.event
         match event:
-            case on.Arrived(lease=i, client=c) if i in self.open and self.leases[i].client == c and i not in self.bodies:
+            case on.Arrived(lease=i, client=c) if (
+                i in self.open and self.leases[i].client == c and i not in self.bodies
+            ):
                 self.bodies[i] = entry.body
             case on.Stepped(task=task, node=node, count=count):
                 self._stepped(task, node.version, count)

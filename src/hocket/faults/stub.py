@@ -6,6 +6,7 @@ or foreign update moves the model by far more than rounding does.
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
@@ -23,8 +24,8 @@ from hocket.schema import Schema, Segment, Vector
 from hocket.setup import Setup
 from hocket.strategies import asyncsgd, fedasync, fedavg, fedbuff, fedfix
 from hocket.strategy import Strategy, TaskPart, compose
-from hocket.uplink import ErrorFeedback
 from hocket.until import Until
+from hocket.uplink import ErrorFeedback
 
 SIZE = 32
 
@@ -62,6 +63,10 @@ def _grid(k: int) -> Vector:
     return (((words >> np.uint64(40)).astype(np.int64) & 127) / 64 - 1).astype(np.float32)
 
 
+def _part(**policies: Any) -> TaskPart:
+    return TaskPart(**policies)
+
+
 METHODS: tuple[Callable[[], Strategy], ...] = (
     lambda: fedbuff(3, 6),
     lambda: fedbuff(2, 5, staleness_limit=2, normalise="weight"),
@@ -74,12 +79,12 @@ METHODS: tuple[Callable[[], Strategy], ...] = (
     lambda: asyncsgd(6),
     lambda: compose(asyncsgd(8), Strategy("late", attach="start")),
     lambda: fedfix(window=15.0),
-    lambda: compose(fedbuff(3, 6), Strategy("feedback", task=TaskPart(uplink=ErrorFeedback()))),
+    lambda: compose(fedbuff(3, 6), Strategy("feedback", task=_part(uplink=ErrorFeedback()))),
     lambda: Strategy(
         "guarded", InFlight(5, 2, timeout=60.0),
-        task=TaskPart(merge=MeanByCount(), guard=Chain((Staleness(limit=3), NormBound(50.0)))),
+        task=_part(merge=MeanByCount(), guard=Chain((Staleness(limit=3), NormBound(50.0)))),
     ),
-    lambda: Strategy("free", InFlight(6, 3), task=TaskPart(merge=MeanByCount(order="free"))),
+    lambda: Strategy("free", InFlight(6, 3), task=_part(merge=MeanByCount(order="free"))),
 )  # fmt: skip
 
 

@@ -12,8 +12,6 @@ from typing import Any
 from msgspec import Struct
 
 from hocket import actions as do
-from hocket import events as on
-from hocket.book import Book
 from hocket.errors import Damaged, HocketError, InvalidInput, StoreFailed
 from hocket.events import Event
 from hocket.faults.devices import Device
@@ -30,7 +28,6 @@ from hocket.keyed import uniform
 from hocket.setup import Setup
 from hocket.store.journal import state_digest
 
-CALM = 40  # polls of the slowest device after which faults stop
 PATIENCE = 8  # polls of silence after which a device counts as gone
 
 
@@ -46,20 +43,20 @@ class Outcome(Struct, frozen=True):
     faults: dict[str, int]
     happened: tuple[str, ...]
     events: int
+    time: int
     crashes: int
     recoveries: int
     damaged: int
-    updates: int
-    refused: int
-    lost: int
     acknowledged: int
     uploads: int
-    versions: dict[str, int]
-    metrics: dict[str, dict[str, float]]
-    time: int
     finished: str
-    digest: str
     violated: str
+    updates: int = 0
+    refused: int = 0
+    lost: int = 0
+    versions: dict[str, int] = {}
+    metrics: dict[str, dict[str, float]] = {}
+    digest: str = ""
 
 
 class World:
@@ -98,10 +95,10 @@ class World:
         self._heal_at = int(heal_after * usual)
         self.network = Network(self.dice, usual // 50, 2 * usual)
         self.oracle, self.disk = Oracle(setup), Disk()
-        self.now = self._sequence = self.events = self.handled_events = 0
+        self.now = self._sequence = self.events = 0
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self.host: Host | None = None
-        self.lives = self.crashes = self.damaged = self._points = 0
+        self.lives = self.recoveries = self.crashes = self.damaged = self._points = 0
         self._started = (0, 0)  # world's time and server's time when this life began
         self._committing = False
         self._paused_until = 0
@@ -156,20 +153,23 @@ class World:
             raise Wrong("I4 replay: the journal of the whole run replays to another state")
 
     def _outcome(self, violated: str) -> Outcome:
-        host = self.host
-        state = None if host is None else host.server.state
-        tasks = {} if state is None else state.tasks
-        learners = {t: task.learner for t, task in self.setup.tasks.items()}
-        book: Book | None = None if host is None else host.book
+        host, oracle = self.host, self.oracle
+        known: dict[str, Any] = {}
+        if host is not None:
+            state, learners = host.server.state, {n: t.learner for n, t in self.setup.tasks.items()}
+            known = {"updates": state.updates, "refused": state.refused, "lost": state.lost}
+            known["versions"] = {n: t.version for n, t in state.tasks.items()}
+            if not violated:
+                known["digest"] = state_digest(host.server, host.book)
+                models = {n: x for n in learners if (x := host.book.model(n)) is not None}
+                known["metrics"] = {
+                    n: y.evaluate(x, "test") for n, x in models.items() if (y := learners[n]) is not None
+                }
         return Outcome(
-            self._plan.seed, self._plan.classes, self.dice.counts(), tuple(self.dice.happened), self.events,
-            self.crashes, max(self.oracle.recoveries - 1, 0), self.damaged,
-            0 if state is None else state.updates, 0 if state is None else state.refused,
-            0 if state is None else state.lost, len(self.oracle.acknowledged), self.oracle.uploads,
-            {n: t.version for n, t in tasks.items()},
-            {} if book is None or violated else
-            {n: x.evaluate(v, "test") for n, x in learners.items() if x is not None and (v := book.model(n)) is not None},
-            self.now, self.over, "" if host is None or violated else state_digest(host.server, book), violated,
+            seed=self._plan.seed, classes=self._plan.classes, faults=self.dice.counts(),
+            happened=tuple(self.dice.happened), events=self.events, time=self.now, crashes=self.crashes,
+            recoveries=self.recoveries, damaged=self.damaged, acknowledged=len(oracle.acknowledged),
+            uploads=oracle.uploads, finished=self.over, violated=violated, **known,
         )  # fmt: skip
 
     # --- for devices -------------------------------------------------------------------------------------
@@ -290,6 +290,7 @@ class World:
             self.damaged += 1
             self.after(self.poll, self._boot)
             return
+        self.recoveries += self.crashes > self.recoveries
         self._started = (self.now, self.host.now)
         self._arrange(self.host)
 
@@ -356,13 +357,13 @@ def _check(setup: Setup, fleet: Fleet) -> None:
 
 
 def _durations(setup: Setup, fleet: Fleet) -> tuple[int, int]:
-    """What a lease usually takes, and what it takes on the slowest device, ns."""
-    timing, each = fleet.timing(setup.seed), []
+    """What a lease usually takes, and what the slowest of a few on every device takes, ns."""
+    timing, each, draws = fleet.timing(setup.seed), [], range(max(2, min(32, 4000 // len(fleet))))
     for task in setup.tasks.values():
         size = task.schema.nbytes
         for c in range(len(fleet)):
             cost = task.local.samples(int(task.samples[c])) * task.cost
-            each.append(timing.download(c, size, 1) + timing.train(c, cost, 1) + timing.upload(c, size, 1))
+            each += [timing.download(c, size, k) + timing.train(c, cost, k) + timing.upload(c, size, k) for k in draws]
     each.sort()
     return max(each[len(each) // 2], 1000), max(each[-1], 1000)
 
