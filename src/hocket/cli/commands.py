@@ -37,6 +37,32 @@ def simulate(
     print(folder.write_report(where))
 
 
+def simulate_with_faults(
+    file: Path, changes: Sequence[str], faults: str, data: Path | None = None, beside: Sequence[str] = ()
+) -> None:
+    """Run an experiment file in a world that misbehaves, and say what happened.
+
+    Raises:
+        InvalidInput: no such world, or an option (``beside``) that a run which writes nothing does not have.
+        Violated: an invariant did not hold.
+    """
+    from hocket.cli.faults import show_outcome
+    from hocket.errors import Violated
+    from hocket.faults.shrink import Case
+    from hocket.faults.swarm import plan
+    from hocket.faults.world import run
+
+    case = Case.parse(faults, "--faults")
+    if beside:
+        raise InvalidInput(f"{beside[0]}: not with --faults, which makes one run and writes nothing; leave one out")
+    e = load(file, changes, data)
+    setup = Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation, measure=("finite",))
+    outcome = run(setup, e.fleet, plan(case.seed), case.only)
+    show_outcome(outcome)
+    if outcome.violated:
+        raise Violated(f"{outcome.violated}; the same again: hocket simulate {file} --faults '{case.text()}'")
+
+
 def estimate(file: Path, changes: Sequence[str], data: Path | None = None) -> None:
     """Say what a run of a file will take, without making it.
 

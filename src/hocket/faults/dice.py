@@ -41,6 +41,6 @@ class Dice:
         """How often each kind happened, by name."""
         out: dict[str, int] = {}
         for name in sorted(self.happened):
-            kind = name.partition(":")[0]
+            kind = name.rpartition(":")[0]
             out[kind] = out.get(kind, 0) + 1
         return out
