@@ -23,6 +23,7 @@ from hocket.setup import Setup
 from hocket.snapshot import digest, unpack
 from hocket.store.journal import state_digest
 
+WATCHED = 256  # open leases up to which each one is looked for everywhere after every event
 CLOSE = 2e-4  # between the model in float32 and the reference in float64, relative to the larger one
 
 
@@ -75,6 +76,7 @@ class Oracle:
         except AssertionError as e:
             raise Wrong(f"I6 bounds: {e}") from e
         self._bounds(host, event)
+        self._owners(host)
         self._isolation(host, event)
         self._digests.append(self._digest(host))
 
@@ -88,6 +90,9 @@ class Oracle:
                     raise Wrong(f"I2 no phantom: client {c} is told that lease {i} is accepted, and it is not")
                 if number > count:
                     raise Wrong(f"I3 ack after sync: lease {i} is acknowledged, {count} events are durable of {number}")
+            case Answer(lease=i, client=c, reason=reason) if i in reference.accepted and i not in reference.taken_back:
+                if reference.leases[i].client == c and len(reference.accepted) < ANSWERS:
+                    raise Wrong(f"I1 once: client {c} is told {reason!r} of lease {i}, which is accepted")
             case Work(lease=lease):
                 self._work(lease)
             case _:
@@ -162,6 +167,24 @@ class Oracle:
             self._staleness(reference, reference.leases[event.lease], event.lease)
         if isinstance(event, on.Stepped | on.Restored):
             self._model(host, event.task)
+
+    def _owners(self, host: Host) -> None:
+        """I6: every lease, start value and update that is kept has somebody who will let go of it."""
+        reference, open_leases = self._reference(host), host.account.open
+        if len(reference.open) > WATCHED:
+            return
+        issued = {i for i, x in host.server.view.leases.items() if x.issued >= 0}
+        if not issued == reference.open == set(open_leases):
+            odd = sorted((issued ^ reference.open) | (issued ^ set(open_leases)))
+            raise Wrong(f"I6 bounds: lease {odd[0]} is open for the server, the accounts or the reference, not for all")
+        in_line = {x.id for shelf in host.book.shelves.values() for x, _ in shelf.pending}
+        if lost := set(host.received.sent) - in_line - issued:
+            raise Wrong(f"I6 bounds: the update of lease {min(lost)} is kept, and nobody will use it")
+        for t, shelf in host.book.shelves.items():
+            starts = [x.lease.version for x in open_leases.values() if x.lease.task == t]
+            starts += [x.version for x, _ in shelf.pending]
+            if shelf.readers != {v: starts.count(v) for v in set(starts)}:
+                raise Wrong(f"I6 bounds: task {t} keeps versions {shelf.readers}; leases start at {sorted(starts)}")
 
     def _staleness(self, reference: Reference, lease: Lease, i: int) -> None:
         if reference.accepted[i] != len(reference.history):

@@ -47,6 +47,7 @@ class Reference:
         self.leases: dict[int, Lease] = {}  # as they were given out
         self.open: set[int] = set()
         self.bodies: dict[int, bytes] = {}
+        self.starts: dict[int, str] = {}  # digests of the nodes that devices say they began at
         self.accepted: dict[int, int] = {}  # lease to the number of its event
         self.refused: set[int] = set()
         self.taken_back: set[int] = set()  # accepted, and out of line again
@@ -77,7 +78,7 @@ class Reference:
             case on.Arrived(lease=i, client=c) if (
                 i in self.open and self.leases[i].client == c and i not in self.bodies
             ):
-                self.bodies[i] = entry.body
+                self.bodies[i], self.starts[i] = entry.body, event.digest
             case on.Stepped(task=task, node=node, count=count):
                 self._stepped(task, node.version, count)
             case on.Kept(task=task):
@@ -124,6 +125,8 @@ class Reference:
             raise Wrong(f"I2 no phantom: nothing arrived for lease {i}, and it was accepted")
         if isinstance(event, on.Arrived) and event.samples < 1:
             raise Wrong(f"I6 bounds: lease {i} was accepted with {event.samples} samples")
+        if self.starts[i] and lease.node is not None and lease.node.digest not in ("", self.starts[i]):
+            raise Wrong(f"I2 no phantom: lease {i} was accepted from another start than its own")
         self.open.remove(i)
         self.accepted[i] = number
         self.buffer[task].append((i, weight))

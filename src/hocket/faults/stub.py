@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket.downlink.hidden_state import HiddenState
 from hocket.fleet import Exponential, Fleet
 from hocket.guard import Chain, NormBound, Staleness
 from hocket.keyed import below, key, mix_array
@@ -84,6 +85,7 @@ METHODS: tuple[Callable[[], Strategy], ...] = (
         "guarded", InFlight(5, 2, timeout=60.0),
         task=_part(merge=MeanByCount(), guard=Chain((Staleness(limit=3), NormBound(50.0)))),
     ),
+    lambda: Strategy("hidden", InFlight(6, 3), task=_part(downlink=HiddenState())),
     lambda: Strategy("free", InFlight(6, 3), task=_part(merge=MeanByCount(order="free"))),
 )  # fmt: skip
 
