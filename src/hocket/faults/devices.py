@@ -122,7 +122,7 @@ class Device:
         self.life += 1
         self._forget()
         self.up = False
-        self._later(self._world.poll * (1 + 12 * uniform(k) ** 3), lambda: self._return(memory))
+        self._later(self._world.poll * (1 + 24 * uniform(k) ** 2), lambda: self._return(memory))
 
     def _return(self, memory: tuple[Any, ...] | None) -> None:
         self.up = True

@@ -126,16 +126,19 @@ class Disk:
             if at < len(side):
                 side[at] ^= change
 
+    def damaged(self) -> list[str]:
+        """Names of files with a flip that is still there."""
+        return [n for n, f in sorted(self._durable_names.items()) if f.durable != f.sound]
+
     def repair(self) -> int:
-        """Undo every flip that is still there, as from a mirror; how many files had one."""
-        count = 0
-        for _, file in sorted(self._durable_names.items()):
-            if file.durable != file.sound:
-                count += 1
-                file.durable, file.content = file.sound[:], file.sound[:]
-                for offset, data in file.cached:
-                    _put(file.content, offset, data)
-        return count
+        """Undo every flip, as from a mirror; how many files had one."""
+        names = self.damaged()
+        for name in names:
+            file = self._durable_names[name]
+            file.durable, file.content = file.sound[:], file.sound[:]
+            for offset, data in file.cached:
+                _put(file.content, offset, data)
+        return len(names)
 
     def clone(self) -> "Disk":
         """A disk with the same content, cache included."""

@@ -6,6 +6,7 @@ from the accepted updates as their devices sent them, in float64, one coordinate
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,7 @@ class Reference:
             delta = decode(sent, part.uplink, self._setup.tasks[task].schema, lease).delta
             if not np.isfinite(delta).all():
                 raise Wrong(f"I6 bounds: the update of lease {i} is not finite, and is in a step")
-            weight *= part.guard.weigh(lease, before - lease.version)
+            weight *= _by_age(part.guard, lease, before - lease.version)
             total, weights = total + weight * delta.astype(np.float64), weights + weight
         by = {"mean_by_count": float(len(members)), "mean_by_weight": weights}
         clients = float(self._setup.tasks[task].clients)
@@ -181,6 +182,23 @@ class Reference:
         """Whether the reference knows the arithmetic of a task's merge and optimizer."""
         part = self._setup.strategy.tasks[task]
         return _tag(part.merge) in DIVISORS and _tag(part.optimizer) == "sgd"
+
+
+def _by_age(guard: Any, lease: Lease, age: int) -> float:
+    """What an update that is ``age`` versions old weighs, from the formulas of the papers."""
+    if _tag(guard) == "chain":
+        return prod(_by_age(g, lease, age) for g in guard.guards)
+    if _tag(guard) != "staleness":
+        return float(guard.weigh(lease, age))
+    decay = guard.decay
+    match _tag(decay):
+        case "hinge":
+            return 1.0 / (1.0 + decay.slope * max(age - decay.grace, 0))
+        case "polynomial":
+            return float(((1 + decay.average) / (1 + age)) ** decay.exponent)
+        case "windowed":
+            return 1.0 + age
+    return 1.0
 
 
 def _tag(policy: Any) -> str:

@@ -20,11 +20,11 @@ CRASHES = tuple(
 )  # fmt: skip
 RATES: Mapping[str, Mapping[str, float]] = {
     "network": dict(zip(network.KINDS, (0.15, 0.15, 0.15, 0.1, 0.06, 0.05), strict=True)),
-    "server": {**dict.fromkeys(CRASHES, 0.01), "crash before send": 0.004, "server paused": 0.05},
+    "server": {**dict.fromkeys(CRASHES, 0.015), "crash before send": 0.004, "server paused": 0.05},
     "recovery": dict.fromkeys(("crash before cut", "crash before take term", "crash before recovered"), 0.4),
-    "disk": {"disk full": 0.03, "sync fails": 0.03, "bit flip": 0.3},
+    "disk": {"disk full": 0.03, "sync fails": 0.03, "bit flip": 0.5},
     "devices": dict(zip(devices.KINDS, (0.04, 0.04, 0.05, 0.01, 0.1), strict=True)),
-    "liars": dict.fromkeys(devices.LIES, 0.04),
+    "liars": dict.fromkeys(devices.LIES, 0.08),
 }
 """Class to kinds of faults, with the chance of each occasion at full strength."""
 

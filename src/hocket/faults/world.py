@@ -284,9 +284,13 @@ class World:
         except (Crash, StoreFailed):
             self._down()
             return
-        except Damaged:
-            if not self.disk.repair():
-                raise  # nothing was flipped
+        except Damaged as e:
+            names = self.disk.damaged()
+            if not names:
+                raise
+            if len(names) == 1 and names[0].startswith("checkpoint-"):
+                raise Wrong(f"I1 once: {names[0]} is damaged, and nothing is left to fall back on: {e}") from e
+            self.disk.repair()
             self.damaged += 1
             self.after(self.poll, self._boot)
             return
