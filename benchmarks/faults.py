@@ -18,8 +18,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
 SEEDS = 400
 HEAD = """# Bugs on purpose
 
-The oracles of `src/hocket/faults/` are worth what they find. Each line is a bug that is planted in server, client, book,
-journal or store (`tests/faults/bugs.py`), the first seed whose world shows it, and what the oracles say.
+The oracles of `src/hocket/faults/` are worth what they find. Each line is a bug that is planted in server, client,
+book, journal or store (`tests/faults/bugs.py`), the first seed whose world shows it, and what the oracles say.
 Made by `python -m benchmarks.faults`; a seed is run alone with `python -m hocket.faults SEED`.
 
 """
@@ -49,7 +49,8 @@ def page(found: list[Found], seconds: float) -> str:
     rows = "".join(f"| {f.name} | {'none' if f.seed is None else f.seed} | {_short(f.said)} |\n" for f in found)
     verdict = f"{len(caught)} of {len(found)} bugs are caught ({100 * len(caught) / len(found):.0f} %), "
     worst = max((f.seed for f in caught if f.seed is not None), default=0)
-    return f"{HEAD}{verdict}the last one by seed {worst}; {SEEDS} seeds are tried.\n\n| bug | seed | seen as |\n|---|---|---|\n{rows}"
+    tried = f"the last one by seed {worst}; up to {SEEDS} seeds are tried ({seconds / 60:.0f} minutes on one core)."
+    return f"{HEAD}{verdict}{tried}\n\n| bug | seed | seen as |\n|---|---|---|\n{rows}"
 
 
 def _short(said: str) -> str:

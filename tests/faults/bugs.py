@@ -12,6 +12,7 @@ import msgspec
 
 from hocket import actions as do
 from hocket import events as on
+from hocket import server as server_module
 from hocket.book import Book
 from hocket.client import Client
 from hocket.errors import StoreFailed
@@ -19,15 +20,14 @@ from hocket.faults import disk_store, host
 from hocket.faults.disk import Disk
 from hocket.faults.disk_store import DiskStore
 from hocket.guard import Staleness
-from hocket.lease_table import LeaseTable
 from hocket.learning.learner import measured
+from hocket.lease_table import LeaseTable
 from hocket.merge import mean
 from hocket.optimizer import SGD
 from hocket.pacing import InFlight
 from hocket.received import Received
 from hocket.record.account import Account
 from hocket.scheduler import Scheduler
-from hocket import server as server_module
 from hocket.server import Server
 from hocket.snapshot import pack, unpack
 from hocket.store import recovery
@@ -106,7 +106,10 @@ def _any_frames(data: bytes) -> Iterator[Any]:
     while at + disk_store.HEAD <= len(data):
         end = at + disk_store.HEAD + int.from_bytes(data[at : at + 4], "little")
         try:
-            yield disk_store.Record(*unpack(data[at + disk_store.HEAD : end], tuple[int, int, bytes, dict[str, bytes]])), end
+            yield (
+                disk_store.Record(*unpack(data[at + disk_store.HEAD : end], tuple[int, int, bytes, dict[str, bytes]])),
+                end,
+            )
         except Exception:
             return
         at = end
@@ -146,10 +149,10 @@ def _(original: Any) -> Any:
 
 @bug("a new writer forgets how far the journal goes", DiskStore, "append")
 def _(original: Any) -> Any:
-    def append(self: Any, record: bytes, bodies: Any = {}) -> int:
+    def append(self: Any, *args: Any) -> int:
         if self._last > 40 and self._last % 41 == 0:
             self._last += 1
-        return original(self, record, bodies)
+        return int(original(self, *args))
 
     return append
 

@@ -187,13 +187,13 @@ class Reference:
 def _by_age(guard: Any, lease: Lease, age: int) -> float:
     """What an update that is ``age`` versions old weighs, from the formulas of the papers."""
     if _tag(guard) == "chain":
-        return prod(_by_age(g, lease, age) for g in guard.guards)
+        return float(prod(_by_age(g, lease, age) for g in guard.guards))
     if _tag(guard) != "staleness":
         return float(guard.weigh(lease, age))
     decay = guard.decay
     match _tag(decay):
         case "hinge":
-            return 1.0 / (1.0 + decay.slope * max(age - decay.grace, 0))
+            return float(1 / (1 + decay.slope * max(age - decay.grace, 0)))
         case "polynomial":
             return float(((1 + decay.average) / (1 + age)) ** decay.exponent)
         case "windowed":

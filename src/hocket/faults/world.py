@@ -17,7 +17,7 @@ from hocket.events import Event
 from hocket.faults.devices import Device
 from hocket.faults.dice import Dice
 from hocket.faults.disk import Disk
-from hocket.faults.host import Host
+from hocket.faults.host import Host, Watcher
 from hocket.faults.messages import Message
 from hocket.faults.network import Network
 from hocket.faults.oracle import Oracle
@@ -68,6 +68,7 @@ class World:
         plan: which faults, how often.
         only: names of the faults that may happen (None: any).
         checks: look at every invariant after every event.
+        watcher: looks on instead of the oracle.
         heal_after: polls after which faults stop.
 
     Raises:
@@ -82,19 +83,21 @@ class World:
         *,
         only: frozenset[str] | None = None,
         checks: bool = True,
+        watcher: Watcher | None = None,
         heal_after: float = 60.0,
     ) -> None:
         _check(setup, fleet)
-        self.setup, self._plan, self._checks = setup, plan, checks
+        self.setup, self._plan = setup, plan
         self.dice = Dice(plan.seed, plan.rates, only)
         self.timing = fleet.timing(setup.seed)
         usual, slowest = _durations(setup, fleet)
         self.poll = usual
-        self._patience = PATIENCE * usual + slowest
+        self._patience = PATIENCE * usual
         self._bound = _bound(setup, len(fleet), slowest, self._patience)
         self._heal_at = int(heal_after * usual)
         self.network = Network(self.dice, usual // 50, 2 * usual)
         self.oracle, self.disk = Oracle(setup), Disk()
+        self._watcher: Watcher = watcher or (self.oracle if checks else _Nobody())
         self.now = self._sequence = self.events = 0
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self.host: Host | None = None
@@ -142,7 +145,8 @@ class World:
 
     def _conclude(self) -> None:
         assert self.host is not None, "a run is over when its server says so"
-        self.oracle.over(self.host) if self._checks else None
+        if self._watcher is self.oracle:
+            self.oracle.over(self.host)
         live = state_digest(self.host.server, self.host.book)
         self.disk.repair()
         again = Host(
@@ -278,7 +282,7 @@ class World:
         self._weather()
         try:
             self.host = Host(
-                self.setup, self.disk, self._reply, self.oracle if self._checks else _Nobody(), step=self._step,
+                self.setup, self.disk, self._reply, self._watcher, step=self._step,
                 every=self._plan.checkpoint, patience=self._patience,
             )  # fmt: skip
         except (Crash, StoreFailed):
