@@ -1,6 +1,7 @@
 """What the commands do, once their arguments are known."""
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from hocket.experiment import compare as comparison
 from hocket.progress import Progress
 from hocket.record.story import story as read_story
 from hocket.setup import Setup
+
+FEWER = 30  # runs that may be made to find out which faults broke an invariant
 
 
 def simulate(
@@ -48,7 +51,7 @@ def simulate_with_faults(
     """
     from hocket.cli.faults import show_outcome
     from hocket.errors import Violated
-    from hocket.faults.shrink import Case
+    from hocket.faults.shrink import Case, shrink
     from hocket.faults.swarm import plan
     from hocket.faults.world import run
 
@@ -60,7 +63,10 @@ def simulate_with_faults(
     outcome = run(setup, e.fleet, plan(case.seed), case.only)
     show_outcome(outcome)
     if outcome.violated:
-        raise Violated(f"{outcome.violated}; the same again: hocket simulate {file} --faults '{case.text()}'")
+        again = shlex.join(["hocket", "simulate", str(file), *(x for c in changes for x in ("--set", c)), "--faults"])
+        left = shrink(outcome.happened, lambda only: bool(run(setup, e.fleet, plan(case.seed), only).violated), FEWER)
+        smallest = Case(case.seed, frozenset(left)).text() if left else str(case.seed)
+        raise Violated(f"{outcome.violated}; the same again: {again} {shlex.quote(smallest)}")
 
 
 def estimate(file: Path, changes: Sequence[str], data: Path | None = None) -> None:

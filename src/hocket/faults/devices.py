@@ -161,8 +161,8 @@ class Device:
                 known = any(x.id == lease.id for x in (*client.downloads, *client.ready, *client.uploads))
                 if known or lease.id in self.waiting or lease.id in self._over:
                     return
-                if self._dice.strikes("dies with work", self.id, self.twin, lease.id):
-                    self.crash(self._dice.key("down", self.id, self.twin, lease.id, 1))
+                if self._dice.strikes("dies with work", self.id, self.twin, lease.id, self.life):
+                    self.crash(self._dice.key("down", self.id, self.twin, lease.id, self.life))
                 else:
                     self._do(client.assigned(on.Assigned(lease)))
             case Value():

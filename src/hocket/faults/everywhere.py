@@ -122,7 +122,7 @@ class Everywhere:
         for index, item in enumerate(self._script):
             at[0] = index
             point("told")
-            _take(host, item)
+            take(host, item)
         return self.count
 
     def _uninterrupted(self) -> tuple[list[str], list[int]]:
@@ -131,7 +131,7 @@ class Everywhere:
         states, before = [], []
         for item in self._script:
             before.append(host.server.state.events)
-            _take(host, item)
+            take(host, item)
             states.append(_state(host))
         return states, before
 
@@ -160,14 +160,15 @@ class Everywhere:
         self.count.ends += follow
         last = len(self._script) - 1 if follow else at
         for item in self._script[index : last + 1]:
-            _take(host, item)
+            take(host, item)
         if index <= last and _state(host) != self._states[last]:
             raise Wrong(f"I4 replay: {where}: after item {last} the state is not that of the uninterrupted run")
         if index > last and _state(host) != self._states[index - 1]:
             raise Wrong(f"I4 replay: {where}: recovered to item {index}, another state than the uninterrupted run's")
 
 
-def _take(host: Host, item: Item) -> None:
+def take(host: Host, item: Item) -> None:
+    """Tell a server one item of a script."""
     host.now = item.now
     if item.event is None:
         host.commit()
