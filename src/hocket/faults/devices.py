@@ -231,7 +231,14 @@ class Device:
     def _train(self, lease: Lease) -> None:
         task = self._tasks[lease.task]
         cost = task.local.samples(int(task.samples[lease.client])) * task.cost
-        self._later(self._timing.train(self.id, cost, lease.seed), lambda: self._trained(lease))
+        took = self._timing.train(self.id, cost, lease.seed)
+        fate = self._timing.fate(mix(lease.seed ^ self.life))
+        if fate is None:
+            self._later(took, lambda: self._trained(lease))
+        elif fate[1]:  # a dropout of this fleet: gone without a word
+            self._later(took * fate[0], lambda: self.crash(mix(lease.seed ^ self.life)))
+        else:
+            self._later(took * fate[0], lambda: self._give_up(lease, "failed"))
 
     def _trained(self, lease: Lease) -> None:
         ready = self.work.client.ready

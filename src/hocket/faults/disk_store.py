@@ -41,7 +41,7 @@ class DiskStore:
         self.term, self._last, self._durable = term + 1, found.last, found.last
         with self._guard():
             self._hook("cut")
-            _cut_tail(disk)
+            _cut_tail(disk, durable)
             for name in disk.names():  # what survived a crash unsynced is made durable before it is believed
                 disk.sync(name)
             self._hook("take term")
@@ -171,16 +171,20 @@ def _read(disk: Disk) -> Recovered:
     return Recovered(start, records)
 
 
-def _cut_tail(disk: Disk) -> None:
+def _cut_tail(disk: Disk, durable: int) -> None:
+    """Cut what was torn; what was ``durable`` and is damaged, yet covered by a checkpoint, is left for its mirror."""
     segments = _segments(disk)
-    if segments:
-        data = disk.read(segments[-1])
-        length = max((end for _, end in _frames(data)), default=0)
-        if length < len(data):
-            disk.cut(segments[-1], length)
-        if not length:
-            disk.remove(segments[-1])
-            disk.sync_folder()
+    if not segments:
+        return
+    name, length, last = segments[-1], 0, _number(segments[-1]) - 1
+    data = disk.read(name)
+    for record, end in _frames(data):
+        last, length = record.number, end
+    if length < len(data) and last >= durable:
+        disk.cut(name, length)
+    if not length and last >= durable:
+        disk.remove(name)
+        disk.sync_folder()
 
 
 def _frame(record: Record) -> bytes:

@@ -6,13 +6,15 @@ or foreign update moves the model by far more than rounding does.
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket.actions import Keep, Request, Restore
 from hocket.downlink.hidden_state import HiddenState
+from hocket.events import Evaluated, Event
 from hocket.fleet import Exponential, Fleet
 from hocket.guard import Chain, NormBound, Staleness
 from hocket.keyed import below, key, mix_array
@@ -27,6 +29,7 @@ from hocket.strategies import asyncsgd, fedasync, fedavg, fedbuff, fedfix
 from hocket.strategy import Strategy, TaskPart, compose
 from hocket.until import Until
 from hocket.uplink import ErrorFeedback
+from hocket.view import View
 
 SIZE = 32
 
@@ -64,6 +67,19 @@ def _grid(k: int) -> Vector:
     return (((words >> np.uint64(40)).astype(np.int64) & 127) / 64 - 1).astype(np.float32)
 
 
+class Rewinding(InFlight, frozen=True, tag="rewinding"):
+    """Puts the model aside every fifth version, and goes back to it at every seventh."""
+
+    observes: ClassVar[tuple[type[Event], ...]] = (Evaluated,)
+
+    def observe(self, state: None, fact: Event, view: View, now: int) -> Sequence[Request]:
+        """Ask for what is due."""
+        assert isinstance(fact, Evaluated)
+        if fact.version % 5 == 0:
+            return [Keep(fact.task)]
+        return [Restore(fact.task)] if fact.version % 7 == 0 else []
+
+
 def _part(**policies: Any) -> TaskPart:
     return TaskPart(**policies)
 
@@ -86,6 +102,7 @@ METHODS: tuple[Callable[[], Strategy], ...] = (
         task=_part(merge=MeanByCount(), guard=Chain((Staleness(limit=3), NormBound(50.0)))),
     ),
     lambda: Strategy("hidden", InFlight(6, 3), task=_part(downlink=HiddenState())),
+    lambda: Strategy("rewinding", Rewinding(6, 2, timeout=60.0)),
     lambda: Strategy("free", InFlight(6, 3), task=_part(merge=MeanByCount(order="free"))),
 )  # fmt: skip
 

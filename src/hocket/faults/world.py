@@ -24,6 +24,7 @@ from hocket.faults.oracle import Oracle
 from hocket.faults.reference import Wrong
 from hocket.faults.swarm import Plan
 from hocket.fleet import Fleet
+from hocket.fleet.availability import Always
 from hocket.keyed import uniform
 from hocket.setup import Setup
 from hocket.store.journal import state_digest
@@ -64,7 +65,7 @@ class World:
 
     Args:
         setup: what is run; every task has a learner.
-        fleet: the devices; their durations count, coming and going is the world's.
+        fleet: the devices; durations, failures and dropouts count, a limit on what the server uploads does not.
         plan: which faults, how often.
         only: names of the faults that may happen (None: any).
         checks: look at every invariant after every event.
@@ -360,6 +361,11 @@ def _check(setup: Setup, fleet: Fleet) -> None:
     kind = setup.strategy.prefetch.__struct_config__.tag  # type: ignore[attr-defined]
     if kind != "none":
         raise InvalidInput(f"prefetch {kind!r}: a world with faults has no offers; leave prefetch out")
+    if not isinstance(fleet.availability, Always):
+        raise InvalidInput(
+            f"fleet.availability = {fleet.availability!r}: in a world with faults devices come and go by its faults; "
+            "leave it out"
+        )
     if len(fleet) > 10_000:
         raise InvalidInput(f"{len(fleet)} clients: a world with faults checks every one of them; give 10000 or fewer")
 
