@@ -40,8 +40,8 @@ def everywhere(seed: int, updates: int, cache: int = 0, nested: int = 0, stride:
 
 
 def test_t01_a_crash_at_every_effect_boundary_comes_to_the_same_state() -> None:
-    counts = [everywhere(seed, 30) for seed in range(8)]
-    assert sum(c.recoveries for c in counts) > 2500 and all(c.recoveries == c.points for c in counts)
+    counts = [everywhere(seed, 30) for seed in range(5)]
+    assert sum(c.recoveries for c in counts) > 1500 and all(c.recoveries == c.points for c in counts)
     assert all(c.ends > 3 for c in counts)
 
 
