@@ -61,3 +61,9 @@ class Fenced(StoreFailed):
     """Another writer has opened the store; this one must stop."""
 
     exit_code = 8
+
+
+class Violated(HocketError):
+    """An invariant did not hold in a world with faults; the message says which, and how to see it again."""
+
+    exit_code = 9

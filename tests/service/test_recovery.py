@@ -22,6 +22,7 @@ from hocket.setup import Setup
 from hocket.simulation.replay import carry_on, replay
 from hocket.snapshot import pack
 from hocket.store import SQLiteStore, read
+from hocket.store.journal import Journal, decode
 from hocket.store.recovery import recover
 from tests.service.conftest import METHODS, entries
 
@@ -67,8 +68,8 @@ def camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Camera:
     return camera
 
 
-def recovered(path: Path, task: Task, method: Any, until: Until) -> tuple[Any, Any, Any, Any]:
-    setup = Setup.of(task, method, until, seed=4, measure=FACTS)
+def recovered(path: Path, task: Task, method: Any, until: Until, seed: int = 4) -> tuple[Any, Any, Any, Any]:
+    setup = Setup.of(task, method, until, seed=seed, measure=FACTS)
     received = Received(setup.strategy.tasks, setup.tasks)
     server, book = setup.build(received, journaled=True)
     at = recover(read(path), setup, server, book, received, Account(Curve(), Ledger()))
@@ -138,6 +139,60 @@ def test_results_that_the_journal_lacks_are_told_after_recovery(
         assert done.summary["updates"] == 60
         assert entries(cut)[1 : at + 2] == whole[: at + 1]
         assert replay(cut, Setup.of(task, METHODS["fedbuff"], until, measure=FACTS)).digest == done.digest
+
+
+def test_an_answer_from_somebody_else_does_not_stand_for_the_update(
+    task: Task, fleet: Fleet, until: Until, tmp_path: Path
+) -> None:
+    path, copy = tmp_path / "journal", tmp_path / "copy"
+    run_loopback(task, fleet, METHODS["fedbuff"], until, clock=ScriptedClock(fleet), measure=FACTS, journal=path)
+    found = [(decode(r, "journal"), r.bodies) for r in read(path).records][:-1]
+    at = next(i for i, (e, _) in enumerate(found) if i > 50 and isinstance(e.event, on.Arrived))
+    honest, body = found[at][0], found[at][1][found[at][0].body]
+    foreign = replace(honest.event, client=(honest.event.client + 1) % len(fleet))
+    store = SQLiteStore(copy)
+    journal = Journal(store, found[0][0].event.run)
+    journal.begin()
+    for i, (entry, bodies) in enumerate(found[1:], 1):
+        if i == at:
+            journal.append(entry.now, foreign)
+        journal.append(entry.now, entry.event, bodies.get(entry.body, b""))
+    journal.sync()
+    store.close()
+    server, book, *_ = recovered(copy, task, METHODS["fedbuff"], until, 0)
+    assert body and server.state.updates == 60 and server.state.events == len(found)
+    replayed = replay(path, Setup.of(task, METHODS["fedbuff"], until, measure=FACTS))
+    assert (book.model("gaussian") == replayed.book.model("gaussian")).all()
+
+
+def test_a_checkpoint_after_recovery_holds_what_was_still_to_be_told(
+    task: Task, fleet: Fleet, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.service.conftest import rewrite
+
+    path = tmp_path / "journal"
+
+    def run(journal: Path) -> Any:
+        return run_loopback(
+            task, fleet, METHODS["fedbuff"], until, clock=ScriptedClock(fleet), measure=FACTS, journal=journal,
+            resume=True, checkpoint=3,
+        )  # fmt: skip
+
+    run_loopback(task, fleet, METHODS["fedbuff"], until, clock=ScriptedClock(fleet), measure=FACTS, journal=path)
+    whole = entries(path)[1:]
+    at = next(i for i, (_, e) in enumerate(whole) if i > 50 and isinstance(e, on.Stepped))
+    cut = rewrite(path, whole[:at])  # the last update is accepted, its step is not told
+    save = SQLiteStore.save
+
+    def killed(store: SQLiteStore, covers: int, state: Any) -> None:
+        save(store, covers, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SQLiteStore, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(cut)
+    monkeypatch.undo()
+    assert run(cut).summary["updates"] == 60
 
 
 def test_another_model_than_the_journaled_one_is_refused(

@@ -1,6 +1,7 @@
 """What the commands do, once their arguments are known."""
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from hocket.experiment import compare as comparison
 from hocket.progress import Progress
 from hocket.record.story import story as read_story
 from hocket.setup import Setup
+
+FEWER = 30  # runs that may be made to find out which faults broke an invariant
 
 
 def simulate(
@@ -35,6 +38,35 @@ def simulate(
     _run(runs, None if out else where, resume, jobs)
     show(folder.views(where), mean=seeds is not None)
     print(folder.write_report(where))
+
+
+def simulate_with_faults(
+    file: Path, changes: Sequence[str], faults: str, data: Path | None = None, beside: Sequence[str] = ()
+) -> None:
+    """Run an experiment file in a world that misbehaves, and say what happened.
+
+    Raises:
+        InvalidInput: no such world, or an option (``beside``) that a run which writes nothing does not have.
+        Violated: an invariant did not hold.
+    """
+    from hocket.cli.faults import show_outcome
+    from hocket.errors import Violated
+    from hocket.faults.shrink import Case, shrink
+    from hocket.faults.swarm import plan
+    from hocket.faults.world import run
+
+    case = Case.parse(faults, "--faults")
+    if beside:
+        raise InvalidInput(f"{beside[0]}: not with --faults, which makes one run and writes nothing; leave one out")
+    e = load(file, changes, data)
+    setup = Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation, measure=("finite",))
+    outcome = run(setup, e.fleet, plan(case.seed), case.only)
+    show_outcome(outcome)
+    if outcome.violated:
+        again = shlex.join(["hocket", "simulate", str(file), *(x for c in changes for x in ("--set", c)), "--faults"])
+        left = shrink(outcome.happened, lambda only: bool(run(setup, e.fleet, plan(case.seed), only).violated), FEWER)
+        smallest = Case(case.seed, frozenset(left)).text() if left else str(case.seed)
+        raise Violated(f"{outcome.violated}; the same again: {again} {shlex.quote(smallest)}")
 
 
 def estimate(file: Path, changes: Sequence[str], data: Path | None = None) -> None:

@@ -94,10 +94,18 @@ def simulate(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the data sets (HOCKET_DATA if not given).")
     ] = None,
+    faults: Annotated[
+        str | None,
+        typer.Option(metavar="SEED", help="Run it in a world that misbehaves, check every invariant, write nothing."),
+    ] = None,
 ) -> None:
     """Run an experiment under a virtual clock."""
     from hocket.cli import commands
 
+    if faults is not None:
+        given = {"--seeds": seeds, "--out": out, "--resume": resume, "--sink": sinks, "--estimate": estimate}
+        commands.simulate_with_faults(file, edits or [], faults, data, [name for name, value in given.items() if value])
+        return
     if estimate:
         commands.estimate(file, edits or [], data)
         return

@@ -114,8 +114,10 @@ class Loop:
         self._acknowledge()
 
     def resume(self, left: Sequence[Event]) -> None:
-        """Go on with a recovered server: devices begin their open leases anew; ``left`` was not told yet."""
-        self._acknowledge()
+        """Go on with a recovered server: devices begin their open leases anew; ``left`` was not told yet.
+
+        Acknowledgements come last: with them comes a checkpoint, which cannot hold what is still to be told.
+        """
         for action in self.server.pending():
             if isinstance(action, do.Assign):
                 self._hand_out(action.lease)
@@ -123,6 +125,7 @@ class Loop:
                 self._do((action,))
         for event in left:
             self.tell(event)
+        self._acknowledge()
 
     def _acknowledge(self) -> None:
         """Make durable what the server accepted, and tell it so; then it is time for a checkpoint, or not."""

@@ -148,7 +148,9 @@ class _Again:
         account = self._at.account
         if isinstance(event, on.Fetched):
             account.count("download", event.lease, event.size)
-        elif isinstance(event, on.Arrived) and event.lease in account.open:
+        elif isinstance(event, on.Arrived) and (x := account.open.get(event.lease)) is not None:
+            if x.lease.client != event.client:
+                return  # somebody else's answer is refused, whatever came with it
             account.count("upload", event.lease, event.size)
             if event.lease in self._received.sent:
                 return  # sent twice: the first one counts

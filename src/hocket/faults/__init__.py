@@ -1,0 +1,1 @@
+"""A world that misbehaves, from one seed: the same server, book and clients under every fault they must survive."""

@@ -1,0 +1,46 @@
+"""``python -m hocket.faults SEED[;fault;fault]``: one small run in the world of a seed; exit code 9 if it is wrong.
+
+A run that fails is shrunk, and the command that shows what is left is printed.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from hocket.errors import HocketError
+from hocket.faults.shrink import Case, shrink
+from hocket.faults.stub import workload
+from hocket.faults.swarm import plan
+from hocket.faults.world import Outcome, run
+
+
+def one(case: Case, updates: int = 80) -> Outcome:
+    """The small run of a case."""
+    setup, fleet = workload(case.seed, updates)
+    return run(setup, fleet, plan(case.seed), case.only)
+
+
+def smallest(case: Case, outcome: Outcome) -> Case:
+    """The case with the fewest faults that still fails."""
+    left = shrink(outcome.happened, lambda only: bool(one(Case(case.seed, only)).violated))
+    return Case(case.seed, frozenset(left))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; its exit code."""
+    from hocket.cli.faults import show_outcome
+
+    try:
+        case = Case.parse(arguments[0] if arguments else "", "seed")
+    except HocketError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return e.exit_code
+    outcome = one(case)
+    show_outcome(outcome)
+    if not outcome.violated:
+        return 0
+    print(f"shrunk: python -m hocket.faults '{smallest(case, outcome).text()}'")
+    return 9
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

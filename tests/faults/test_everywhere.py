@@ -1,0 +1,165 @@
+"""T01, T06, T07: a crash anywhere, in recovery too, comes to the state of the run that was not interrupted."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hocket.errors import Damaged
+from hocket.faults.disk import Disk
+from hocket.faults.disk_store import DiskStore
+from hocket.faults.everywhere import Count, Everywhere, Recorder, record, take
+from hocket.faults.host import Host
+from hocket.faults.reference import Wrong
+from hocket.faults.stub import METHODS, task, workload
+from hocket.faults.swarm import Plan, plan
+from hocket.faults.world import Crash
+from hocket.fleet import Exponential, Fleet
+from hocket.keyed import key
+from hocket.received import Received
+from hocket.record.account import Account
+from hocket.record.curve import Curve
+from hocket.record.ledger import Ledger
+from hocket.setup import Setup
+from hocket.snapshot import pack, unpack
+from hocket.store.journal import FORMAT, Header, Journal, state_digest
+from hocket.store.recovery import recover
+from hocket.store.store import Checkpoint, Record, Recovered
+from hocket.strategies import fedbuff
+from hocket.until import Until
+
+SCALE = int(os.environ.get("HOCKET_FAULTS", "1"))  # of the long tests: 10 is what a release runs
+GOLDEN = Path(__file__).parent / "golden" / "run-1.bin"
+
+
+def everywhere(seed: int, updates: int, cache: int = 0, nested: int = 0, stride: int = 1) -> Count:
+    setup, fleet = workload(seed, updates)
+    script = record(setup, fleet, plan(seed))
+    return Everywhere(setup, script, every=plan(seed).checkpoint, seed=cache, nested=nested).run(stride)
+
+
+def test_t01_a_crash_at_every_effect_boundary_comes_to_the_same_state() -> None:
+    counts = [everywhere(seed, 30) for seed in range(5)]
+    assert sum(c.recoveries for c in counts) > 1500 and all(c.recoveries == c.points for c in counts)
+    assert all(c.ends > 3 for c in counts)
+
+
+@pytest.mark.soak
+def test_t01_a_million_crash_points() -> None:
+    runs = points = 0
+    while points < 1_000_000 * SCALE:
+        points += everywhere(runs % 250, 40, cache=runs).recoveries
+        runs += 1
+    assert runs >= 200
+
+
+def test_t06_a_crash_during_recovery_ten_deep_comes_to_the_same_state() -> None:
+    count = everywhere(3, 20, nested=10, stride=9)
+    assert count.recoveries > 20
+
+
+def test_t06_recovery_does_not_grow_with_its_attempts() -> None:
+    setup, fleet = workload(2, 30)
+    script = record(setup, fleet, plan(2))
+    disk, sizes = Disk(), list[int]()
+
+    def life(step: int) -> Host:
+        left = iter(range(step))
+
+        def crash(name: str) -> None:
+            if next(left, None) is None:
+                raise Crash
+
+        return Host(setup, disk, lambda m: None, Recorder(), step=crash, every=7, patience=1 << 60)
+
+    host = life(10**9)
+    for item in script[:60]:
+        take(host, item)
+    host.commit()
+    for attempt in range(40):
+        disk.crash(key(attempt, "crash"))
+        with pytest.raises(Crash):
+            life(attempt % 3)
+        sizes.append(disk.size())
+    assert max(sizes) == min(sizes)
+    again = life(10**9)
+    assert state_digest(again.server, again.book) == state_digest(host.server, host.book)
+
+
+def test_crash_everywhere_sees_a_journal_that_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = DiskStore.sync
+
+    def lazy(self: DiskStore) -> int:
+        return original(self) if self._last % 3 else self._durable
+
+    monkeypatch.setattr(DiskStore, "sync", lazy)
+    with pytest.raises(Wrong, match=r"I3|I4"):
+        everywhere(0, 20)
+
+
+# --- T07 -------------------------------------------------------------------------------------------------
+
+
+class Kept(msgspec.Struct):
+    """A journal as it was written once, and the digest it led to."""
+
+    records: list[Record]
+    checkpoint: Checkpoint | None
+    digest: str
+
+
+def fixed() -> tuple[Setup, Fleet]:
+    """The run whose journal is kept; what seeds draw may change, this may not."""
+    fleet = Fleet.synthetic(10, seed=2, compute_law=Exponential(), latency=0.05)
+    method = fedbuff(2, 5, staleness_limit=2, normalise="weight")
+    return Setup.of(task("a", 10, 2), method, Until(updates=30), seed=2, measure=("finite",)), fleet
+
+
+def golden() -> tuple[Setup, Kept]:
+    """The journal of a run, made now."""
+    setup, fleet = fixed()
+    lies = {"message lost": 0.1, "lie: not finite": 0.2, "lie: another's lease": 0.2, "lie: no samples": 0.1}
+    disk = Disk()
+    host = Host(setup, disk, lambda m: None, Recorder(), step=lambda s: None, every=12, patience=1 << 60)
+    for item in record(setup, fleet, Plan(2, lies, (), 10)):
+        take(host, item)
+    host.commit()
+    found = DiskStore(disk).recover()
+    return setup, Kept(found.records, found.checkpoint, state_digest(host.server, host.book))
+
+
+def lead(setup: Setup, kept: Kept) -> str:
+    """Where the code comes to from a kept journal; every result is computed again and compared."""
+    received = Received(setup.strategy.tasks, setup.tasks)
+    server, book = setup.build(received, journaled=True)
+    account = Account(Curve(), Ledger())
+    recover(Recovered(kept.checkpoint, kept.records), setup, server, book, received, account, strict=True)
+    return state_digest(server, book)
+
+
+def test_t07_a_journal_of_an_earlier_version_leads_to_the_state_it_led_to_then() -> None:
+    kept = unpack(GOLDEN.read_bytes(), Kept)
+    assert kept.checkpoint is not None and len(kept.records) > 20
+    assert lead(fixed()[0], kept) == kept.digest
+
+
+def test_t07_a_journal_of_a_later_version_is_refused_by_its_version() -> None:
+    setup, _ = fixed()
+    disk = Disk()
+    journal = Journal(DiskStore(disk), setup.digest())
+    journal._header = Header(FORMAT + 1, setup.digest())
+    journal.begin()
+    with pytest.raises(Damaged, match=f"format {FORMAT + 1}; this version of hocket reads format {FORMAT}"):
+        Host(setup, disk, lambda m: None, Recorder(), step=lambda s: None, every=5, patience=1)
+
+
+def write_golden() -> None:
+    """Keep the journal of today; from the repository: ``import tests.faults.test_everywhere`` and call this."""
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_bytes(pack(golden()[1]))
+
+
+def test_every_method_is_drawn() -> None:
+    names = {workload(seed)[0].strategy.name for seed in range(120)}
+    assert names == {make().name for make in METHODS}
