@@ -219,6 +219,10 @@ fast one. Bits are those of QSGD with one norm, both ways; at 2 bits the downlin
 |---|---|---|---|---|---|---|
 {0}
 
+Runs end after 10,000 updates. On the slow network 4 bits take 0.64 to 0.69 of the time of full precision, whatever the
+buffer and the number of local steps; on the fast one bits make no difference down to 4. The smallest buffer is fastest.
+Two bits gain nothing that can be relied on.
+
 ## Quantizers at equal bytes
 
 About 60 bytes per message, on one link; the other has 8 bits. Biased codecs have error feedback on the uplink. Steps to
@@ -228,6 +232,9 @@ stopped.
 | codec | body, bytes | down: steps | down: gap | up: steps | up: gap |
 |---|---|---|---|---|---|
 {1}
+
+As a downlink every contraction does as well as 8 bits: the hidden state makes up for what each leaves out. As an uplink
+all but unscaled rand-k with error feedback do.
 
 ## Label skew and who takes part
 
@@ -239,6 +246,9 @@ label.
 |---|---|---|---|---|---|
 {2}
 
+Labels dealt apart cost four to five times the steps. Uniform participation does not help here, and 4 bits are as good as
+32 in every row.
+
 ## The cross term of staleness and quantization
 
 Mean gap over T steps at a server rate of 1/sqrt(T): of synchronous rounds in full precision, what staleness adds, what
@@ -248,6 +258,9 @@ Mean gap over T steps at a server rate of 1/sqrt(T): of synchronous rounds in fu
 |---|---|---|---|---|---|
 {3}
 
+At this rate staleness makes the mean gap smaller (stale updates act like momentum); the cross term is a thousandth of
+the gap or less and changes its sign: in one seed it cannot be told from zero, so O(1/T) is neither shown nor refuted.
+
 ## Long-tailed staleness, and a loss that is not smooth
 
 After 1,000 steps; durations half-normal or log-normal (sigma 2: the slowest of a hundred takes over a hundred medians),
@@ -256,6 +269,9 @@ two local steps for the hinge loss.
 | loss | durations | largest staleness | 4 bits: loss | 4 bits: accuracy | 32 bits: loss | 32 bits: accuracy |
 |---|---|---|---|---|---|---|
 {4}
+
+A largest staleness of 705 versions instead of 43 costs about 2 % of the loss, with and without quantization, for the
+smooth loss and for the other.
 """
 
 if __name__ == "__main__":
