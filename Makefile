@@ -60,9 +60,10 @@ cover: $(STAMP) ## coverage of the core by its fast tests; fails below 95 %
 soak: $(STAMP) ## the long tests (about an hour)
 	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak $(ARGS)
 
-bench: $(STAMP) ## speed of engine, learning, journal and queueing (about 20 minutes)
+bench: $(STAMP) ## speed of engine, learning, codecs, journal and queueing (about 20 minutes)
 	@$(BIN)/python -m benchmarks.engine $(ARGS)
 	@$(BIN)/python -m benchmarks.learning $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.codecs
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.queueing
 	@$(BIN)/python -m benchmarks.journal
 

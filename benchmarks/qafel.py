@@ -246,8 +246,8 @@ label.
 |---|---|---|---|---|---|
 {2}
 
-Labels dealt apart cost four to five times the steps. Uniform participation does not help here, and 4 bits are as good as
-32 in every row.
+Labels dealt apart cost four to five times the steps. Uniform participation does not help here, and 4 bits are as good
+as 32 in every row.
 
 ## The cross term of staleness and quantization
 
