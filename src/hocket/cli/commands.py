@@ -68,7 +68,7 @@ def compare(
 def report(places: Sequence[Path], out: Path | None = None) -> None:
     """Write one page of the finished runs in directories, or inside them."""
     path = folder.write_report(*places, out=out)
-    show([view for place in places for view in folder.views(place)])
+    show([view for place in places for view in folder.views(place, unfinished=True)])
     print(path)
 
 
