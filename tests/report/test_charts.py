@@ -80,6 +80,16 @@ def test_contributions_rise_to_all_of_it() -> None:
     assert "the most active tenth sent 20 %, 2 of 4 clients sent nothing" in chart.text
 
 
+def test_classes_of_devices_have_a_bar_for_devices_and_one_for_updates() -> None:
+    own = view("one", kinds=("fast", "slow"), kind=np.array([0, 1, 1, 1], np.int8))
+    chart = drawn(charts.device_classes({"one": small()}, {"one": own}))
+    assert [m.get("data-t") for m in marks(chart.wide, "fill")] == [
+        "one: fast 25 % of devices", "one: fast 50 % of updates",
+        "one: slow 75 % of devices", "one: slow 50 % of updates"
+    ]  # fmt: skip
+    assert charts.device_classes({"one": small()}, {"one": view("one")}) is None
+
+
 def test_bytes_stack_to_their_sum() -> None:
     chart = drawn(charts.byte_kinds({"one": view().summary}))
     tips = [m.get("data-t") for m in marks(chart.wide, "fill")]

@@ -9,15 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from hocket.errors import Damaged, InvalidInput
-from hocket.experiment import interrupted
+from hocket.experiment import fleet_table, interrupted
 from hocket.experiment.document import FILE, Experiment
 from hocket.files import replace
-from hocket.report import RunView, write_page
+from hocket.report import RunView, write_figures, write_page
+from hocket.report.figures import check
 from hocket.simulation import checkpoint
 from hocket.simulation.run import Report, Run, simulate
 from hocket.sink.sink import Sink
@@ -124,6 +127,8 @@ def views(folder: Path, unfinished: bool = False) -> list[RunView]:
     label, several = str(tree.get("name", folder.resolve().name)), len(tasks) > 1
     text = folder / FILE
     counts = [t["clients"] for t in tree.get("tasks", {}).values() if isinstance(t.get("clients"), int)]
+    clients = max(counts, default=None)
+    kinds, kind = _classes(folder, tree, clients)
     return [
         RunView(
             label=f"{label}: {task}" if several else label,
@@ -133,29 +138,41 @@ def views(folder: Path, unfinished: bool = False) -> list[RunView]:
             task=task,
             folder=folder,
             experiment=text.read_text(encoding="utf-8") if text.exists() else "",
-            clients=max(counts, default=None),
+            clients=clients,
             interrupted=not done,
             per_client=_per_client(folder, task),
             tasks=tuple(tree.get("tasks", tasks)),
+            kinds=kinds,
+            kind=kind,
         )
         for task in tasks
     ]
 
 
-def write_report(*folders: Path, title: str | None = None, out: Path | None = None) -> Path:
+def write_report(
+    *folders: Path, title: str | None = None, out: Path | None = None, figures: Path | None = None, png: bool = False
+) -> Path:
     """Write one page from what directories hold; where it is.
 
-    It goes to ``out``; without it, to ``report.html`` in the directory, or here when there are several.
+    It goes to ``out``; without it, to ``report.html`` in the directory, or here when there are several. ``figures``
+    is a folder for its figures as SVG, with ``png`` as PNG too.
 
     Raises:
-        InvalidInput: a directory holds no run, or ``out`` is a directory.
+        InvalidInput: a directory holds no run, ``out`` is a directory, or ``figures`` is a file.
+        MissingExtra: PNG is asked for without the extra.
         Damaged: a file of a run cannot be read.
     """
     path = out or (folders[0] / PAGE if len(folders) == 1 else Path(PAGE))
     if path.is_dir():
         raise InvalidInput(f"--out {path}: is a directory; give a file")
+    if png and figures is None:
+        raise InvalidInput("--png: there is no folder for the figures; give one with --figures FOLDER")
+    if figures is not None:
+        check(figures, png)
     shown = [view for folder in folders for view in views(folder, unfinished=True)]
-    write_page(path, shown, title or " and ".join(dict.fromkeys(v.run for v in shown)))
+    made = write_page(path, shown, title or " and ".join(dict.fromkeys(v.run for v in shown)))
+    if figures is not None:
+        write_figures(figures, made.charts(), png)
     return path
 
 
@@ -222,6 +239,19 @@ def _curve(table: pa.Table, task: str) -> dict[str, list[Any]]:
     del columns["task"]
     empty: dict[str, list[Any]] = {name: [] for name in ("time_s", "bytes_up", "bytes_down")}
     return empty | columns
+
+
+def _classes(
+    folder: Path, tree: Mapping[str, Any], clients: int | None
+) -> tuple[tuple[str, ...], NDArray[np.int8] | None]:
+    """The classes of devices and which one each has; none where the fleet cannot be built from the file any more."""
+    if clients is None or "fleet" not in tree:
+        return (), None
+    try:
+        fleet, _, _ = fleet_table.make(fleet_table.read(tree["fleet"]), clients, int(tree.get("seed", 0)), folder)
+    except InvalidInput:
+        return (), None
+    return fleet.kinds, fleet.kind
 
 
 def _per_client(folder: Path, task: str) -> dict[str, list[Any]]:

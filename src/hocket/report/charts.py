@@ -18,7 +18,7 @@ POINTS = 900
 STALE_BINS = 40
 
 
-def against(views: Sequence[RunView], metric: str, by: str) -> Chart | None:
+def against(views: Sequence[RunView], metric: str, by: str, points: int = POINTS) -> Chart | None:
     """A metric of runs against ``time``, ``updates`` or ``bytes``; None if no run has a value."""
     curves = [_curve(view, metric, by) for view in views]
     shown = [(i, x, y) for i, (x, y) in enumerate(curves) if len(x)]
@@ -39,10 +39,11 @@ def against(views: Sequence[RunView], metric: str, by: str) -> Chart | None:
 
     def draw(width: float) -> str:
         f = svg.frame(width, 300, x_axis, y_axis)
-        each = max(24, int(POINTS * (1.0 if width == WIDE else 0.5) / len(shown)))
-        marks = svg.axes(f) + "".join(svg.rule(f, t, f"target {t:g}") for t in targets)
+        each = max(24, int(points * (1.0 if width == WIDE else 0.5) / len(shown)))
+        marks = svg.axes(f)
         for i, x, y in shown:
             marks += svg.line(f, *svg.thin(x / unit, y, each), i)
+        marks += "".join(svg.rule(f, t, f"target {t:g}") for t in targets)
         return svg.svg(f, marks, text, curves=True)
 
     return chart(f"{metric}-{by}", f"{metric.capitalize()} against {_BY[by]}", text, legend_of(views), draw)
@@ -73,11 +74,11 @@ def staleness(runs: Mapping[str, Activity]) -> Chart | None:
         f = svg.frame(width, 260, x_axis, y_axis)
         marks = svg.axes(f)
         slot = (f.right - f.left) / bins
-        thick = max(0.6, slot * 0.82 / len(shares))
+        thick = min(48.0, max(0.6, slot * 0.82 / len(shares)))
         for k, (i, share) in enumerate(shares.items()):
             for b, value in enumerate(share.tolist()):
                 if value > 0:
-                    at = f.left + slot * (b + 0.09) + k * thick
+                    at = f.left + slot * (b + 0.5) + (k - len(shares) / 2) * thick
                     low, high = b * width_of, min(largest, b * width_of + width_of - 1)
                     where = f"{low}" if low == high else f"{low} to {high}"
                     tip = f"{names[i]}: {value:.3g} % of updates {where} versions behind"
@@ -120,8 +121,48 @@ def contributions(runs: Mapping[str, Activity], clients: Mapping[str, int | None
     return chart("contributions", "Who contributed", text, names, draw)
 
 
+def device_classes(runs: Mapping[str, Activity], views: Mapping[str, RunView]) -> Chart | None:
+    """For each class of device its share of the fleet, and its share of the accepted updates; None with one class."""
+    found: dict[str, list[tuple[str, float, float]]] = {}
+    for name, run in runs.items():
+        kind, kinds = views[name].kind, views[name].kinds
+        clients, counts = per_client(run.leases)
+        if kind is None or len(kinds) < 2 or not counts.sum() or clients.max() >= len(kind):
+            continue
+        there = np.bincount(kind, minlength=len(kinds)) * 100.0 / len(kind)
+        sent = np.bincount(kind[clients], counts, len(kinds)) * 100.0 / counts.sum()
+        found[name] = list(zip(kinds, there.tolist(), sent.tolist(), strict=True))
+    if not found:
+        return None
+    said = [
+        f"{name}: " + ", ".join(f"{k} {sent:.0f} % of updates ({there:.0f} % of devices)" for k, there, sent in rows)
+        for name, rows in found.items()
+    ]
+    text = f"Accepted updates by class of device. {some(said)}."
+    most = max(max(there, sent) for rows in found.values() for _, there, sent in rows)
+    high = 24.0
+
+    def draw(width: float) -> str:
+        height = 62.0 + sum(28 + high * len(rows) for rows in found.values())
+        f = Frame(width, height, 66, 22, width - 14, height - 40, Axis("share (%)", 0.0, most), _NONE)
+        marks, top = svg.axes(f, y_ticks=False), f.top
+        for name, rows in found.items():
+            marks += svg.tag("text", short(name, width - 8), class_="strong", x=2, y=top + 14)
+            for j, (k, there, sent) in enumerate(rows):
+                at = top + 20 + high * j
+                marks += svg.tag("text", short(k, 64), x=f.left - 6, y=at + 13, text_anchor="end")
+                for c, value, of, y in ((7, there, "devices", at), (0, sent, "updates", at + 9)):
+                    tip = f"{name}: {k} {value:.3g} % of {of}"
+                    marks += svg.box(f.left, y, max(f.at_x(value) - f.left, 0.7), 8, f"fill s{c}", c, tip)
+            top += 28 + high * len(rows)
+        return svg.svg(f, marks, text)
+
+    legend = (("share of updates", "s0"), ("share of devices", "s7"))
+    return chart("classes", "Contributions by device class", text, legend, draw)
+
+
 KINDS = {
-    "down": ("critical", "prefetched", "overcommitted", "wasted"),
+    "down": ("critical", "prefetched", "overcommitted", "wasted", "not told apart"),
     "up": ("accepted", "refused"),
     "published": ("published",),
 }
@@ -133,6 +174,7 @@ _COLOURS = {
     "accepted": 4,
     "refused": 3,
     "published": 7,
+    "not told apart": 6,
 }
 
 
@@ -225,6 +267,8 @@ def _curve(view: RunView, metric: str, by: str) -> tuple[Floats, Floats]:
 def _bytes(summary: Mapping[str, object]) -> dict[str, float]:
     table = {k: max(0.0, number(summary, "bytes", k) or 0.0) for kinds in KINDS.values() for k in kinds}
     table["accepted"] = max(0.0, (number(summary, "bytes", "up") or 0.0) - table["refused"])
+    known = sum(table[k] for k in KINDS["down"])
+    table["not told apart"] = max(0.0, (number(summary, "bytes", "down") or 0.0) - known)
     return table
 
 

@@ -47,7 +47,7 @@ def in_flight(runs: Mapping[str, Activity]) -> Chart | None:
     text = f"Leases in flight. {some(said)}."
     if not drawn:
         return None
-    y_axis = Axis("leases in flight", 0.0, max(float(m.max()) for _, _, m in drawn.values()), True)
+    y_axis = Axis("leases in flight", 0.0, max(float(m.max()) for _, _, m in drawn.values()) * 1.05, True)
 
     def draw(width: float) -> str:
         f = svg.frame(width, 260, Axis(f"virtual time ({unit_name})", 0.0, end / unit), y_axis)
@@ -123,12 +123,12 @@ def utilisation(name: str, run: Activity) -> Chart | None:
     unit, unit_name = time_unit(run.end)
     groups = np.array_split(clients[np.argsort(pace, kind="stable")], min(10, len(clients)))
     grid, half = _shares(run, groups, BINS), _shares(run, groups, BINS // 2)
+    full = float(grid.max())
     text = (
         f"Open leases per client over time, in {len(groups)} groups from the fastest clients (top) to the slowest: "
         f"{grid.mean():.2f} on average; the fastest {grid[0].mean():.2f}, the slowest {grid[-1].mean():.2f}. "
-        f"{len(clients):,} clients that ever worked. Darkest: {max(1.0, float(grid.max())):.2f}."
+        f"{len(clients):,} clients that ever worked. Darkest: {full:.2f}."
     )
-    full = max(1.0, float(grid.max()))
 
     def draw(width: float) -> str:
         cells = grid if width == WIDE else half
@@ -144,7 +144,7 @@ def utilisation(name: str, run: Activity) -> Chart | None:
             marks.append(svg.tag("text", said, x=f.left - 6, y=at + 14, text_anchor="end"))
             marks.append(svg.box(f.left, at, f.right - f.left, high - 1, "none"))
             for b, value in enumerate(row):
-                level = min(HEAT, ceil(HEAT * value / full - 0.04))
+                level = min(HEAT, ceil(HEAT * value / full - 0.04)) if full else 0
                 if level > 0:
                     marks.append(svg.box(f.left + cell * b, at, cell, high - 1, f"h{level}", None, f"{value:.2f}"))
         return svg.svg(f, "".join(marks), text, unit=" open leases per client")

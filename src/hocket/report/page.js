@@ -36,7 +36,8 @@ function curves(svg) {
 function read(svg, x, screenX, screenY) {
   const [left, right, x0, x1, bottom, top, y0, y1] = svg.dataset.scale.split(" ").map(Number);
   const round = (v) => Math.abs(v) >= 1e5 ? Math.round(v).toLocaleString("en") : String(Number(v.toPrecision(4)));
-  const found = curves(svg).map((mark) => ({ s: mark.dataset.s, p: nearest(points(mark), x) }));
+  const within = (list) => x >= list[0][0] - 6 && x <= list.at(-1)[0] + 6;
+  const found = curves(svg).filter((mark) => within(points(mark))).map((mark) => ({ s: mark.dataset.s, p: nearest(points(mark), x) }));
   let cross = svg.querySelector(".cross");
   if (!found.length || x < left - 2 || x > right + 2) { leave(svg); return; }
   const at = found.reduce((a, b) => Math.abs(b.p[0] - x) < Math.abs(a.p[0] - x) ? b : a).p[0];

@@ -42,43 +42,53 @@ class Contents(Struct, frozen=True):
     left_out: int
 
     def charts(self) -> list[tuple[str, Chart]]:
-        """All figures with a name of their own each; that of a section is part of it."""
-        named = [(f"{task}-{c.name}" if task else c.name, c) for task, cs in self.switched.items() for c in cs]
-        several = len(self.detailed) > len({c.name for c in self.detailed})
+        """All figures, each under a name of its own: with its task, and with the place of its run, if several."""
+        named = [(f"{c.name}-{task}" if task else c.name, c) for task, own in self.switched.items() for c in own]
         named += [(c.name, c) for c in self.compared]
-        return named + [(f"{c.name}-{i + 1}" if several else c.name, c) for i, c in enumerate(self.detailed)]
+        for name in dict.fromkeys(c.name for c in self.detailed):
+            own = [c for c in self.detailed if c.name == name]
+            named += [(f"{name}-{i}" if len(own) > 1 else name, c) for i, c in enumerate(own, 1)]
+        return named
 
 
-def write_page(path: Path, runs: Sequence[RunView], title: str) -> None:
-    """Write the page that compares ``runs``; the first one is what the others are measured against.
+def write_page(path: Path, runs: Sequence[RunView], title: str) -> Contents:
+    """Write the page that compares ``runs``, the others against the first; what is on it.
 
     Raises:
         Damaged: the event log of a run cannot be read.
     """
     views = distinct(runs)
-    text = page(views, contents(views), title)
+    shown = contents(views)
+    text = page(views, shown, title)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
     draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)
+    return shown
 
 
 def distinct(views: Sequence[RunView]) -> list[RunView]:
     """The same with labels that differ: repeated ones get the directory's name, or else a number."""
-    labels = [v.label for v in views]
     made: list[RunView] = []
-    for view in views:
+    taken = {v.label for v in views}
+    for at, view in enumerate(views):
         same = [v for v in views if v.label == view.label]
         if len(same) > 1:
-            names = [v.folder.name if v.folder else "" for v in same]
-            hint = view.folder.name if view.folder and len(set(names)) == len(names) else f"#{len(made) + 1}"
-            label = f"{view.run} ({hint})" + (f": {view.task}" if view.label != view.run else "")
-            while label in labels:
-                label += "'"
-            view = structs.replace(view, label=label)
+            names = [v.folder.resolve().name if v.folder else "" for v in same]
+            before = sum(v.label == view.label for v in views[:at])
+            hint = names[before] if all(names) and len(set(names)) == len(names) else f"#{before + 1}"
+            view = structs.replace(view, label=_named(view, hint))
+            while view.label in taken:
+                hint += "'"
+                view = structs.replace(view, label=_named(views[at], hint))
+            taken.add(view.label)
         made.append(view)
     return made
+
+
+def _named(view: RunView, hint: str) -> str:
+    return f"{view.run} ({hint})" + (f": {view.task}" if view.label != view.run else "")
 
 
 def contents(views: Sequence[RunView]) -> Contents:
@@ -100,10 +110,11 @@ def contents(views: Sequence[RunView]) -> Contents:
         if len(events) * share < 2 * EVENTS:
             events.append(event_rows(name, log, tasks, share))
     tasks_of = dict.fromkeys(v.task or "" for v in views)
+    points = max(240, charts.POINTS // max(1, len(tasks_of)))
     switched: dict[str, list[Chart]] = {}
     for task in tasks_of:
         own = [v for v in views if (v.task or "") == task]
-        drawn = [charts.against(own, m, by) for m in metrics(own) for by in ("time", "updates", "bytes")]
+        drawn = [charts.against(own, m, by, points) for m in metrics(own) for by in ("time", "updates", "bytes")]
         switched[task if len(tasks_of) > 1 else ""] = [c for c in drawn if c]
     per_client = [
         charts.clients_metric(views, m) for m in dict.fromkeys(m for v in views for m in v.per_client)
@@ -112,6 +123,7 @@ def contents(views: Sequence[RunView]) -> Contents:
     compared = [
         charts.staleness(found),
         charts.contributions(found, {name: own[0].clients for name, own in runs.items()}),
+        charts.device_classes(found, {name: own[0] for name, own in runs.items()}),
         fleet_charts.in_flight(found),
         charts.byte_kinds(summaries),
         *per_client,
@@ -194,7 +206,7 @@ def _figure(chart: Chart, hidden: bool = False) -> str:
         f"{html.escape(name)}</button>"
         for i, (name, classes) in enumerate(chart.legend)
     )
-    legend = f'<div class="legend" role="group" aria-label="Series">{buttons}</div>' if buttons else ""
+    legend = f'<div class="legend" role="group" aria-label="Series">{buttons}</div>' if len(chart.legend) > 1 else ""
     return (
         f'<figure data-name="{html.escape(chart.name)}"{" hidden" if hidden else ""}>'
         f"<h3>{html.escape(chart.title)}</h3>{legend}"

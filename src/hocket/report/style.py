@@ -34,6 +34,7 @@ def rules(theme: str) -> str:
     lines = [
         f".chart text{{fill:{ink['soft']};font:12px {FONT}}}",
         f".chart text.strong{{fill:{ink['ink']}}}",
+        f".halo{{stroke:{ink['page']};stroke-width:4px;paint-order:stroke;stroke-linejoin:round}}",
         f".grid{{stroke:{ink['grid']};fill:none}}",
         f".axis{{stroke:{ink['rule']};fill:none}}",
         f".mark{{stroke:{ink['soft']};fill:none;stroke-dasharray:5 4}}",

@@ -173,7 +173,7 @@ def rule(f: Frame, y: float, text: str) -> str:
     """A dashed line across the figure, with its name above."""
     at = f.at_y(y)
     return tag("path", class_="mark", d=f"M{number(f.left)} {number(at)}H{number(f.right)}") + tag(
-        "text", text, x=f.left + 4, y=at - 4
+        "text", text, class_="halo", x=f.left + 4, y=at - 4
     )
 
 

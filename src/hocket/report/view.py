@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 Column = Sequence[float | int | None]
 
 
-class RunView(Struct, frozen=True):
+class RunView(Struct, frozen=True, eq=False):
     """One run of one task.
 
     ``curve`` has the columns time_s, version, updates, bytes_up, bytes_down and the metrics, one row per
@@ -17,7 +19,7 @@ class RunView(Struct, frozen=True):
     the task in it, the first one if not given. ``folder`` holds the event log, ``experiment`` is the text of the
     resolved experiment, ``clients`` the number of devices, where they are known. ``interrupted``: the run did not
     come to its end. ``per_client``: metrics on each client's own data. ``tasks``: all tasks of the run, in the order in
-    which its event log numbers them.
+    which its event log numbers them. ``kind`` is the class of each device, an index into ``kinds``.
     """
 
     label: str
@@ -31,6 +33,8 @@ class RunView(Struct, frozen=True):
     interrupted: bool = False
     per_client: Mapping[str, Column] = {}
     tasks: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    kind: NDArray[np.int8] | None = None
 
     @property
     def run(self) -> str:
