@@ -155,3 +155,14 @@ def test_the_worst_tenth_of_clients() -> None:
     assert points[0] == pytest.approx((0.0, 0.05), abs=0.01) and points[-1] == pytest.approx((100.0, 1.0), abs=0.01)
     assert "worst tenth 0.075, worst 0.05" in chart.text and "worst tenth" in chart.wide
     assert charts.clients_metric([view()], "accuracy") is None
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("high", [1e-7, 0.026, 0.9, 1.0, 3.0, 7.0, 84.0, 12_345.0, 9.9e9, 1e15])
+@pytest.mark.parametrize("most", [2, 4, 8])
+def test_ticks_are_few_and_told_apart(high: float, most: int, whole: bool) -> None:
+    values = svg.ticks(0.0, high, most, whole)
+    labels = svg.tick_labels(values)
+    assert 1 <= len(values) <= most + 1 and min(values) >= 0.0 and max(values) <= high * (1 + 1e-9)
+    assert len(set(labels)) == len(labels) and max(map(len, labels)) <= 9
+    assert not whole or all(float(v).is_integer() for v in values)

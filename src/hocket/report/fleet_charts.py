@@ -102,12 +102,13 @@ def lanes(name: str, run: Activity) -> Chart | None:
                 a, z = f.at_x(assigned / unit), f.at_x(min(ended, shown.until) / unit)
                 m = f.at_x(min(started, shown.until) / unit) if started == started else z
                 of = f" {run.tasks[task]}" if several and task >= 0 else ""
+                own_series = task if several else None
                 tip = f"{client}{of}: {human_seconds(assigned)} – {human_seconds(ended)}, {OUTCOMES[outcome]}"
                 if m - a > 0.05:
                     faint = fill if fill == "lost" else f"{fill} faint"
-                    early.append(svg.box(a, at + 2, m - a, high - 4, faint, None, tip))
+                    early.append(svg.box(a, at + 2, m - a, high - 4, faint, own_series, tip))
                 if z - m > 0.05 or m - a <= 0.05:
-                    late.append(svg.box(m, at + 2, max(z - m, 0.5), high - 4, fill, None, tip))
+                    late.append(svg.box(m, at + 2, max(z - m, 0.5), high - 4, fill, own_series, tip))
             marks += early + late
         return svg.svg(f, "".join(marks), text)
 

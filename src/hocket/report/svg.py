@@ -79,15 +79,15 @@ def number(value: float) -> str:
 def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:
     """At most ``most`` + 1 round numbers in a range.
 
-    >>> ticks(0, 10, 5), ticks(0, 3, 5, whole=True)
-    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0], [0.0, 1.0, 2.0, 3.0])
+    >>> ticks(0, 10, 5), ticks(0, 3, 5, whole=True), ticks(0, 84, 4)
+    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0], [0.0, 1.0, 2.0, 3.0], [0.0, 25.0, 50.0, 75.0])
     """
     if not (isfinite(low) and isfinite(high) and high > low):
         return [low] if isfinite(low) else []
     rough = (high - low) / max(1, most)
     power = 10.0 ** floor(log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.9999999)
-    step = max(1.0, step) if whole else step
+    steps = [m * power for m in (1, 2, 2.5, 5, 10) if not whole or (m * power).is_integer()] or [1.0]
+    step = next((s for s in steps if s >= rough * 0.9999999), steps[-1])
     first, last = ceil(low / step - 1e-9), floor(high / step + 1e-9)
     return [k * step for k in range(first, last + 1)]
 
