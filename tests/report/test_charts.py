@@ -103,7 +103,7 @@ def test_leases_in_flight() -> None:
     (line,) = marks(chart.wide, "line")
     points = values(chart.wide, line)
     assert max(y for _, y in points) == pytest.approx(3.0, abs=0.03) and points[-1][1] == pytest.approx(1.0, abs=0.03)
-    assert "one: 2.12 on average, at most 3" in chart.text and "virtual time (seconds)" in chart.wide
+    assert "one: 2.1 on average, at most 3" in chart.text and "virtual time (seconds)" in chart.wide
 
 
 def test_lanes_have_a_mark_per_piece_of_work() -> None:

@@ -43,7 +43,7 @@ def in_flight(runs: Mapping[str, Activity]) -> Chart | None:
         edges = np.linspace(0.0, last, bins + 1)
         mean, most = busy(leases.assigned, leases.ended, edges)
         drawn[i] = (edges[:-1] + edges[1:]) / 2 / unit, mean, most
-        said.append(f"{name}: {mean.mean():.3g} on average, at most {most.max():.0f}")
+        said.append(f"{name}: {mean.mean():,.1f} on average, at most {most.max():,.0f}")
     text = f"Leases in flight. {some(said)}."
     if not drawn:
         return None
