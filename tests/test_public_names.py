@@ -24,7 +24,7 @@ def test_the_core_imports_no_driver() -> None:
         "import hocket.server, hocket.client, hocket.book, hocket.strategy, hocket.plain\n"
         "above = ('simulation', 'service', 'report', 'cli', 'experiment', 'fleet')\n"
         "bad = [m for m in sys.modules if m.split('.')[:2] in [['hocket', a] for a in above]]\n"
-        "bad += [m for m in ('torch', 'aiohttp', 'plotly', 'pyarrow', 'sklearn') if m in sys.modules]\n"
+        "bad += [m for m in ('torch', 'aiohttp', 'pyarrow', 'sklearn') if m in sys.modules]\n"
         "sys.exit(' '.join(bad) or 0)\n"
     )
     root = hocket.__file__.rsplit("/", 1)[0]

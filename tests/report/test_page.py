@@ -1,154 +1,193 @@
+"""The page: well-formed, self-contained, safe with hostile names, the same bytes for the same run."""
+
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from plotly.offline import get_plotlyjs
 
+from hocket.errors import Damaged
+from hocket.record.log import as_table
 from hocket.report import RunView, write_page
-from hocket.report.page import POINTS
+from hocket.report.page import EVENTS, distinct
+from tests.report.tables import SMALL, held, log, view
+
+VOID = {"meta", "br", "input", "link", "hr", "img"}
+OPTIONAL = {"th", "tr", "td"}
 
 
-def view(label: str = "FedAvg", *, reached: float | None = 4823.0, n: int = 3, **changes: object) -> RunView:
-    """A run of ``n`` evaluations, a minute, 1 MB up and 2 MB down apart."""
-    fields: dict[str, object] = {
-        "label": label,
-        "curve": {
-            "time_s": [60.0 * i for i in range(n)],
-            "version": list(range(n)),
-            "updates": [10 * i for i in range(n)],
-            "accuracy": [0.5 + i / (2 * n) for i in range(n)],
-            "loss": [2.0 - i / n for i in range(n)],
-            "bytes_up": [10**6 * i for i in range(n)],
-            "bytes_down": [2 * 10**6 * i for i in range(n)],
-        },
-        "summary": {
-            "tasks": {"digits": {"accuracy": 0.9125, "loss": 0.3, "version": 7, "time_to_target_s": reached}},
-            "virtual_time_s": 5000.0,
-            "updates": 1234,
-            "staleness": {"mean": 3.9, "p95": 9, "max": 14},
-            "bytes": {"up": 2_000_000, "down": 5_000_000},
-        },
-        "target": 0.9,
-    }
-    return RunView(**(fields | changes))  # type: ignore[arg-type]
-
-
-def page(path: Path, *runs: RunView, title: str = "Two runs") -> str:
-    """The text of the page without its copy of plotly.js."""
-    write_page(path / "report.html", runs, title)
-    text = (path / "report.html").read_text(encoding="utf-8")
-    before, library, after = text.partition(get_plotlyjs())
-    assert library and get_plotlyjs() not in after, "plotly.js must be there exactly once"
-    return before + after
-
-
-class Cells(HTMLParser):
-    """The rows of the table as lists of text."""
+class Tree(HTMLParser):
+    """Checks nesting, and collects the rows of tables, ids, attributes and text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
+        self.open: list[str] = []
         self.rows: list[list[str]] = []
-        self.inside = False
+        self.ids: list[str] = []
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
         self.feed(text)
+        self.close()
+        assert self.open == []
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+        self.ids += [v for k, v in attrs if k == "id" and v]
+        if tag in OPTIONAL and self.open[-1] == tag:
+            self.open.pop()
         if tag == "tr":
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
-            self.inside = True
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
 
     def handle_endtag(self, tag: str) -> None:
-        self.inside = self.inside and tag not in ("td", "th")
+        while self.open[-1] != tag:
+            assert self.open.pop() in OPTIONAL, tag
+        self.open.pop()
 
     def handle_data(self, data: str) -> None:
-        if self.inside:
+        if {"td", "th"} & set(self.open):
             self.rows[-1][-1] += data
 
 
-def figures(text: str) -> list[dict[str, object]]:
-    found = re.search(r"const figures = (.*);$", text, re.MULTILINE)
-    assert found
-    return json.loads(found[1])  # type: ignore[no-any-return]
+def page(path: Path, *runs: RunView, title: str = "Two runs") -> str:
+    write_page(path / "report.html", runs, title)
+    text = (path / "report.html").read_text(encoding="utf-8")
+    ids = Tree(text).ids
+    assert len(ids) == len(set(ids))
+    return text
+
+
+def row(text: str, n: int) -> dict[str, str]:
+    head, *rows = (r for r in Tree(text).rows if r)
+    return dict(zip(head, rows[n], strict=True))
 
 
 def test_the_table_compares_with_the_first_run(tmp_path: Path) -> None:
     cheap = view("FedBuff", reached=1205.75)
     cheap = view("FedBuff", reached=1205.75, summary={**cheap.summary, "bytes": {"up": 500_000, "down": 0}})
-    head, first, second = Cells(page(tmp_path, view(), cheap)).rows
-    assert head[1] == "Time to target 0.9"
-    assert first == ["FedAvg", "1:20:23", "1,234", "2.00 MB", "5.00 MB", "0.9125", "3.90"]
-    assert second == [
-        "FedBuff", "0:20:06 ×0.25", "1,234 ×1", "500 kB ×0.25", "0 B ×0", "0.9125", "3.90"
-    ]  # fmt: skip
+    text = page(tmp_path, view(), cheap)
+    first, second = row(text, 0), row(text, 1)
+    assert (first["Run"], first["Time to target 0.9"], first["Final accuracy"]) == ("FedAvg", "1:20:23", "0.9125")
+    assert (second["Time to target 0.9"], second["Updates"]) == ("0:20:06 ×0.25", "1,234 ×1")
+    assert (second["Bytes up"], second["Bytes down"], second["Mean staleness"]) == ("500 kB ×0.25", "0 B ×0", "3.90")
 
 
 def test_a_target_that_was_not_reached_or_not_set_is_said(tmp_path: Path) -> None:
-    runs = view(), view("short", reached=None), view("free", reached=None, target=None)
-    rows = Cells(page(tmp_path, *runs)).rows
-    assert [row[1] for row in rows[1:]] == ["1:20:23", "not reached", "–"]
+    text = page(tmp_path, view(), view("short", reached=None), view("free", reached=None, target=None))
+    assert [row(text, n)["Time to target 0.9"] for n in range(3)] == ["1:20:23", "not reached", "–"]
 
 
-def test_an_unreached_first_run_gives_no_ratio(tmp_path: Path) -> None:
-    assert Cells(page(tmp_path, view(reached=None), view())).rows[2][1] == "1:20:23"
+def test_numbers_of_a_run_of_two_tasks_stand_once(tmp_path: Path) -> None:
+    tasks = {"a": {"accuracy": 0.1, "updates": 5}, "b": {"accuracy": 0.2, "updates": 7}}
+    both = {**view().summary, "tasks": tasks}
+    text = page(tmp_path, *(view(f"two: {t}", summary=both, task=t, tasks=("b", "a")) for t in tasks))
+    assert [row(text, n)["Final accuracy"] for n in (0, 1)] == ["0.1000", "0.2000"]
+    assert [row(text, n)["Bytes up"] for n in (0, 1)] == ["2.00 MB", "–"]
+    assert "<h2>Task a</h2>" in text and "<h2>Task b</h2>" in text
 
 
 def test_nothing_is_fetched_from_anywhere(tmp_path: Path) -> None:
-    text = page(tmp_path, view())
-    assert not re.search(r"https?:|//\w+\.\w+/|@import|url\(|<link|<iframe|\bsrc=|\bhref=", text)
+    text = page(tmp_path, view(folder=held(tmp_path / "run", SMALL)))
     assert "default-src 'none'" in text
+    bare = text.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?:|//\w+\.\w+/|@import|url\(|<link|<iframe|\bsrc=|\bhref=", bare)
+    assert not {"link", "img", "iframe", "object", "embed", "a"} & set(Tree(text).names)
 
 
-def test_labels_and_title_are_escaped_everywhere(tmp_path: Path) -> None:
-    evil = '</script><script>alert("x")</script>{{plotly}}'
-    text = page(tmp_path, view(evil), view("b & c"), title=evil)
+def test_labels_titles_tasks_and_experiments_are_escaped(tmp_path: Path) -> None:
+    evil = '</script><script>alert("x")</script>{{data}}\'"&'
+    run = view(evil, experiment=f'name = "{evil}"', folder=held(tmp_path / "run", SMALL), task=evil, tasks=(evil,))
+    other = view("b & c: " + evil, task=evil, summary={"strategy": evil, "tasks": {evil: {}}})
+    text = page(tmp_path, run, other, title=evil)
     assert "<script>alert" not in text and text.count("</script>") == 2
-    assert Cells(text).rows[1][0] == evil
-    names = [line["name"] for line in figures(text)[0]["lines"]]  # type: ignore[attr-defined]
-    assert names[0].startswith("&lt;/script&gt;") and names[1] == "b &amp; c"
+    assert Tree(text).names.count("script") == 2
+    assert row(text, 0)["Run"] == evil
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    assert data["logs"][0]["run"] == evil and data["logs"][0]["tasks"] == [evil]
 
 
-def test_the_figures_hold_the_curve_in_human_units(tmp_path: Path) -> None:
-    by_time, by_bytes = figures(page(tmp_path, view(n=5)))
-    assert by_time["axis"] == "virtual time (minutes)" and by_time["targets"] == [0.9]
-    assert by_bytes["axis"] == "bytes moved, up + down (MB)"
-    (line,) = by_time["lines"]  # type: ignore[misc]
-    assert line["x"] == [0, 1, 2, 3, 4] and line["y"] == [0.5, 0.6, 0.7, 0.8, 0.9]
-    assert line["text"][4] == "0:04:00, 12.0 MB"
-    assert by_bytes["lines"][0]["x"] == [0, 3, 6, 9, 12]  # type: ignore[index]
-
-
-def test_evaluations_without_a_value_are_left_out(tmp_path: Path) -> None:
-    run = view()
-    gaps = view(curve={**run.curve, "accuracy": [0.5, None, float("nan")]})
-    assert figures(page(tmp_path, gaps))[0]["lines"][0]["y"] == [0.5]  # type: ignore[index]
-
-
-def test_loss_is_drawn_where_no_run_has_an_accuracy(tmp_path: Path) -> None:
-    curve = {name: column for name, column in view().curve.items() if name != "accuracy"}
-    figure, _ = figures(page(tmp_path, view(curve=curve, summary={"updates": 1})))
-    assert figure["metric"] == "loss" and figure["targets"] == []
+def test_every_figure_has_a_title_a_drawing_for_each_width_and_words(tmp_path: Path) -> None:
+    text = page(tmp_path, view(folder=held(tmp_path / "run", SMALL), clients=4))
+    found = re.findall(r'<figure data-name="([^"]+)"( hidden)?>(.*?)</figure>', text, re.S)
+    assert [n for n, _, _ in found] == [
+        *(f"{m}-{by}" for m in ("accuracy", "loss") for by in ("time", "updates", "bytes")),
+        "staleness", "contributions", "in-flight", "bytes", "lanes", "utilisation",
+    ]  # fmt: skip
+    assert next(n for n, hidden, _ in found if not hidden) == "accuracy-time"
+    for name, _, body in found:
+        assert "<h3>" in body and body.count("<svg") == 2 == body.count('aria-label="') - ('class="legend"' in body), (
+            name
+        )
+        assert re.search(r"<figcaption>.{20,}</figcaption>", body), name
 
 
 @pytest.mark.parametrize("runs", [(), (view(curve={}, summary={}, target=None),)])
 def test_a_page_without_evaluations_has_no_figures(tmp_path: Path, runs: tuple[RunView, ...]) -> None:
     text = page(tmp_path, *runs)
-    assert figures(text) == [] and "<section hidden>" in text
+    assert "<figure" not in text and "<svg" not in text and "Events" not in text
 
 
-def test_the_final_accuracy_comes_from_the_named_task_or_the_curve(tmp_path: Path) -> None:
-    tasks = {"a": {"accuracy": 0.1}, "b": {"accuracy": 0.2}}
-    runs = view(summary={"tasks": tasks}, task="b"), view(summary={})
-    assert [row[5] for row in Cells(page(tmp_path, *runs)).rows[1:]] == ["0.2000", "0.8333"]
+@pytest.mark.parametrize(
+    "table", [as_table(bytearray()), log([(0, "joined", -1, -1, -1, 1)]), log([(0, "assigned", 0, 0, 0, 0)])]
+)
+def test_logs_without_or_with_one_event(tmp_path: Path, table: object) -> None:
+    text = page(tmp_path, view(folder=held(tmp_path / "run", table)))
+    assert ("all 1 rows" in text) == bool(table.num_rows)  # type: ignore[attr-defined]
 
 
-def test_a_long_curve_is_thinned_and_keeps_its_last_point(tmp_path: Path) -> None:
-    (line,) = figures(page(tmp_path, view(n=10 * POINTS)))[0]["lines"]  # type: ignore[misc]
-    assert len(line["x"]) <= POINTS + 1 and line["text"][-1].startswith("13 d ")
+def test_only_metrics_that_are_not_finite(tmp_path: Path) -> None:
+    curve = {**view().curve, "accuracy": [float("nan")] * 3, "loss": [None, None, float("inf")]}
+    assert "Learning" not in page(tmp_path, view(curve=curve))
 
 
-def test_nothing_half_written_stays_beside_the_page(tmp_path: Path) -> None:
-    page(tmp_path / "runs" / "new", view())
-    assert [p.name for p in (tmp_path / "runs" / "new").iterdir()] == ["report.html"]
+def test_an_interrupted_run_is_marked(tmp_path: Path) -> None:
+    text = page(tmp_path, view(), view("cut <b>", interrupted=True))
+    assert row(text, 1)["Run"] == "cut <b> interrupted" and "cut &lt;b&gt;: did not come to the end" in text
+    assert "interrupted" not in row(text, 0)["Run"]
+
+
+def test_repeated_labels_are_told_apart(tmp_path: Path) -> None:
+    a, b = view("same", folder=tmp_path / "a"), view("same", folder=tmp_path / "b")
+    assert [v.label for v in distinct([a, b, view("other")])] == ["same (a)", "same (b)", "other"]
+    again = distinct([view("same"), view("same"), view("same", folder=tmp_path / "a")])
+    assert [v.label for v in again] == ["same (#1)", "same (#2)", "same (#3)"]
+    tasks = [view(f"same: {t}", task=t, folder=tmp_path / f) for f in "ab" for t in ("x", "y")]
+    assert [v.label for v in distinct(tasks)] == ["same (a): x", "same (a): y", "same (b): x", "same (b): y"]
+
+
+def test_a_long_log_is_shown_in_part_and_it_is_said(tmp_path: Path) -> None:
+    rows = [(i / 10, "joined", -1, i, -1, 1) for i in range(2 * EVENTS)]
+    text = page(tmp_path, view(folder=held(tmp_path / "run", log(rows))))
+    assert f"a sample, the first {EVENTS:,} of {2 * EVENTS:,} rows" in text
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    assert len(data["logs"][0]["time"]) == EVENTS and sum(data["logs"][0]["time"]) == round((EVENTS - 1) * 1e8)
+
+
+def test_a_log_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    place = held(tmp_path / "run", SMALL)
+    (place / "events" / "000000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(Damaged, match=r"run/events: .*; run the experiment again"):
+        page(tmp_path, view(folder=place))
+
+
+def test_the_same_runs_give_the_same_bytes_and_leave_nothing_else(tmp_path: Path) -> None:
+    runs = view(folder=held(tmp_path / "run", SMALL), clients=4), view("FedBuff")
+    assert page(tmp_path / "new", *runs) == page(tmp_path / "again", *runs)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["report.html"]
+
+
+def test_many_runs_stay_small(tmp_path: Path) -> None:
+    rows = [(float(i), kind, 0, i % 50, i, 0) for i in range(3000) for kind in ("assigned", "started", "arrived")]
+    place = held(tmp_path / "run", log(rows))
+    one = page(tmp_path, view(n=3000, folder=place))
+    assert len(one) < 400_000
+    assert len(page(tmp_path, *(view(f"run {i}", n=3000, folder=place) for i in range(30)))) < 2_000_000

@@ -110,10 +110,10 @@ def compare(
     print(comparison.write(out, rows, runs))
 
 
-def report(places: Sequence[Path], out: Path | None = None) -> None:
-    """Write one page of the finished runs in directories, or inside them."""
-    path = folder.write_report(*places, out=out)
-    show([view for place in places for view in folder.views(place)])
+def report(places: Sequence[Path], out: Path | None = None, figures: Path | None = None, png: bool = False) -> None:
+    """Write one page of the runs in directories, or inside them, and with ``figures`` its figures as files."""
+    path = folder.write_report(*places, out=out, figures=figures, png=png)
+    show([view for place in places for view in folder.views(place, unfinished=True)])
     print(path)
 
 

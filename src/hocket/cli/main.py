@@ -152,11 +152,15 @@ def report(
         list[Path], typer.Argument(metavar="DIR...", help="Run directories, or ones that hold several.")
     ],
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write the page.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write every figure there as well, as SVG.")
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="Figures as PNG too; needs the extra 'figures'.")] = False,
 ) -> None:
-    """Write one page of finished runs: report.html in DIR, or here when there are several."""
+    """Write one page of runs, finished or not: report.html in DIR, or here when there are several."""
     from hocket.cli import commands
 
-    commands.report(folders, out)
+    commands.report(folders, out, figures, png)
 
 
 @app.command()

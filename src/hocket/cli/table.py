@@ -33,7 +33,7 @@ def show(views: Sequence[RunView], mean: bool = False) -> None:
     ):
         table.add_column(head, justify="right", no_wrap=True)
     for view, row in zip(views, rows, strict=True):
-        table.add_row(Text(view.label), *_cells(row, targeted))
+        table.add_row(Text(view.label + " (interrupted)" * view.interrupted), *_cells(row, targeted))
     if mean and len(rows) > 1:
         reached = sum(r["time_to_target_s"] is not None for r in rows)
         some = targeted and reached < len(rows)

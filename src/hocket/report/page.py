@@ -1,180 +1,298 @@
-"""One self-contained HTML page that compares runs: a table, and accuracy against virtual time and bytes.
+"""One self-contained HTML page that compares runs: a table, figures, events, and the experiments themselves.
 
-The page holds its own copy of plotly.js and fetches nothing, so it opens offline and from an e-mail. Its text
-is in ``page.html`` beside this file: this module turns runs into the table and the data of the figures.
+The page fetches nothing, so it opens offline and from an e-mail. The figures are SVG that stands in the page as
+text; its script adds read-outs, hides series, and searches the events. Text, style and script are in ``page.html``,
+``page.css`` and ``page.js`` beside this file.
 """
 
 import html
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
-from math import isfinite
 from pathlib import Path
 
-from msgspec import Struct
-from plotly.offline import get_plotlyjs
+import pyarrow as pa
+from msgspec import Struct, structs
 
-from hocket.report.units import human_bytes, human_seconds
+from hocket.errors import Damaged
+from hocket.record.log import KINDS, read_log
+from hocket.report import charts, fleet_charts
+from hocket.report.activity import Activity, activity
+from hocket.report.chart import Chart
+from hocket.report.headline import headline
+from hocket.report.rows import event_rows
+from hocket.report.style import rules
+from hocket.report.view import RunView, metrics
 
-POINTS = 2000
-"""A curve with more evaluations than about this is thinned evenly on the page; its last point stays."""
-
-_TIME_UNITS = ((2 * 86400.0, 86400.0, "days"), (7200.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
-_BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-
-Column = Sequence[float | int | None]
+EVENTS = 3000
+"""Rows of event logs on a page, of all runs together."""
+DETAILED = 6
+"""Runs that get figures of their own (who worked when); pages with more say so."""
 
 
-class RunView(Struct, frozen=True):
-    """What the page shows of one run of one task.
+class Contents(Struct, frozen=True):
+    """What a page shows beside its table: figures by section, and rows of events by run."""
 
-    ``curve`` has the columns time_s, version, updates, accuracy, loss, bytes_up and bytes_down, one row per
-    evaluation; accuracy and loss may hold None or be missing. ``summary`` is the content of ``summary.json``;
-    ``task`` names the task in it, the first one if not given.
+    switched: dict[str, list[Chart]]
+    compared: list[Chart]
+    detailed: list[Chart]
+    events: list[dict[str, object]]
+    left_out: int
+
+    def charts(self) -> list[tuple[str, Chart]]:
+        """All figures, each under a name of its own: with its task, and with the place of its run, if several."""
+        named = [(f"{c.name}-{task}" if task else c.name, c) for task, own in self.switched.items() for c in own]
+        named += [(c.name, c) for c in self.compared]
+        for name in dict.fromkeys(c.name for c in self.detailed):
+            own = [c for c in self.detailed if c.name == name]
+            named += [(f"{name}-{i}" if len(own) > 1 else name, c) for i, c in enumerate(own, 1)]
+        return named
+
+
+def write_page(path: Path, runs: Sequence[RunView], title: str) -> Contents:
+    """Write the page that compares ``runs``, the others against the first; what is on it.
+
+    Raises:
+        Damaged: the event log of a run cannot be read.
     """
-
-    label: str
-    curve: Mapping[str, Column]
-    summary: Mapping[str, object]
-    target: float | None = None
-    task: str | None = None
-
-
-def write_page(path: Path, runs: Sequence[RunView], title: str) -> None:
-    """Write the page that compares ``runs``; the first one is what the others are measured against."""
-    metric = next((m for m in ("accuracy", "loss") if any(_has(run, m) for run in runs)), None)
-    figures = _figures(runs, metric) if metric else []
-    parts = {
-        "title": html.escape(title),
-        "intro": _intro(runs),
-        "table": _table(runs),
-        "metric": metric.capitalize() if metric else "",
-        "hidden": "" if metric else "hidden",
-        "figures": json.dumps(figures, allow_nan=False).replace("<", "\\u003c"),
-        "plotly": get_plotlyjs(),
-    }
-    template = files("hocket.report").joinpath("page.html").read_text(encoding="utf-8")
-    text = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+    views = distinct(runs)
+    shown = contents(views)
+    text = page(views, shown, title)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
     draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)
+    return shown
 
 
-# --- the table
+def distinct(views: Sequence[RunView]) -> list[RunView]:
+    """The same with labels that differ: repeated ones get the directory's name, or else a number."""
+    made: list[RunView] = []
+    taken = {v.label for v in views}
+    for at, view in enumerate(views):
+        same = [v for v in views if v.label == view.label]
+        if len(same) > 1:
+            names = [v.folder.resolve().name if v.folder else "" for v in same]
+            before = sum(v.label == view.label for v in views[:at])
+            hint = names[before] if all(names) and len(set(names)) == len(names) else f"#{before + 1}"
+            view = structs.replace(view, label=_named(view, hint))
+            while view.label in taken:
+                hint += "'"
+                view = structs.replace(view, label=_named(views[at], hint))
+            taken.add(view.label)
+        made.append(view)
+    return made
 
 
-def _table(runs: Sequence[RunView]) -> str:
-    names = [f"{run.target:g}" for run in runs if run.target is not None]
-    target = f" {names[0]}" if len(set(names)) == 1 else ""
-    columns: list[tuple[str, Callable[[RunView], float | None], Callable[[float], str], bool]] = [
-        (f"Time to target{target}", lambda run: _of_task(run, "time_to_target_s"), human_seconds, True),
-        ("Updates", lambda run: _number(run.summary, "updates"), lambda n: f"{n:,.0f}", True),
-        ("Bytes up", lambda run: _number(run.summary, "bytes", "up"), human_bytes, True),
-        ("Bytes down", lambda run: _number(run.summary, "bytes", "down"), human_bytes, True),
-        ("Final accuracy", _final_accuracy, lambda a: f"{a:.4f}", False),
-        (
-            "Mean staleness",
-            lambda run: _number(run.summary, "staleness", "mean"),
-            lambda s: f"{s:.2f}",
-            False,
-        ),
+def _named(view: RunView, hint: str) -> str:
+    return f"{view.run} ({hint})" + (f": {view.task}" if view.label != view.run else "")
+
+
+def contents(views: Sequence[RunView]) -> Contents:
+    """Draw everything; event logs are read one after the other.
+
+    Raises:
+        Damaged: an event log cannot be read.
+    """
+    runs = _by_run(views)
+    found: dict[str, Activity] = {}
+    events: list[dict[str, object]] = []
+    share = max(100, EVENTS // max(1, len(runs)))
+    for name, own in runs.items():
+        log = _log(own[0])
+        if log is None or not log.num_rows:
+            continue
+        tasks = _tasks(own)
+        found[name] = activity(log, tasks)
+        if len(events) * share < 2 * EVENTS:
+            events.append(event_rows(name, log, tasks, share))
+    tasks_of = dict.fromkeys(v.task or "" for v in views)
+    points = max(240, charts.POINTS // max(1, len(tasks_of)))
+    switched: dict[str, list[Chart]] = {}
+    for task in tasks_of:
+        own = [v for v in views if (v.task or "") == task]
+        drawn = [charts.against(own, m, by, points) for m in metrics(own) for by in ("time", "updates", "bytes")]
+        switched[task if len(tasks_of) > 1 else ""] = [c for c in drawn if c]
+    per_client = [
+        charts.clients_metric(views, m) for m in dict.fromkeys(m for v in views for m in v.per_client)
+    ]  # fmt: skip
+    summaries = {name: own[0].summary for name, own in runs.items()}
+    compared = [
+        charts.staleness(found),
+        charts.contributions(found, {name: own[0].clients for name, own in runs.items()}),
+        charts.device_classes(found, {name: own[0] for name, own in runs.items()}),
+        fleet_charts.in_flight(found),
+        charts.byte_kinds(summaries),
+        *per_client,
     ]
-    rows = ["<tr><th scope=col>Run</th>" + "".join(f"<th scope=col>{c[0]}</th>" for c in columns) + "</tr>"]
-    for row, run in enumerate(runs):
-        cells = []
-        for column, (head, read, say, compared) in enumerate(columns):
-            value = read(run)
-            if value is None:
-                missing = column == 0 and run.target is not None
-                text = '<span class="none">not reached</span>' if missing else '<span class="none">–</span>'
-            else:
-                text = say(value)
-                first = read(runs[0]) if row and compared else None
-                text += f" <small>×{value / first:.3g}</small>" if first else ""
-            cells.append(f'<td data-head="{head}">{text}</td>')
-        rows.append(f"<tr><th scope=row>{html.escape(run.label)}</th>{''.join(cells)}</tr>")
-    return f"<table><thead>{rows[0]}</thead><tbody>{''.join(rows[1:])}</tbody></table>"
+    first = list(found.items())[:DETAILED]
+    detailed = [draw(name, run) for name, run in first for draw in (fleet_charts.lanes, fleet_charts.utilisation)]
+    return Contents(
+        switched,
+        [c for c in compared if c],
+        [c for c in detailed if c],
+        events,
+        len(found) - len(first),
+    )
 
 
-def _intro(runs: Sequence[RunView]) -> str:
+def page(views: Sequence[RunView], shown: Contents, title: str) -> str:
+    """The text of the page."""
+    parts = {
+        "title": html.escape(title),
+        "intro": _intro(views),
+        "table": headline(views),
+        "figures": _figures(shown),
+        "events": _events(shown),
+        "experiments": _experiments(views),
+        "data": json.dumps({"kinds": KINDS, "logs": shown.events}, separators=(",", ":")).replace("<", "\\u003c"),
+        "light": rules("light"),
+        "dark": rules("dark"),
+        "style": _file("page.css"),
+        "script": _file("page.js"),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("page.html"))
+
+
+def _file(name: str) -> str:
+    return files("hocket.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _by_run(views: Sequence[RunView]) -> dict[str, list[RunView]]:
+    """Views of one run together, by its label."""
+    made: dict[str, list[RunView]] = {}
+    for view in views:
+        made.setdefault(view.run, []).append(view)
+    return made
+
+
+def _tasks(views: Sequence[RunView]) -> tuple[str, ...]:
+    return views[0].tasks or tuple(v.task for v in views if v.task is not None)
+
+
+def _log(view: RunView) -> pa.Table | None:
+    if view.folder is None:
+        return None
+    try:
+        return read_log(view.folder)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Damaged(f"{view.folder / 'events'}: {str(error).splitlines()[0]}; run the experiment again") from None
+
+
+# --- parts of the page
+
+
+def _intro(views: Sequence[RunView]) -> str:
     text = (
         "Times are virtual: what the fleet would have taken. "
         "Bytes are those of the whole run, 1&nbsp;kB&nbsp;=&nbsp;1000&nbsp;B."
     )
-    if len(runs) > 1:
-        text += f" The sign × compares with the first run, {html.escape(runs[0].label)}."
+    if len(_by_run(views)) > 1:
+        text += f" The sign × compares with the first run, {html.escape(views[0].run)}."
+    if stopped := [name for name, own in _by_run(views).items() if own[0].interrupted]:
+        text += (
+            f' <strong class="badge">interrupted</strong> {html.escape(", ".join(stopped))}: did not come to the end; '
+            "numbers are those written so far."
+        )
     return text
 
 
-def _number(tree: object, *path: str) -> float | None:
-    for name in path:
-        tree = tree.get(name) if isinstance(tree, Mapping) else None
-    return tree if isinstance(tree, int | float) and isfinite(tree) else None
+def _figure(chart: Chart, hidden: bool = False) -> str:
+    buttons = "".join(
+        f'<button type="button" aria-pressed="true" data-s="{_index(classes, i)}"><span class="key {classes}"></span>'
+        f"{html.escape(name)}</button>"
+        for i, (name, classes) in enumerate(chart.legend)
+    )
+    legend = f'<div class="legend" role="group" aria-label="Series">{buttons}</div>' if len(chart.legend) > 1 else ""
+    return (
+        f'<figure data-name="{html.escape(chart.name)}"{" hidden" if hidden else ""}>'
+        f"<h3>{html.escape(chart.title)}</h3>{legend}"
+        f'<div class="wide">{chart.wide}</div><div class="narrow">{chart.narrow}</div>'
+        f"<figcaption>{html.escape(chart.text)}</figcaption></figure>"
+    )
 
 
-def _of_task(run: RunView, name: str) -> float | None:
-    tasks = run.summary.get("tasks")
-    if not isinstance(tasks, Mapping) or not tasks:
-        return _number(run.summary, name)
-    return _number(tasks, run.task if run.task is not None else next(iter(tasks)), name)
+def _index(classes: str, i: int) -> int:
+    """What the marks of a legend's entry are numbered by: series by place, kinds of bytes by colour."""
+    colour = int(classes.split()[0][1:])
+    return i if i % 8 == colour else colour
 
 
-def _final_accuracy(run: RunView) -> float | None:
-    final = _of_task(run, "accuracy")
-    return final if final is not None else next(reversed(_present(run.curve.get("accuracy", ()))), None)
+def _figures(shown: Contents) -> str:
+    parts = []
+    for task, drawn in shown.switched.items():
+        if not drawn:
+            continue
+        ms = list(dict.fromkeys(c.name.rpartition("-")[0] for c in drawn))
+        choices = [("Metric", ms)] if len(ms) > 1 else []
+        bars = "".join(
+            _choice(head, options) for head, options in [*choices, ("Against", ["time", "updates", "bytes"])]
+        )
+        head = f"Task {task}" if task else "Learning"
+        body = "".join(_figure(c, hidden=i > 0) for i, c in enumerate(drawn))
+        parts.append(
+            f'<section class="switch" data-metric="{html.escape(ms[0])}"><h2>{html.escape(head)}</h2>'
+            f'<div class="choices">{bars}</div>{body}</section>'
+        )
+    made = f'<div class="columns">{"".join(parts)}</div>' if len(parts) > 1 else "".join(parts)
+    if shown.compared:
+        made += (
+            f'<section><h2>The fleet</h2><div class="columns">{"".join(map(_figure, shown.compared))}</div></section>'
+        )
+    if shown.detailed:
+        note = (
+            f"<p>Shown for the first {DETAILED} runs; {shown.left_out} more are left out.</p>" if shown.left_out else ""
+        )
+        body = "".join(map(_figure, shown.detailed))
+        made += f'<section><h2>Clients at work</h2>{note}<div class="columns">{body}</div></section>'
+    return made
 
 
-# --- the figures
+def _choice(head: str, options: Sequence[str]) -> str:
+    buttons = "".join(
+        f'<button type="button" value="{html.escape(v)}" aria-pressed="{"false" if i else "true"}">'
+        f"{html.escape(v.replace('_', ' '))}</button>"
+        for i, v in enumerate(options)
+    )
+    return f'<div class="choice" role="group" aria-label="{head}"><span>{head}</span>{buttons}</div>'
 
 
-def _present(column: Column) -> list[float]:
-    return [value for value in column if value is not None and isfinite(value)]
+def _events(shown: Contents) -> str:
+    if not shown.events:
+        return ""
+    said = []
+    for log in shown.events:
+        n, total = len(log["kind"]), log["total"]  # type: ignore[arg-type]
+        name = html.escape(str(log["run"]))
+        said.append(
+            f"{name}: all {total:,} rows" if n == total else f"{name}: a sample, the first {n:,} of {total:,} rows"
+        )
+    more = "" if len(said) < 7 else f"; and {len(said) - 6} more"
+    runs = "".join(f'<option value="{i}">{html.escape(str(log["run"]))}</option>' for i, log in enumerate(shown.events))
+    kinds = "".join(f"<option>{k}</option>" for k in KINDS)
+    return (
+        '<section id="events"><h2>Events</h2>'
+        f"<p>{'; '.join(said[:6])}{more}. <code>hocket story DIR client:N</code> reads the whole log.</p>"
+        f'<form role="search"><label>Run <select name="run">{runs}</select></label>'
+        f'<label>Event <select name="kind"><option value="">any</option>{kinds}</select></label>'
+        '<label>Search <input type="search" name="text" placeholder="client:12, lease:345, refused" '
+        'autocomplete="off" spellcheck="false"></label></form>'
+        '<p id="count" role="status"></p><div class="scroll" tabindex="0" role="region" aria-label="Events">'
+        "<table class=events><thead><tr><th scope=col>time (s)<th scope=col>event<th scope=col>task"
+        "<th scope=col>client<th scope=col>lease<th scope=col>value</tr></thead><tbody></tbody></table></div>"
+        '<button type="button" id="more" hidden>Show more</button>'
+        "<noscript><p>Searching the events needs JavaScript; the figures and the table do not.</p></noscript></section>"
+    )
 
 
-def _has(run: RunView, metric: str) -> bool:
-    return bool(_present(run.curve.get(metric, ())))
-
-
-def _figures(runs: Sequence[RunView], metric: str) -> list[dict[str, object]]:
-    curves = [_points(run, metric) for run in runs]
-    longest = max((t for curve in curves for t, _, _ in curve), default=0.0)
-    most = max((b for curve in curves for _, b, _ in curve), default=0.0)
-    second, time_unit = next(((s, name) for least, s, name in _TIME_UNITS if longest >= least), (1.0, "seconds"))
-    byte, byte_unit = next(((size, name) for size, name in _BYTE_UNITS if most >= size), (1.0, "bytes"))
-    targets = sorted({run.target for run in runs if run.target is not None}) if metric == "accuracy" else []
-
-    def figure(element: str, axis: str, at: int, unit: float) -> dict[str, object]:
-        lines = [
-            {
-                # plotly reads a little markup in names, so labels are escaped for it as well
-                "name": html.escape(run.label, quote=False),
-                "x": [point[at] / unit for point in curve],
-                "y": [point[2] for point in curve],
-                "text": [f"{human_seconds(t)}, {human_bytes(b)}" for t, b, _ in curve],
-            }
-            for run, curve in zip(runs, curves, strict=True)
-        ]
-        return {"element": element, "axis": axis, "metric": metric, "targets": targets, "lines": lines}
-
-    return [
-        figure("against-time", f"virtual time ({time_unit})", 0, second),
-        figure("against-bytes", f"bytes moved, up + down ({byte_unit})", 1, byte),
-    ]
-
-
-def _points(run: RunView, metric: str) -> list[tuple[float, float, float]]:
-    """The evaluations of a run as (seconds, bytes up and down, value), thinned."""
-    curve = run.curve
-    rows = zip(curve["time_s"], curve["bytes_up"], curve["bytes_down"], curve.get(metric, ()), strict=False)
-    points = [
-        (float(time or 0), float(up or 0) + float(down or 0), float(value))
-        for time, up, down, value in rows
-        if value is not None and isfinite(value)
-    ]
-    stride = max(1, len(points) // POINTS)
-    kept = points[::stride]
-    return kept if not points or kept[-1] == points[-1] else [*kept, points[-1]]
+def _experiments(views: Sequence[RunView]) -> str:
+    made = ""
+    for name, own in _by_run(views).items():
+        if own[0].experiment:
+            made += (
+                f"<details><summary>{html.escape(name)}</summary><pre>{html.escape(own[0].experiment)}</pre></details>"
+            )
+    return f"<section><h2>Experiments</h2>{made}</section>" if made else ""

@@ -101,6 +101,21 @@ def load(folder: Path, engine: Engine, curve: Curve, name: str) -> bool:
     return True
 
 
+def saved_curve(folder: Path) -> Curve | None:
+    """The evaluations in a checkpoint, whichever experiment it belongs to; None if there is no checkpoint.
+
+    Raises:
+        Damaged: it cannot be read.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return unpack(load_file(path)["curve"].tobytes(), Curve)
+    except (SafetensorError, KeyError, OSError) as e:
+        raise Damaged(f"{path}: {e}; remove it to start the run again") from e
+
+
 def finish(folder: Path, run: "Run") -> None:
     """Write what a finished run leaves; the checkpoint goes away last."""
     assert run.log is not None, "a run directory has a log"

@@ -1,0 +1,69 @@
+"""What a report knows of one run of one task."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+Column = Sequence[float | int | None]
+
+
+class RunView(Struct, frozen=True, eq=False):
+    """One run of one task.
+
+    ``curve`` has the columns time_s, version, updates, bytes_up, bytes_down and the metrics, one row per
+    evaluation; metrics may hold None or be missing. ``summary`` is the content of ``summary.json``; ``task`` names
+    the task in it, the first one if not given. ``folder`` holds the event log, ``experiment`` is the text of the
+    resolved experiment, ``clients`` the number of devices, where they are known. ``interrupted``: the run did not
+    come to its end. ``per_client``: metrics on each client's own data. ``tasks``: all tasks of the run, in the order in
+    which its event log numbers them. ``kind`` is the class of each device, an index into ``kinds``.
+    """
+
+    label: str
+    curve: Mapping[str, Column]
+    summary: Mapping[str, object]
+    target: float | None = None
+    task: str | None = None
+    folder: Path | None = None
+    experiment: str = ""
+    clients: int | None = None
+    interrupted: bool = False
+    per_client: Mapping[str, Column] = {}
+    tasks: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    kind: NDArray[np.int8] | None = None
+
+    @property
+    def run(self) -> str:
+        """The label without the task."""
+        return self.label.removesuffix(f": {self.task}")
+
+
+def number(tree: object, *path: str) -> float | None:
+    """A finite number in nested tables, None if there is none."""
+    for name in path:
+        tree = tree.get(name) if isinstance(tree, Mapping) else None
+    return tree if isinstance(tree, int | float) and isfinite(tree) else None
+
+
+def of_task(view: RunView, name: str) -> float | None:
+    """A number of the view's task."""
+    tasks = view.summary.get("tasks")
+    if not isinstance(tasks, Mapping) or not tasks:
+        return number(view.summary, name)
+    return number(tasks, view.task if view.task is not None else next(iter(tasks)), name)
+
+
+def metrics(views: Sequence[RunView]) -> list[str]:
+    """The metrics that have a value in some curve: accuracy, loss, then the others by name."""
+    known = {"time_s", "version", "updates", "bytes_up", "bytes_down"}
+    found = {n for v in views for n, column in v.curve.items() if n not in known and present(column)}
+    return sorted(found, key=lambda n: (n != "accuracy", n != "loss", n))
+
+
+def present(column: Column) -> list[float]:
+    """The values of a column that are finite numbers."""
+    return [float(value) for value in column if value is not None and isfinite(value)]
