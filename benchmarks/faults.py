@@ -33,7 +33,7 @@ what devices sent. I5 belongs to the hidden state's own tests; I7 waits for a pr
 | test | where |
 |---|---|
 | T01, T06, T07 | `tests/faults/test_everywhere.py` |
-| T04 | `tests/faults/test_disk.py` for the model disk, `tests/store/test_faults.py` for files |
+| T03, T04, T05 | `tests/faults/test_disk.py` for the model disk, `tests/store/test_faults.py` for files |
 | T08, T09, T10, T11, T12, T14, T15, T20 | `tests/faults/test_numbered.py` |
 | T40, M1 | `tests/faults/test_swarm.py` |
 | M2 | `tests/faults/test_bugs.py` |

@@ -1,6 +1,7 @@
 """The model disk behaves as disks may, and the store on it as every store must."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ class TestDiskStore(StoreConformance):
             yield wrong
 
 
-def test_unsynced_writes_may_vanish_tear_or_stay_and_synced_ones_stay() -> None:
+def test_t03_unsynced_writes_may_vanish_tear_or_stay_and_synced_ones_stay() -> None:
     seen = set()
     for n in range(200):
         disk = Disk()
@@ -61,7 +62,7 @@ def test_a_name_is_durable_after_the_folder_is_synced() -> None:
     assert 0 < lost < 50
 
 
-def test_a_full_disk_ends_the_store_and_space_does_not_revive_it() -> None:
+def test_t05_a_full_disk_ends_the_store_and_space_does_not_revive_it() -> None:
     disk, writer = Disk(), Writer()
     store = DiskStore(disk)
     writer.write(store, 10)
@@ -90,3 +91,25 @@ def test_t04_every_single_damage_is_named_or_outside_what_counts() -> None:
             assert wrong.repair() == 1
             assert history(DiskStore(wrong).recover()) == writer.written
     assert named > 100
+
+
+@pytest.mark.parametrize("what", ["full", "failing"])
+def test_t05_a_disk_that_fails_at_any_step_loses_nothing_that_was_promised(what: str) -> None:
+    steps = 0
+    for at in range(1, 10_000):
+        disk, writer, seen = Disk(), Writer(), count(1)
+
+        def fail(step: str, disk: Disk = disk, seen: "count[int]" = seen, at: int = at) -> None:
+            if next(seen) == at:
+                setattr(disk, what, True)
+
+        try:
+            writer.write(DiskStore(disk, hook=fail), 40)
+        except StoreFailed:
+            setattr(disk, what, False)
+            disk.crash(key(at, what))
+            writer.resume(DiskStore(disk).recover())
+            steps += 1
+        else:
+            break
+    assert steps > 30

@@ -8,11 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from hocket import Fleet, Until, reference_tasks, strategies
+from hocket.errors import InvalidInput
 from hocket.faults.__main__ import main, one
 from hocket.faults.shrink import Case, shrink
 from hocket.faults.stub import workload
 from hocket.faults.swarm import RATES, Plan, everything, plan
 from hocket.faults.world import Outcome, World, run
+from hocket.fleet import Renewal
+from hocket.setup import Setup
 
 FAST = 24
 SCALE = int(os.environ.get("HOCKET_FAULTS", "1"))  # of the long tests: 10 is what a release runs
@@ -115,3 +119,21 @@ def test_shrinking_stops_at_its_number_of_tries() -> None:
 
     names = [f"a:{i}" for i in range(100)]
     assert shrink(names, fails, tries=20) == names and len(tried) <= 20
+
+
+def test_tasks_that_learn_and_reach_their_targets_one_after_the_other() -> None:
+    tasks = [reference_tasks.gaussian(clients=20, samples=40, name=n, seed=i) for i, n in enumerate("ab")]
+    until = Until(updates=1500, tasks={"a": Until(accuracy=0.5), "b": Until(accuracy=0.62)})
+    for seed in range(3):
+        fleet = Fleet.synthetic(20, seed=seed, latency=0.05, failure=0.05, dropout=0.05)
+        setup = Setup.of(tasks, strategies.fedbuff(4, 8), until, seed=seed, measure=("finite",))
+        outcome = run(setup, fleet, everything(seed))
+        assert not outcome.violated and outcome.finished == "target", f"seed {seed}: {outcome.violated}"
+        assert outcome.crashes and outcome.lost
+
+
+def test_a_fleet_that_comes_and_goes_is_refused_by_name() -> None:
+    setup, _ = workload(0)
+    fleet = Fleet.synthetic(len(setup.tasks["a"].samples), seed=0, availability=Renewal(on=10.0, off=10.0))
+    with pytest.raises(InvalidInput, match=r"fleet\.availability = Renewal"):
+        World(setup, fleet, plan(0))

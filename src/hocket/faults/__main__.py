@@ -6,6 +6,7 @@ A run that fails is shrunk, and the command that shows what is left is printed.
 import sys
 from collections.abc import Sequence
 
+from hocket import __version__
 from hocket.errors import HocketError
 from hocket.faults.shrink import Case, shrink
 from hocket.faults.stub import workload
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     show_outcome(outcome)
     if not outcome.violated:
         return 0
-    print(f"shrunk: python -m hocket.faults '{smallest(case, outcome).text()}'")
+    print(f"shrunk, with hocket {__version__}: python -m hocket.faults '{smallest(case, outcome).text()}'")
     return 9
 
 

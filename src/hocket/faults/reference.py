@@ -105,7 +105,9 @@ class Reference:
                 self.open.add(lease.id)
             case do.Accumulate(lease=i, task=task, weight=weight):
                 self._accepted(number, event, i, task, weight)
-            case do.Release(lease=i, task=task):
+            case do.Release(lease=i, task=task, reason=reason):
+                if reason == "ended":
+                    self.ended.add(task)
                 self._released(i, task)
             case do.Step(task=task):
                 if not self.buffer[task] or task in self.stepping:
