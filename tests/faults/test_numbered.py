@@ -14,9 +14,10 @@ from hocket.downlink.hidden_state import HiddenState
 from hocket.errors import Fenced
 from hocket.faults.messages import Answer, Message, Update, Work
 from hocket.faults.network import Network
+from hocket.faults.outcome import Outcome
 from hocket.faults.stub import task
 from hocket.faults.swarm import Plan
-from hocket.faults.world import Outcome, World
+from hocket.faults.world import World
 from hocket.fleet import Exponential, Fleet
 from hocket.guard import Staleness
 from hocket.keyed import key, uniform

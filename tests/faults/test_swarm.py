@@ -11,10 +11,11 @@ import pytest
 from hocket import Fleet, Until, reference_tasks, strategies
 from hocket.errors import InvalidInput
 from hocket.faults.__main__ import main, one
+from hocket.faults.outcome import Outcome
 from hocket.faults.shrink import Case, shrink
 from hocket.faults.stub import workload
 from hocket.faults.swarm import RATES, Plan, everything, plan
-from hocket.faults.world import Outcome, World, run
+from hocket.faults.world import World, run
 from hocket.fleet import Renewal
 from hocket.setup import Setup
 

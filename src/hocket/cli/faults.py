@@ -1,6 +1,6 @@
 """What happened to a run in a world with faults, in a few lines."""
 
-from hocket.faults.world import Outcome
+from hocket.faults.outcome import Outcome
 
 
 def show_outcome(o: Outcome) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from hocket import __version__
 from hocket.errors import HocketError
+from hocket.faults.outcome import Outcome
 from hocket.faults.shrink import Case, shrink
 from hocket.faults.stub import workload
 from hocket.faults.swarm import plan
-from hocket.faults.world import Outcome, run
+from hocket.faults.world import run
 
 
 def one(case: Case, updates: int = 80) -> Outcome:

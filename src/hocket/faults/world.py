@@ -9,10 +9,8 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
-from msgspec import Struct
-
 from hocket import actions as do
-from hocket.errors import Damaged, HocketError, InvalidInput, StoreFailed
+from hocket.errors import Damaged, HocketError, StoreFailed
 from hocket.events import Event
 from hocket.faults.devices import Device
 from hocket.faults.dice import Dice
@@ -21,10 +19,11 @@ from hocket.faults.host import Host, Watcher
 from hocket.faults.messages import Message
 from hocket.faults.network import Network
 from hocket.faults.oracle import Oracle
+from hocket.faults.outcome import Outcome
+from hocket.faults.premises import bound, check, durations
 from hocket.faults.reference import Wrong
 from hocket.faults.swarm import Plan
 from hocket.fleet import Fleet
-from hocket.fleet.availability import Always
 from hocket.keyed import uniform
 from hocket.setup import Setup
 from hocket.store.journal import state_digest
@@ -34,30 +33,6 @@ PATIENCE = 8  # polls of silence after which a device counts as gone
 
 class Crash(BaseException):
     """The server's process ends here; nothing in it may catch this."""
-
-
-class Outcome(Struct, frozen=True):
-    """What became of a run; ``violated`` is empty if every invariant held. Times in ns."""
-
-    seed: int
-    classes: tuple[str, ...]
-    faults: dict[str, int]
-    happened: tuple[str, ...]
-    events: int
-    time: int
-    crashes: int
-    recoveries: int
-    damaged: int
-    acknowledged: int
-    uploads: int
-    finished: str
-    violated: str
-    updates: int = 0
-    refused: int = 0
-    lost: int = 0
-    versions: dict[str, int] = {}
-    metrics: dict[str, dict[str, float]] = {}
-    digest: str = ""
 
 
 class World:
@@ -87,14 +62,14 @@ class World:
         watcher: Watcher | None = None,
         heal_after: float = 60.0,
     ) -> None:
-        _check(setup, fleet)
+        check(setup, fleet)
         self.setup, self._plan = setup, plan
         self.dice = Dice(plan.seed, plan.rates, only)
         self.timing = fleet.timing(setup.seed)
-        usual, slowest = _durations(setup, fleet)
+        usual, slowest = durations(setup, fleet)
         self.poll = usual
         self._patience = PATIENCE * usual
-        self._bound = _bound(setup, len(fleet), slowest, self._patience)
+        self._bound = bound(setup, len(fleet), slowest, self._patience)
         self._heal_at = int(heal_after * usual)
         self.network = Network(self.dice, usual // 50, 2 * usual)
         self.oracle, self.disk = Oracle(setup), Disk()
@@ -352,44 +327,6 @@ class _Nobody:
 
     def leaving(self, host: Host, message: Message) -> None:
         """Nothing to say."""
-
-
-def _check(setup: Setup, fleet: Fleet) -> None:
-    setup.check_clients(len(fleet))
-    if bare := [n for n, t in setup.tasks.items() if t.learner is None]:
-        raise InvalidInput(f"task {bare[0]!r} is size-only; a world with faults sends real updates, give it a learner")
-    kind = setup.strategy.prefetch.__struct_config__.tag  # type: ignore[attr-defined]
-    if kind != "none":
-        raise InvalidInput(f"prefetch {kind!r}: a world with faults has no offers; leave prefetch out")
-    if not isinstance(fleet.availability, Always):
-        raise InvalidInput(
-            f"fleet.availability = {fleet.availability!r}: in a world with faults devices come and go by its faults; "
-            "leave it out"
-        )
-    if len(fleet) > 10_000:
-        raise InvalidInput(f"{len(fleet)} clients: a world with faults checks every one of them; give 10000 or fewer")
-
-
-def _durations(setup: Setup, fleet: Fleet) -> tuple[int, int]:
-    """What a lease usually takes, and what the slowest of a few on every device takes, ns."""
-    timing, each, draws = fleet.timing(setup.seed), [], range(max(2, min(32, 4000 // len(fleet))))
-    for task in setup.tasks.values():
-        size = task.schema.nbytes
-        for c in range(len(fleet)):
-            cost = task.local.samples(int(task.samples[c])) * task.cost
-            each += [timing.download(c, size, k) + timing.train(c, cost, k) + timing.upload(c, size, k) for k in draws]
-    each.sort()
-    return max(each[len(each) // 2], 1000), max(each[-1], 1000)
-
-
-def _bound(setup: Setup, clients: int, slowest: int, patience: int) -> int:
-    """How long a step may take once nothing goes wrong, ns: ten times what the slowest lease and policy need."""
-    pacing: Any = setup.strategy.pacing
-    named = [getattr(pacing, f, None) or 0.0 for f in ("window", "length", "deadline", "timeout")]
-    waits = int(1e9 * sum(x for x in named if isinstance(x, float | int)))
-    in_flight = getattr(pacing, "in_flight", 1)
-    depth = 1 + (sum(in_flight.values()) if isinstance(in_flight, dict) else in_flight or 1) // clients
-    return 10 * (patience + slowest * depth + waits)
 
 
 def run(setup: Setup, fleet: Fleet, plan: Plan, only: frozenset[str] | None = None, **options: Any) -> Outcome:
