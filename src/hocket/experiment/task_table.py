@@ -37,6 +37,7 @@ _REFERENCE: dict[str, dict[str, Any]] = {
     "digits": _SEEDED,
     "gaussian": _SEEDED,
     "mushrooms": _SEEDED,
+    "even_digits": {**_SEEDED, **_DATA},
     "mnist": {**_SEEDED, **_DATA},
     "fashion_mnist": {**_SEEDED, **_DATA},
     "cifar10": {**_SEEDED, **_DATA},

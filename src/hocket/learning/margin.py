@@ -8,7 +8,7 @@ samples of all clients together. Jobs are computed one after another in float64.
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,17 @@ class MarginLearner:
         self._x = {n: _with_ones(getattr(data, n)) for n in ("train", "validation", "test")}
         self._y = {n: 2.0 * getattr(data, n).labels - 1.0 for n in ("train", "validation", "test")}
         self._schema = Schema((Segment("w", (data.train.features.shape[1],)), Segment("b", ())))
+
+    @classmethod
+    def solved(cls, data: ClientData, l2: float) -> Self:
+        """Logistic loss, with the optimum found by L-BFGS."""
+        from scipy.optimize import minimize  # slow to import
+
+        free = cls(data, l2)
+        exact = {"maxiter": 5000, "gtol": 1e-9}
+        start = np.zeros(free.schema.size)
+        best = minimize(free.objective, start, jac=True, method="L-BFGS-B", options=exact)
+        return cls(data, l2, "logistic", float(best.fun))
 
     @property
     def schema(self) -> Schema:

@@ -5,6 +5,7 @@
 | ``digits`` | label skew | softmax regression, MLP | scikit-learn |
 | ``gaussian`` | label skew | softmax regression, MLP | drawn |
 | ``mushrooms`` | even | logistic regression, known optimum | drawn |
+| ``even_digits`` | even | logistic regression, known optimum | files |
 | ``mnist``, ``fashion_mnist``, ``cifar10`` | label skew | small CNNs | files |
 | ``shakespeare`` | roles | LSTM, next character | files |
 | ``heart_disease`` | 4 hospitals | logistic regression | files |
@@ -14,6 +15,7 @@ Those with files look for them in the folder ``data``, or else in ``HOCKET_DATA`
 """
 
 from hocket.learning.reference_tasks.digits import digits
+from hocket.learning.reference_tasks.even_digits import even_digits
 from hocket.learning.reference_tasks.gaussian import gaussian
 from hocket.learning.reference_tasks.heart_disease import heart_disease
 from hocket.learning.reference_tasks.images import cifar10, fashion_mnist, mnist
@@ -24,6 +26,7 @@ from hocket.learning.reference_tasks.shakespeare import shakespeare
 __all__ = [
     "cifar10",
     "digits",
+    "even_digits",
     "fashion_mnist",
     "gaussian",
     "heart_disease",

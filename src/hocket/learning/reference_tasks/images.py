@@ -50,7 +50,7 @@ def mnist(
 
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
     """
-    sets = (_idx(catalog.MNIST, "train", data), _idx(catalog.MNIST, "t10k", data))
+    sets = (idx_images(catalog.MNIST, "train", data), idx_images(catalog.MNIST, "t10k", data))
     return _task(name, sets, clients, alpha, seed, samples, local, minimum, objective, widths=(8, 16))
 
 
@@ -73,7 +73,7 @@ def fashion_mnist(
 
     Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST", arXiv 1708.07747, 2017.
     """
-    sets = (_idx(catalog.FASHION_MNIST, "train", data), _idx(catalog.FASHION_MNIST, "t10k", data))
+    sets = (idx_images(catalog.FASHION_MNIST, "train", data), idx_images(catalog.FASHION_MNIST, "t10k", data))
     return _task(name, sets, clients, alpha, seed, samples, local, minimum, objective, widths=(16, 32))
 
 
@@ -139,7 +139,12 @@ def _task(
     return Task.of(learner, local or LocalSGD(lr=0.05, batch_size=20), name=name, objective=objective)
 
 
-def _idx(files: Mapping[str, File], part: str, data: str | Path | None) -> Images:
+def idx_images(files: Mapping[str, File], part: str, data: str | Path | None) -> Images:
+    """Images and labels of a part ("train", "t10k") of a set in IDX files, uint8[n, 1, h, w].
+
+    Raises:
+        MissingData, InvalidInput: a file is not there, or is not what it should be.
+    """
     images, labels = files[f"{part}-{catalog.IMAGES}"], files[f"{part}-{catalog.LABELS}"]
     pixels = idx.decode(images.read(data), images.path)
     classes = cifar.check_labels(idx.decode(labels.read(data), labels.path), labels.path)

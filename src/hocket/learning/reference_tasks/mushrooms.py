@@ -54,12 +54,6 @@ def mushrooms(
     train = Examples(np.hstack(columns), labels, "mushrooms")
     offsets = np.arange(clients + 1) * samples // clients
     data = ClientData(train, offsets, train, train)
-    learner = MarginLearner(data, 1 / samples, loss)
-    if loss == "logistic":
-        from scipy.optimize import minimize  # slow to import
-
-        best = minimize(
-            learner.objective, np.zeros(113), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-9}
-        )
-        learner = MarginLearner(data, 1 / samples, loss, float(best.fun))
+    l2 = 1 / samples
+    learner = MarginLearner.solved(data, l2) if loss == "logistic" else MarginLearner(data, l2, loss)
     return Task.of(learner, local or LocalSGD(lr=2.0, batch_size=samples, steps=10), name=name)
