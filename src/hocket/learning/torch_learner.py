@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hocket.learning.kernels.block import lane_blocks, train_block
 from hocket.learning.kernels.choice import Choice
+from hocket.learning.kernels.kernel import Kernel
 from hocket.learning.kernels.net import Net, Source, Trainable
 from hocket.learning.kernels.objective import Loss, Metrics, Objective
 from hocket.learning.kernels.samples import Samples, as_input
@@ -90,7 +91,9 @@ class TorchLearner:
             self._objective.check(self._net.check(as_input(features).cpu(), examples.name), examples)
         self._two = self._net.needs_two(as_input(self._samples.features[:1]).cpu())
         self._workers = Workers((threads or os.cpu_count() or 1) if where.type == "cpu" else 1)
-        self._choice = Choice(path, self._net, self._objective, where)
+        sample = as_input(self._samples.features[:2]).cpu()
+        sample = torch.cat([sample, sample])[:2]
+        self._choice = Choice(path, self._net, self._objective, where, sample)
         self._whole = Spare(lambda: Module(self._net, where))
 
     @property
@@ -130,9 +133,14 @@ class TorchLearner:
             members.sort(key=lambda i: -local.updates(self._held(jobs[i].client)))
             for block in lane_blocks(members, kernel.most(wide), self._workers.threads):
                 blocks.append((kernel, wide, block))
-        done = self._workers.map(
-            lambda b: train_block(b[0], self._samples, b[1], [jobs[i] for i in b[2]], self._net.trained), blocks
-        )
+
+        def block_of(part: tuple[Kernel, int, list[int]]) -> list[Trained]:
+            kernel, wide, members = part
+            own = [jobs[i] for i in members]
+            with self._choice.works(kernel, wide, own[0].local.momentum > 0).borrow() as work:
+                return train_block(kernel, work, self._samples, wide, own, self._net.trained)
+
+        done = self._workers.map(block_of, blocks)
         out: dict[int, Trained] = {}
         for (_, _, block), results in zip(blocks, done, strict=True):
             out.update(zip(block, results, strict=True))

@@ -2,7 +2,15 @@
 
 from typing import Protocol
 
+from msgspec import Struct
 from torch import Tensor
+
+
+class Step(Struct, eq=False, gc=False):
+    """What a layer may ask of a step: samples in each lane's batch, and the keys of the lanes (for dropout)."""
+
+    counts: list[int]
+    keys: list[int]
 
 
 class Work(Protocol):
@@ -12,16 +20,24 @@ class Work(Protocol):
     x: Tensor
     out: Tensor
 
-    def step(self, inputs: Tensor, targets: Tensor, scale: Tensor, counts: list[int], keys: list[int]) -> Tensor:
+    def load(self, inputs: Tensor, targets: Tensor) -> None:
+        """Samples of the next steps: targets [lanes, steps, width, ...], inputs the same, or [steps, width, lanes, ...]
+        if the kernel has images."""
+        ...
+
+    def step(self, s: int, k: int, scale: Tensor, step: Step) -> Tensor:
         """Gradients of ``sum(scale * loss)`` of the first k lanes into ``out``; the losses, float32[k, width].
 
         Args:
-            inputs: [k, width, ...]; samples from ``counts[i]`` on are padding.
-            targets: [k, width, ...].
+            s: which of the loaded steps.
+            k: lanes in use.
             scale: float32[k, width], 0 for padding.
-            counts: samples in each lane's batch.
-            keys: of each lane's step, for dropout.
+            step: more about the step.
         """
+        ...
+
+    def flush(self) -> None:
+        """The loaded steps are over; what was put off is done now."""
         ...
 
 
@@ -41,6 +57,11 @@ class Kernel(Protocol):
     @property
     def keyed(self) -> bool:
         """Whether steps need keys."""
+        ...
+
+    @property
+    def images(self) -> bool:
+        """Whether inputs come with lanes after samples."""
         ...
 
     def most(self, width: int) -> int:

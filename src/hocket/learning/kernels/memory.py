@@ -24,7 +24,10 @@ class Recycler:
         size = prod(shape) * dtype.itemsize
         capacity = 1 << max(size - 1, 1).bit_length()
         free = self._free.setdefault(capacity, [])
-        base = free.pop() if free else np.empty(capacity, np.uint8)
+        try:
+            base = free.pop()
+        except IndexError:  # asking first would race with other threads
+            base = np.empty(capacity, np.uint8)
         lent = base[:size]
         finalize(lent, _give_back, free, base).atexit = False
         return torch.from_numpy(lent).view(dtype).view(shape)

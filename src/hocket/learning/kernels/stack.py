@@ -1,119 +1,178 @@
-"""Chains of linear layers and activations by hand: forward and backward of many clients in a few batched products.
+"""Chains of layers by hand: forward and backward of many clients in a few batched operations.
 
-A chain is found in the module's traced graph, never by name. Values are [lanes, width, units]; with inputs X and
-the loss gradient D of a linear layer's outputs, for one client,
-
-    Z = X W' + b      dX = D W      W += -D' X      b += -sum D
-
-``baddbmm`` gives a lane the same bits in every batch of two lanes or more when torch computes in one thread, and
-writes the gradient straight into the parameters. Everything else is exact or works on one row at a time.
+The layers are found in the module's traced graph (see :mod:`hocket.learning.kernels.chain`). Images and rows are laid
+out differently (see :class:`~hocket.learning.kernels.layers.plane.Plane`): a chain begins with images if a convolution
+or a pooling comes first, and goes over to rows at its ``nn.Flatten``.
 """
 
-from itertools import pairwise
+from math import prod
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from hocket.learning.kernels.chain import Link, Shape, chain
+from hocket.learning.kernels.kernel import Step
+from hocket.learning.kernels.layers import activation, image, pool
+from hocket.learning.kernels.layers.dense import Dense
+from hocket.learning.kernels.layers.layer import Layer, Made, Parts
+from hocket.learning.kernels.layers.plane import ALIGN, Plane
+from hocket.learning.kernels.layers.shape import Flatten
+from hocket.learning.kernels.layers.top import Top
+from hocket.learning.kernels.layers.top import takes as has_top
 from hocket.learning.kernels.net import Net
-from hocket.learning.kernels.objective import Objective, cross_entropy
+from hocket.learning.kernels.objective import Objective
 from hocket.schema import Kind
 
-CACHE_BYTES = 1 << 22
+CACHE_BYTES = 1 << 23
 MOST_LANES = 32
 _CPU = torch.device("cpu")
-_RELU = (nn.ReLU, F.relu, torch.relu, "relu")
-_FLATTEN = (torch.flatten, "flatten")
 
 
 class Stack:
-    """The path of a chain; :meth:`of` says whether a model is one."""
+    """The path of a chain; :meth:`of` says whether a model is one.
 
-    name = "stack"
-    least = 2
+    ``fixed``: lanes that every block has, whatever the number of jobs, where an operation's bits depend on it; 0:
+    any number from 2.
+    """
+
     keyed = False
 
-    def __init__(self, net: Net, objective: Objective, chain: list[str | None]) -> None:
+    def __init__(self, net: Net, objective: Objective, links: list[Link], fixed: int, name: str) -> None:
         self.net = net
         self.objective = objective
-        self.chain = chain
+        self.links = links
+        self.fixed = fixed
+        self.name = name
+        self.least = fixed or 2
+        self.images = fixed > 0
 
     @classmethod
-    def of(cls, net: Net, objective: Objective, device: torch.device) -> "Stack | None":
-        """The kernel, None for a model, a loss or a device that it does not take."""
-        if not objective.rows or device.type != "cpu":
+    def of(cls, net: Net, objective: Objective, device: torch.device, sample: Tensor, lanes: int = 8) -> "Stack | None":
+        """The kernel, None for a model, a loss or a device that it does not take.
+
+        Args:
+            net: the model.
+            objective: the loss.
+            device: where to compute.
+            sample: two samples as the model sees them.
+            lanes: of a block, for a model with images.
+        """
+        if device.type != "cpu" or sample.dtype != torch.float32:
             return None
-        if any(s.kind is not Kind.TRAINABLE for s in net.schema.segments):
+        if any(s.kind is Kind.BUFFER for s in net.schema.segments):
             return None
-        chain = _chain(net.module)
-        linear = [name for name in chain or [] if name is not None]
-        if chain is None or not linear or chain[0] is None or len(set(linear)) < len(linear):
+        links = chain(net.module, sample)
+        if not links or not has_top(objective, links[-1].after):
             return None
-        return cls(net, objective, chain)
+        images = here = any(_by_image(link) for link in links)
+        kept = []
+        for link in links:
+            flat = type(link.module) is nn.Flatten and len(link.after) == 1
+            if not flat and not _taken(link, here):
+                return None
+            if (here or not flat) and type(link.module) is not nn.Identity:
+                kept.append(link)
+            here = here and not flat
+        if here or not any(type(link.module) in (nn.Linear, nn.Conv2d) for link in kept):
+            return None
+        return cls(net, objective, kept, lanes if images else 0, f"stack {lanes}" if images else "stack")
 
     def most(self, width: int) -> int:
         """As many lanes as keep parameters in the cache; at least two."""
-        return max(2, min(MOST_LANES, CACHE_BYTES // self.net.schema.nbytes))
+        return self.fixed or max(2, min(MOST_LANES, CACHE_BYTES // self.net.schema.nbytes))
 
     def work(self, lanes: int, width: int, velocity: bool) -> "Lanes":
         """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
-        return Lanes(self, lanes, velocity)
+        return Lanes(self, lanes, width, velocity)
 
 
 class Lanes:
     """Buffers of a chain; see :class:`~hocket.learning.kernels.kernel.Work`."""
 
-    def __init__(self, kernel: Stack, lanes: int, velocity: bool) -> None:
-        shape = (lanes, kernel.net.schema.size)
-        self.x = kernel.net.memory.take(shape, torch.float32, _CPU)
-        self.out = kernel.net.memory.take(shape, torch.float32, _CPU) if velocity else self.x
-        self._chain = kernel.chain
-        self._loss = kernel.objective.loss
-        self._weights = _views(kernel.net, self.x)
-        self._targets = _views(kernel.net, self.out)
+    def __init__(self, kernel: Stack, lanes: int, width: int, velocity: bool) -> None:
+        net = kernel.net
+        self.x = _rows(net, lanes)
+        self.out = _rows(net, lanes) if velocity else self.x
+        weights, targets = _views(net, self.x), _views(net, self.out)
+        weights.update({n: t.expand(lanes, *t.shape) for n, t in net.frozen.items()})
+        self._images = kernel.images
+        links = kernel.links
+        plane = _plane(net, lanes, width, links[0].before, kernel.images)
+        self._first, before = plane, None
+        self._layers: list[Layer] = []
+        for link in links:
+            parts = Parts(_within(weights, link.prefix), _within(targets, link.prefix), 1 if velocity else -1)
+            above = _plane(net, lanes, width, link.after, plane.image and type(link.module) is not nn.Flatten)
+            before = _layer(Made(link, parts, plane, above, before is not None and not before.keeps))
+            self._layers.append(before)
+            plane = before.above
+        self._top = Top(kernel.objective, plane)
+        learns = [bool(_within(targets, link.prefix)) for link in links]
+        self._deepest = learns.index(True)
+        self._inputs = self._targets = self.x
 
-    def step(self, inputs: Tensor, targets: Tensor, scale: Tensor, counts: list[int], keys: list[int]) -> Tensor:
+    def load(self, inputs: Tensor, targets: Tensor) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
-        k, width = scale.shape
-        values = [inputs.flatten(2)]
-        for name in self._chain:
-            values.append(self._forward(name, values[-1]))
-        losses, d = self._top(values[-1].flatten(0, 1), targets.flatten(0, 1), scale)
-        d = d.view(values[-1].shape)
-        sign = -1 if self.out is self.x else 1
-        for i in range(len(self._chain) - 1, -1, -1):
-            name = self._chain[i]
-            if name is None:
-                d = torch.ops.aten.threshold_backward(d, values[i + 1], 0)
-                continue
-            below = torch.bmm(d, self._weights[name + "weight"][:k]) if i else d
-            weight = self._targets[name + "weight"][:k]
-            torch.baddbmm(weight, d.transpose(1, 2), values[i], alpha=sign, out=weight)
-            if name + "bias" in self._targets:
-                self._targets[name + "bias"][:k].add_(d.sum(1), alpha=sign)
-            d = below
-        return losses.view(k, width)
+        self._inputs, self._targets = inputs, targets
 
-    def _forward(self, name: str | None, x: Tensor) -> Tensor:
-        if name is None:
-            return x.clamp_min(0)
-        weight = self._weights[name + "weight"][: len(x)].transpose(1, 2)
-        bias = self._weights.get(name + "bias")
-        return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias[: len(x), None], x, weight)
+    def step(self, s: int, k: int, scale: Tensor, step: Step) -> Tensor:
+        """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        if self._images:
+            self._first.value(k).copy_(self._inputs[s].flatten(1, 2))
+        else:
+            self._first.use(self._inputs[:k, s].flatten(2))
+        return self._pass(s, k, scale, step)
 
-    def _top(self, outputs: Tensor, targets: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses of the rows, and the gradient of their scaled sum."""
-        if self._loss is cross_entropy and targets.ndim == 1:  # what autograd would call, without its bookkeeping
-            aten = torch.ops.aten
-            logs = torch.log_softmax(outputs, 1)
-            losses, weight = aten.nll_loss_forward(logs, targets, None, 0, -100)
-            d = aten.nll_loss_backward(scale.flatten(), logs, targets, None, 0, -100, weight)
-            return losses, aten._log_softmax_backward_data(d, logs, 1, torch.float32)
-        with torch.enable_grad():
-            outputs.requires_grad_()
-            losses = self._loss(outputs, targets)
-            (d,) = torch.autograd.grad(losses, outputs, scale.flatten())
-        return losses.detach(), d
+    def _pass(self, s: int, k: int, scale: Tensor, step: Step) -> Tensor:
+        for layer in self._layers:
+            layer.forward(k, step)
+        losses = self._top.step(k, self._targets[:k, s], scale)
+        for i in range(len(self._layers) - 1, self._deepest - 1, -1):
+            self._layers[i].backward(k, step, i > self._deepest)
+        return losses
+
+    def flush(self) -> None:
+        """See :class:`~hocket.learning.kernels.kernel.Work`."""
+
+
+def _rows(net: Net, lanes: int) -> Tensor:
+    size = net.schema.size
+    return net.memory.take((lanes, -(-size // ALIGN) * ALIGN), torch.float32, _CPU)[:, :size]
+
+
+def _plane(net: Net, lanes: int, width: int, shape: Shape, images: bool) -> Plane:
+    return Plane(net.memory, lanes, width, shape if images else (prod(shape),), images)
+
+
+def _by_image(link: Link) -> bool:
+    return image.takes(link.module) or pool.takes(link.module)
+
+
+def _taken(link: Link, images: bool) -> bool:
+    module = link.module
+    if type(module) is nn.Identity or type(module) in activation.TAKEN:
+        return True
+    return len(link.before) == 3 and _by_image(link) if images else type(module) is nn.Linear and len(link.before) == 1
+
+
+def _layer(made: Made) -> Layer:
+    module = made.link.module
+    if type(module) is nn.Linear:
+        return Dense(made)
+    if type(module) is nn.Conv2d:
+        return image.Conv(made)
+    if type(module) is nn.Flatten:
+        return Flatten(made)
+    if pool.tiles(module):
+        return pool.Tiles(made)
+    if type(module) in pool.TAKEN:
+        return pool.Pool(made)
+    return activation.layer(made)
+
+
+def _within(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    return {n: t for n, t in own.items() if "." not in n}
 
 
 def _views(net: Net, x: Tensor) -> dict[str, Tensor]:
@@ -122,36 +181,5 @@ def _views(net: Net, x: Tensor) -> dict[str, Tensor]:
     return {s.name: x.as_strided((len(x), *s.shape), _strides(x, s.shape), p.storage_offset()) for s, p in pairs}
 
 
-def _strides(x: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _strides(x: Tensor, shape: Shape) -> tuple[int, ...]:
     return (x.stride(0), *torch.empty(shape, device="meta").stride())
-
-
-def _chain(module: nn.Module) -> list[str | None] | None:
-    """Prefixes of linear layers and None for a relu, in order; None if there is anything else."""
-    if type(module) is nn.Linear:
-        return [""]
-    try:
-        graph = fx.symbolic_trace(module).graph
-    except Exception:  # a forward pass that depends on values cannot be traced, in many ways
-        return None
-    nodes, chain = list(graph.nodes), list[str | None]()
-    modules = dict(module.named_modules())
-    for before, node in pairwise(nodes):
-        if not node.args or node.args[0] is not before or len(before.users) != 1:
-            return None
-        target = modules[str(node.target)] if node.op == "call_module" else node.target
-        flat = node.args[1:] == (1,) and not node.kwargs
-        if type(target) is nn.Linear:
-            chain.append(f"{node.target}.")
-        elif type(target) is nn.ReLU or target in _RELU:
-            chain.append(None)
-        elif node.op == "output" or type(target) is nn.Identity:
-            continue
-        elif (type(target) is nn.Flatten and (target.start_dim, target.end_dim) == (1, -1)) or (
-            target in _FLATTEN and flat
-        ):
-            if chain:
-                return None
-        else:
-            return None
-    return chain

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 import torch
@@ -61,9 +61,12 @@ class Spare(Generic[A]):
     @contextmanager
     def borrow(self) -> Iterator[A]:
         """One that nobody else has."""
-        try:
+        own: A | None = None
+        with suppress(IndexError):  # asking first would race with other threads
             own = self._free.pop()
-        except IndexError:
+        if own is None:
             own = self._make()
-        yield own
-        self._free.append(own)
+        try:
+            yield own
+        finally:
+            self._free.append(own)
