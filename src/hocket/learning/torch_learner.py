@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hocket.chunks import finite
 from hocket.errors import InvalidInput, MissingExtra
 from hocket.learning.data import ClientData
 from hocket.learning.learner import Job, Trained, diverged
@@ -145,7 +147,7 @@ class TorchLearner:
         for (_, _, block), results in zip(blocks, done, strict=True):
             out.update(zip(block, results, strict=True))
         for i, job in enumerate(jobs):
-            if not np.isfinite(out[i].metrics["loss"]) or not np.isfinite(out[i].delta).all():
+            if not isfinite(out[i].metrics["loss"]) or not _finite(out[i].delta):
                 raise diverged(job)
         return [out[i] for i in range(len(jobs))]
 
@@ -188,6 +190,11 @@ class TorchLearner:
     def _check_vector(self, what: str, x: Vector) -> None:
         if x.shape != (self.schema.size,) or x.dtype != np.float32:
             raise InvalidInput(f"{what} is {x.dtype}{list(x.shape)}; the model is float32[{self.schema.size}]")
+
+
+def _finite(x: Vector) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(x.sum())) or finite(x)  # a sum can overflow where no number does
 
 
 def _makes_single(local: LocalSGD, n: int) -> bool:

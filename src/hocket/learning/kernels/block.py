@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hocket.keyed import MASK, key
 from hocket.learning.kernels.kernel import Kernel, Step, Work
+from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.samples import Samples
 from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
@@ -51,7 +52,7 @@ def train_block(
         lanes = max(k, kernel.least)
         index = np.zeros((len(segment.rows), lanes, wide), np.int64)
         index[:, :k] = segment.rows + samples.offsets[clients[:k], None]
-        inputs, targets = _gathered(kernel, samples, index)
+        inputs, targets = _gathered(kernel, samples, index, work.room)
         scale = np.zeros(index.shape, np.float32)
         np.multiply(segment.scale, rates[:k], out=scale[:, :k])
         scales = torch.from_numpy(scale).to(work.x.device)
@@ -69,20 +70,19 @@ def train_block(
             losses[:active] += np.where(mine, loss[:active].cpu().numpy(), 0).sum(1, dtype=np.float64)
         done += len(segment.rows)
     used_up = [local.samples(size) for size in sizes.tolist()]
-    rows = zip(_deltas(samples, starts, work.x), used_up, losses.tolist(), strict=True)
-    return [Trained(delta, count, {"loss": loss / count}) for delta, count, loss in rows]
+    rows = zip(starts, work.x, used_up, losses.tolist(), strict=False)
+    return [Trained(_delta(samples, start, x), count, {"loss": loss / count}) for start, x, count, loss in rows]
 
 
-def _deltas(samples: Samples, starts: list[Tensor], x: Tensor) -> list[Vector]:
-    """Rows of one buffer, which comes back when the last of them is gone."""
+def _delta(samples: Samples, start: Tensor, after: Tensor) -> Vector:
+    """What was learned, in memory that comes back when it is gone."""
     cpu = torch.device("cpu")
-    out = samples.memory.take((len(starts), x.shape[1]), torch.float32, cpu)
-    for delta, start, after in zip(out, starts, x, strict=False):
-        if x.device == cpu:
-            torch.sub(after, start, out=delta)
-        else:
-            delta.copy_(after - start)
-    return list(out.numpy())
+    out = samples.memory.take(tuple(start.shape), torch.float32, cpu)
+    if after.device == cpu:
+        torch.sub(after, start, out=out)
+    else:
+        out.copy_(after - start)
+    return out.numpy()
 
 
 def _steps(kernel: Kernel, samples: Samples, lanes: int, wide: int) -> int:
@@ -90,11 +90,11 @@ def _steps(kernel: Kernel, samples: Samples, lanes: int, wide: int) -> int:
     return max(1, min(MOST_STEPS, SAMPLE_BYTES // max(each, 1)))
 
 
-def _gathered(kernel: Kernel, samples: Samples, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def _gathered(kernel: Kernel, samples: Samples, index: NDArray[np.int64], room: Scratch) -> tuple[Tensor, Tensor]:
     """Inputs in the kernel's order and targets [lanes, steps, width, ...] of rows [steps, lanes, width]."""
     if not kernel.images:
-        return samples.gather(index.transpose(1, 0, 2))
-    inputs, targets = samples.gather(index.transpose(0, 2, 1))
+        return samples.gather(index.transpose(1, 0, 2), room)
+    inputs, targets = samples.gather(index.transpose(0, 2, 1), room)
     return inputs, targets.permute(2, 0, 1, *range(3, targets.ndim))
 
 

@@ -5,6 +5,8 @@ from typing import Protocol
 from msgspec import Struct
 from torch import Tensor
 
+from hocket.learning.kernels.memory import Scratch
+
 
 class Step(Struct, eq=False, gc=False):
     """What a layer may ask of a step: samples in each lane's batch, and the keys of the lanes (for dropout)."""
@@ -15,10 +17,12 @@ class Step(Struct, eq=False, gc=False):
 
 class Work(Protocol):
     """Buffers for lanes and padded width. ``x`` float32[lanes, size] are the parameters; gradients go to ``out``,
-    which is ``x`` itself (they are subtracted) or a velocity of the same shape (they are added)."""
+    which is ``x`` itself (they are subtracted) or a velocity of the same shape (they are added). ``room`` is for the
+    samples that are loaded."""
 
     x: Tensor
     out: Tensor
+    room: Scratch
 
     def load(self, inputs: Tensor, targets: Tensor) -> None:
         """Samples of the next steps: targets [lanes, steps, width, ...], inputs the same, or [steps, width, lanes, ...]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hocket.learning.data import ClientData, Examples
-from hocket.learning.kernels.memory import Recycler
+from hocket.learning.kernels.memory import Recycler, Scratch
 
 
 class Samples:
@@ -33,10 +33,10 @@ class Samples:
             simplefilter("ignore", UserWarning)  # torch has no read-only tensors and says so
             return torch.from_numpy(x).to(self.device)
 
-    def gather(self, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Features as the model sees them, and labels, of rows of all data in any shape: [*shape, ...] each."""
+    def gather(self, index: NDArray[np.int64], room: Scratch) -> tuple[Tensor, Tensor]:
+        """Features as the model sees them (in ``room``), and labels, of rows of all data: [*index.shape, ...] each."""
         flat = torch.from_numpy(index.reshape(-1)).to(self.device)
-        features = self.memory.take((len(flat), *self.features.shape[1:]), self.features.dtype, self.device)
+        features = room.take((len(flat), *self.features.shape[1:]), self.features.dtype, self.device)
         labels = torch.index_select(self.labels, 0, flat)
         torch.index_select(self.features, 0, flat, out=features)
         return as_input(features).view(*index.shape, *features.shape[1:]), labels.view(*index.shape, *labels.shape[1:])

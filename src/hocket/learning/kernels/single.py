@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from hocket.learning.kernels.dropout import KeyedDropout, set_step
 from hocket.learning.kernels.kernel import Step
+from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
 from hocket.learning.kernels.workers import Spare
@@ -69,6 +70,7 @@ class OneByOne:
         shape = (lanes, kernel.net.schema.size)
         self.x = kernel.net.memory.take(shape, torch.float32, kernel.device)
         self.out = kernel.net.memory.take(shape, torch.float32, kernel.device) if velocity else self.x
+        self.room = Scratch()
         self._kernel = kernel
         self._inputs = self._targets = self.x
 

@@ -19,6 +19,7 @@ from hocket.learning.kernels.layers.plane import ALIGN, Plane
 from hocket.learning.kernels.layers.shape import Flatten
 from hocket.learning.kernels.layers.top import Top
 from hocket.learning.kernels.layers.top import takes as has_top
+from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
 from hocket.schema import Kind
@@ -95,6 +96,7 @@ class Lanes:
         self.out = _rows(net, lanes) if velocity else self.x
         weights, targets = _views(net, self.x), _views(net, self.out)
         weights.update({n: t.expand(lanes, *t.shape) for n, t in net.frozen.items()})
+        self.room = Scratch()
         self._images = kernel.images
         links = kernel.links
         plane = _plane(net, lanes, width, links[0].before, kernel.images)
