@@ -125,6 +125,23 @@ class TestStack(LearnerConformance):
         return learner("mlp", path="stack")
 
 
+class TestDelayed(LearnerConformance):
+    local = (*LearnerConformance.local, LocalSGD(lr=0.1, batch_size=4, epochs=12), LocalSGD(lr=0.1, batch_size=60))
+
+    def learner(self) -> TorchLearner:
+        return learner("bent", path="delayed")
+
+
+class TestDelayedAlone(LearnerConformance):
+    def learner(self) -> TorchLearner:
+        return learner("softmax", path="delayed")
+
+
+class TestImagesOneByOne(LearnerConformance):
+    def learner(self) -> TorchLearner:
+        return learner("images", path="stack-1")
+
+
 class TestBent(LearnerConformance):
     def learner(self) -> TorchLearner:
         return learner("bent", path="stack")
@@ -140,19 +157,45 @@ class TestWritten(LearnerConformance):
         return learner("written", path="stack")
 
 
-@pytest.mark.parametrize("name", ["mlp", "softmax", "bent", "images", "written"])
-def test_stack_in_lanes_of_any_number(name: str) -> None:
-    """128, 32, 8 and 1 at a time, bit for bit; and up to rounding what autograd says."""
-    own, reference = learner(name, path="stack"), learner(name, path="single")
+STACKS = [
+    ("mlp", "stack"), ("mlp", "delayed"), ("softmax", "stack"), ("softmax", "delayed"), ("bent", "stack"),
+    ("bent", "delayed"), ("images", "stack-8"), ("images", "stack-1"), ("written", "stack-8"), ("written", "stack-1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "path"), STACKS)
+def test_stack_in_lanes_of_any_number(name: str, path: str) -> None:
+    """128, 32, 8 and 1 at a time and 1, 2 and 4 workers, bit for bit; and up to rounding what autograd says."""
+    own, reference = learner(name, path=path), learner(name, path="single")
     jobs = draw_jobs(own, LearnerConformance.local, 128, 4)
     together = own.train(jobs)
     for lanes in (1, 8, 32):
         apart = [t for at in range(0, len(jobs), lanes) for t in own.train(jobs[at : at + lanes])]
         assert all(same(a, b) for a, b in zip(together, apart, strict=True))
+    for threads in (1, 4):
+        other = learner(name, path=path, threads=threads).train(jobs)
+        assert all(same(a, b) for a, b in zip(together, other, strict=True))
     for a, b in zip(together, reference.train(jobs), strict=True):
         np.testing.assert_allclose(a.delta, b.delta, rtol=2e-3, atol=1e-5)
         assert a.metrics["loss"] == pytest.approx(b.metrics["loss"], rel=1e-4)
-    assert {p.split()[0] for p in own.kernels.values()} == {"stack"} and set(reference.kernels.values()) == {"single"}
+    plain = {"delayed": {"delayed", "stack"}}.get(path, {path})  # what is put off has no momentum
+    assert set(own.kernels.values()) == plain and set(reference.kernels.values()) == {"single"}
+
+
+def test_chosen_by_measurement_and_pinned() -> None:
+    """Equal learners agree, and the paths of one can be given to another."""
+    own, other = learner("images"), learner("images")
+    jobs = draw_jobs(own, LearnerConformance.local, 12, 0)
+    first = own.train(jobs)
+    assert all(same(a, b) for a, b in zip(first, other.train(jobs), strict=True))
+    assert own.kernels == other.kernels and {"width 10", "width 8 momentum weight decay proximal"} <= set(own.kernels)
+    pinned = learner("images", path=dict.fromkeys(own.kernels, "stack-1"))
+    pinned.train(jobs)
+    assert set(pinned.kernels.values()) == {"stack-1"}
+    pinned.pin(own.kernels)
+    assert all(same(a, b) for a, b in zip(first, pinned.train(jobs), strict=True))
+    with pytest.raises(InvalidInput, match="path is 'delayed', which takes chains"):
+        pinned.pin({"width 10": "delayed"})
 
 
 class TestDropoutAlone(LearnerConformance):

@@ -68,7 +68,8 @@ class Segment(Struct, frozen=True, eq=False, gc=False):
     """Some steps in a row of the first k jobs, k being those that take part in the first of them.
 
     ``rows`` int64[steps, k, width] and ``scale`` float32[steps, k, width] are those of :class:`Batch`; of a job that is
-    done, rows are some of its samples and scales 0. ``active``: how many of the jobs take part in each step.
+    done, rows are some of its samples and scales 0. ``active``: how many of the jobs take part in each step, as long
+    as there are any.
     """
 
     rows: Ints
@@ -76,7 +77,9 @@ class Segment(Struct, frozen=True, eq=False, gc=False):
     active: list[int]
 
 
-def segments(local: LocalSGD, seeds: NDArray[np.uint64], sizes: Ints, width: int, length: int) -> Iterator[Segment]:
+def segments(
+    local: LocalSGD, seeds: NDArray[np.uint64], sizes: Ints, width: int, length: int, whole: bool = False
+) -> Iterator[Segment]:
     """All steps of jobs that are sorted by falling number of updates, at most ``length`` at a time.
 
     Args:
@@ -85,6 +88,7 @@ def segments(local: LocalSGD, seeds: NDArray[np.uint64], sizes: Ints, width: int
         sizes: int64[jobs], samples that each client holds.
         width: what batches are padded to.
         length: steps of a segment; the last one has what is left.
+        whole: the last one has ``length`` steps too, and nobody takes part in those that are too many.
     """
     updates = np.array([local.updates(n) for n in sizes.tolist()])
     per_pass = -(-sizes // local.batch_size) if local.epochs is not None else updates
@@ -93,7 +97,7 @@ def segments(local: LocalSGD, seeds: NDArray[np.uint64], sizes: Ints, width: int
     order, begin = streams(seeds, sizes, passes)
     column = np.arange(width)
     for low in range(0, int(updates[0]), length):
-        step = np.arange(low, min(low + length, int(updates[0])))[:, None]
+        step = np.arange(low, low + length if whole else min(low + length, int(updates[0])))[:, None]
         k = int(np.count_nonzero(updates > low))
         due = step < updates[:k]
         which, nth = np.divmod(np.minimum(step, updates[:k] - 1), per_pass[:k])
@@ -103,7 +107,7 @@ def segments(local: LocalSGD, seeds: NDArray[np.uint64], sizes: Ints, width: int
         rows = order.take(start[..., None] + np.minimum(column, count[..., None] - 1))
         each = np.where(due, np.float32(1) / count.astype(np.float32), np.float32(0))
         scale = np.where(column < count[..., None], each[..., None], np.float32(0))
-        yield Segment(rows, scale, np.count_nonzero(due, axis=1).tolist())
+        yield Segment(rows, scale, [k for k in np.count_nonzero(due, axis=1).tolist() if k])
 
 
 def batches(local: LocalSGD, seeds: NDArray[np.uint64], sizes: Ints, width: int) -> Iterator[Batch]:

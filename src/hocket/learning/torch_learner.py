@@ -1,7 +1,7 @@
 """Local SGD for any ``nn.Module``, many clients at once where that pays and the same bits wherever they run."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 import numpy as np
@@ -22,14 +22,14 @@ except ImportError as error:
 
 from torch import Tensor
 
-from hocket.learning.kernels.block import lane_blocks, train_block
-from hocket.learning.kernels.choice import Choice
+from hocket.learning.kernels.block import lane_blocks
+from hocket.learning.kernels.choice import Choice, Path
 from hocket.learning.kernels.kernel import Kernel
 from hocket.learning.kernels.net import Net, Source, Trainable
 from hocket.learning.kernels.objective import Loss, Metrics, Objective
 from hocket.learning.kernels.samples import Samples, as_input
 from hocket.learning.kernels.single import Module
-from hocket.learning.kernels.workers import Spare, Workers
+from hocket.learning.kernels.workers import Spare, Workers, single_threaded
 
 _ROWS = 128
 
@@ -49,8 +49,9 @@ class TorchLearner:
         metrics: of an evaluation besides the loss; None: those that fit the loss.
         trainable: names of parameters, with ``*``, or a test of a name; None: all that require a gradient.
         device: where to compute.
-        path: ``"stack"`` (by hand, many clients at once; chains of linear layers and relu), ``"single"`` (any model),
-            or ``"auto"``, the first that takes the model; see ``kernels``.
+        path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"single"`` (any model),
+            ``"auto"``, the fastest that takes the model by a short measurement, or what ``kernels`` of another run
+            says. Paths differ by rounding, so give it where two runs must agree to the bit.
         threads: clients or blocks of clients trained side by side; None: one per core. Results do not depend on it.
 
     Raises:
@@ -78,7 +79,7 @@ class TorchLearner:
         metrics: Metrics = None,
         trainable: Trainable = None,
         device: str = "cpu",
-        path: str = "auto",
+        path: Path = "auto",
         threads: int | None = None,
     ) -> None:
         if threads is not None and threads < 1:
@@ -95,7 +96,7 @@ class TorchLearner:
         self._workers = Workers((threads or os.cpu_count() or 1) if where.type == "cpu" else 1)
         sample = as_input(self._samples.features[:2]).cpu()
         sample = torch.cat([sample, sample])[:2]
-        self._choice = Choice(path, self._net, self._objective, where, sample)
+        self._choice = Choice(path, self._net, self._objective, self._samples, sample)
         self._whole = Spare(lambda: Module(self._net, where))
 
     @property
@@ -113,6 +114,14 @@ class TorchLearner:
         """The path that each kind of local work got so far, for the resolved experiment."""
         return dict(self._choice.chosen)
 
+    def pin(self, kernels: Mapping[str, str]) -> None:
+        """Take the paths that another run took, its ``kernels``.
+
+        Raises:
+            InvalidInput: a path that does not take this model here.
+        """
+        self._choice.pin(kernels)
+
     def initial(self, seed: int) -> Vector:
         """A first model, float32[size]: built under the seed, or the given module's own values."""
         return self._net.initial(seed)
@@ -125,24 +134,13 @@ class TorchLearner:
                 sample for a model that needs two.
             Diverged: a result is not finite; the message names the client.
         """
-        stacks: dict[tuple[LocalSGD, int], list[int]] = {}
+        kinds: dict[tuple[LocalSGD, int], list[int]] = {}
         for i, job in enumerate(jobs):
             self._check(job)
-            stacks.setdefault((job.local, width(job.local, self._held(job.client))), []).append(i)
-        blocks = []
-        for (local, wide), members in stacks.items():
-            kernel = self._choice.at(wide)
-            members.sort(key=lambda i: -local.updates(self._held(jobs[i].client)))
-            for block in lane_blocks(members, kernel.most(wide), self._workers.threads):
-                blocks.append((kernel, wide, block))
-
-        def block_of(part: tuple[Kernel, int, list[int]]) -> list[Trained]:
-            kernel, wide, members = part
-            own = [jobs[i] for i in members]
-            with self._choice.works(kernel, wide, own[0].local.momentum > 0).borrow() as work:
-                return train_block(kernel, work, self._samples, wide, own, self._net.trained)
-
-        done = self._workers.map(block_of, blocks)
+            kinds.setdefault((job.local, width(job.local, self._held(job.client))), []).append(i)
+        with single_threaded():
+            blocks = [b for (local, wide), members in kinds.items() for b in self._blocks(local, wide, members, jobs)]
+        done = self._workers.map(lambda b: self._choice.train(b[0], b[1], [jobs[i] for i in b[2]]), blocks)
         out: dict[int, Trained] = {}
         for (_, _, block), results in zip(blocks, done, strict=True):
             out.update(zip(block, results, strict=True))
@@ -172,6 +170,17 @@ class TorchLearner:
         losses = np.concatenate([loss.numpy() for _, loss in parts])
         metrics = {name: metric(outputs, labels.cpu()) for name, metric in self._objective.metrics.items()}
         return {**metrics, "loss": float(losses.mean(dtype=np.float64))}
+
+    def _blocks(
+        self, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job]
+    ) -> list[tuple[Kernel, int, list[int]]]:
+        """Jobs of one kind of work and one width in blocks that are trained in lockstep."""
+        kernel = self._choice.at(local, wide, [jobs[i] for i in members])
+        spans: dict[int, list[int]] = {}
+        for i in sorted(members, key=lambda i: -local.updates(self._held(jobs[i].client))):
+            spans.setdefault(kernel.span(local.updates(self._held(jobs[i].client)), wide), []).append(i)
+        parts = [lane_blocks(alike, kernel.most(wide), self._workers.threads) for alike in spans.values()]
+        return [(kernel, wide, block) for part in parts for block in part]
 
     def _held(self, client: int) -> int:
         return int(self._samples.sizes[client])

@@ -28,7 +28,7 @@ MOST_STEPS = 16
 def train_block(
     kernel: Kernel, work: Work, samples: Samples, wide: int, jobs: Sequence[Job], trained: Tensor | None
 ) -> list[Trained]:
-    """Results of jobs of one kind of local work and one width, sorted by falling number of updates.
+    """Results of jobs of one kind of local work, width and span, sorted by falling number of updates.
 
     ``work`` has at least as many lanes; its contents are undefined before and after. ``trained`` is 1 for coordinates
     with a gradient and 0 for buffers, float32[size]; None if all have one.
@@ -47,7 +47,8 @@ def train_block(
     losses = np.zeros(n)
     seeds = np.array([j.seed & MASK for j in jobs], np.uint64)
     done = 0
-    for segment in segments(local, seeds, sizes, wide, _steps(kernel, samples, used, wide)):
+    span = kernel.span(local.updates(int(sizes[0])), wide)
+    for segment in segments(local, seeds, sizes, wide, span or _steps(kernel, samples, used, wide), span > 0):
         k = segment.rows.shape[1]
         lanes = max(k, kernel.least)
         index = np.zeros((len(segment.rows), lanes, wide), np.int64)

@@ -6,6 +6,7 @@ from msgspec import Struct
 from torch import Tensor
 
 from hocket.learning.kernels.memory import Scratch
+from hocket.learning.local import LocalSGD
 
 
 class Step(Struct, eq=False, gc=False):
@@ -66,6 +67,14 @@ class Kernel(Protocol):
     @property
     def images(self) -> bool:
         """Whether inputs come with lanes after samples."""
+        ...
+
+    def takes(self, local: LocalSGD, width: int) -> bool:
+        """Whether the kernel is for local work of this kind in batches of this width."""
+        ...
+
+    def span(self, updates: int, width: int) -> int:
+        """Steps that a job of so many updates must have loaded at a time; 0: any number."""
         ...
 
     def most(self, width: int) -> int:

@@ -11,6 +11,7 @@ from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
 from hocket.learning.kernels.workers import Spare
+from hocket.learning.local import LocalSGD
 from hocket.schema import Kind
 
 
@@ -27,6 +28,14 @@ class Single:
         self.device = device
         self.keyed = net.keyed
         self.modules = Spare(lambda: Module(net, device))
+
+    def takes(self, local: LocalSGD, width: int) -> bool:
+        """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
+        return True
+
+    def span(self, updates: int, width: int) -> int:
+        """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
+        return 0
 
     def most(self, width: int) -> int:
         """One: lanes would only wait for one another."""

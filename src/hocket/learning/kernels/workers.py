@@ -24,7 +24,7 @@ class Workers:
 
     def map(self, function: Callable[[A], B], items: Sequence[A]) -> list[B]:
         """Results in the order of the items; the first error is raised when all have ended."""
-        with _single_threaded():
+        with single_threaded():
             if self.threads == 1 or len(items) == 1:
                 with torch.no_grad():
                     return [function(item) for item in items]
@@ -42,7 +42,8 @@ def _settle() -> None:
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
+    """Torch computes in one thread meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
