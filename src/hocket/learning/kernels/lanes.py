@@ -108,8 +108,8 @@ def _layer(made: Made) -> Layer:
         return image.Conv(made)
     if type(module) is nn.Flatten:
         return Flatten(made)
-    if pool.tiles(module):
-        return pool.Tiles(made)
+    if type(module) is nn.MaxPool2d:
+        return pool.MaxPool(made)
     if type(module) in pool.TAKEN:
         return pool.Pool(made)
     return activation.layer(made)

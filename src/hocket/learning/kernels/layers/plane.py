@@ -60,6 +60,13 @@ class Plane:
         self._views = {at: v for at, v in self._views.items() if at[0]}
         self._views[0, len(x)] = x, x
 
+    def hold(self, x: Tensor, which: int = 0) -> None:
+        """Have an image's values (``which`` 1: gradients) where they are, if their memory is as good as the own."""
+        if x.numel() % ROUND or not x.is_contiguous(memory_format=torch.channels_last):
+            self._view(which, self.lanes)[0].copy_(x)
+            return
+        self._views[which, self.lanes] = x, x.permute(0, 2, 3, 1).view(-1)
+
     def _view(self, which: int, k: int) -> tuple[Tensor, Tensor]:
         found = self._views.get((which, k))
         if found is None:
