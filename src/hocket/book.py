@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket.chunks import finite, norm
 from hocket.errors import Diverged, InvalidInput
 from hocket.events import Kept, Ranked, Restored, Stepped
 from hocket.keyed import key, mix
@@ -195,8 +196,8 @@ class Book:
             with np.errstate(over="ignore", invalid="ignore"):  # checked below
                 step = part.merge.take(shelf.merge, before, weigh)
                 after = part.optimizer.apply(shelf.optimizer, before, step)
-            facts["norm"] = float(np.sqrt(np.dot(step, step)))
-            if not np.isfinite(facts["norm"]) or not np.isfinite(after).all():
+                facts["norm"] = norm(step)
+            if not np.isfinite(facts["norm"]) or not finite(after):
                 raise Diverged(
                     f"task {task!r}: the model is not finite after step {shelf.node.version + 1}; lower the "
                     "learning rate or bound the updates with guard.NormBound"

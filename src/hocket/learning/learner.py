@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket.chunks import norm
 from hocket.errors import Diverged
 from hocket.learning.local import LocalSGD
 from hocket.schema import Schema, Vector
@@ -46,8 +47,8 @@ class Trained(Struct, frozen=True, eq=False):
 
 def measured(result: Trained) -> dict[str, float]:
     """What a guard may ask of a result: its own metrics, the Euclidean ``norm`` of its delta, ``finite`` 0 or 1."""
-    norm = float(np.sqrt(np.dot(result.delta.astype(np.float64), result.delta)))
-    return {**result.metrics, "norm": norm, "finite": float(np.isfinite(norm))}
+    length = norm(result.delta)
+    return {**result.metrics, "norm": length, "finite": float(np.isfinite(length))}
 
 
 def diverged(job: Job) -> Diverged:

@@ -64,14 +64,31 @@ def width(local: LocalSGD, n: int) -> int:
     return min(local.batch_size, -(-n // 8) * 8)
 
 
-def batches(local: LocalSGD, seeds: NDArray[np.uint64], sizes: Ints, width: int) -> Iterator[Batch]:
-    """All steps of jobs that are sorted by falling number of updates; a job that is done drops out.
+class Segment(Struct, frozen=True, eq=False, gc=False):
+    """Some steps in a row of the first k jobs, k being those that take part in the first of them.
+
+    ``rows`` int64[steps, k, width] and ``scale`` float32[steps, k, width] are those of :class:`Batch`; of a job that is
+    done, rows are some of its samples and scales 0. ``active``: how many of the jobs take part in each step, as long
+    as there are any.
+    """
+
+    rows: Ints
+    scale: NDArray[np.float32]
+    active: list[int]
+
+
+def segments(
+    local: LocalSGD, seeds: NDArray[np.uint64], sizes: Ints, width: int, length: int, whole: bool = False
+) -> Iterator[Segment]:
+    """All steps of jobs that are sorted by falling number of updates, at most ``length`` at a time.
 
     Args:
         local: the local work, common to the jobs.
         seeds: uint64[jobs].
         sizes: int64[jobs], samples that each client holds.
         width: what batches are padded to.
+        length: steps of a segment; the last one has what is left.
+        whole: the last one has ``length`` steps too, and nobody takes part in those that are too many.
     """
     updates = np.array([local.updates(n) for n in sizes.tolist()])
     per_pass = -(-sizes // local.batch_size) if local.epochs is not None else updates
@@ -79,16 +96,22 @@ def batches(local: LocalSGD, seeds: NDArray[np.uint64], sizes: Ints, width: int)
     passes = updates // per_pass if local.epochs is not None else -(-updates * full // sizes)
     order, begin = streams(seeds, sizes, passes)
     column = np.arange(width)
-    for low in range(0, int(updates[0]), _BLOCK):
-        step = np.arange(low, min(low + _BLOCK, int(updates[0])))[:, None]
+    for low in range(0, int(updates[0]), length):
+        step = np.arange(low, low + length if whole else min(low + length, int(updates[0])))[:, None]
         k = int(np.count_nonzero(updates > low))
-        which, nth = np.divmod(step, per_pass[:k])
+        due = step < updates[:k]
+        which, nth = np.divmod(np.minimum(step, updates[:k] - 1), per_pass[:k])
         start = nth * full[:k]
         count = np.minimum(full[:k], sizes[:k] - start) if local.epochs is not None else full[:k] + 0 * start
         start += begin[:k] + which * sizes[:k]
-        rows = order.take(start[..., None] + np.minimum(column, count[..., None] - 1), mode="clip")
-        scale = np.where(column < count[..., None], np.float32(1) / count[..., None].astype(np.float32), 0)
-        scale = scale.astype(np.float32)
-        for i, s in enumerate(step[:, 0]):
-            active = int(np.count_nonzero(updates > s))
-            yield Batch(rows[i, :active], scale[i, :active])
+        rows = order.take(start[..., None] + np.minimum(column, count[..., None] - 1))
+        each = np.where(due, np.float32(1) / count.astype(np.float32), np.float32(0))
+        scale = np.where(column < count[..., None], each[..., None], np.float32(0))
+        yield Segment(rows, scale, [k for k in np.count_nonzero(due, axis=1).tolist() if k])
+
+
+def batches(local: LocalSGD, seeds: NDArray[np.uint64], sizes: Ints, width: int) -> Iterator[Batch]:
+    """The steps of :func:`segments` one by one; a job that is done drops out."""
+    for segment in segments(local, seeds, sizes, width, _BLOCK):
+        for rows, scale, k in zip(segment.rows, segment.scale, segment.active, strict=True):
+            yield Batch(rows[:k], scale[:k])

@@ -1,11 +1,13 @@
 """Local SGD for any ``nn.Module``, many clients at once where that pays and the same bits wherever they run."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hocket.chunks import finite
 from hocket.errors import InvalidInput, MissingExtra
 from hocket.learning.data import ClientData
 from hocket.learning.learner import Job, Trained, diverged
@@ -20,13 +22,14 @@ except ImportError as error:
 
 from torch import Tensor
 
-from hocket.learning.kernels.block import lane_blocks, train_block
-from hocket.learning.kernels.choice import Choice
+from hocket.learning.kernels.block import lane_blocks
+from hocket.learning.kernels.choice import Choice, Path
+from hocket.learning.kernels.kernel import Kernel
 from hocket.learning.kernels.net import Net, Source, Trainable
 from hocket.learning.kernels.objective import Loss, Metrics, Objective
 from hocket.learning.kernels.samples import Samples, as_input
 from hocket.learning.kernels.single import Module
-from hocket.learning.kernels.workers import Spare, Workers
+from hocket.learning.kernels.workers import Spare, Workers, single_threaded
 
 _ROWS = 128
 
@@ -46,8 +49,9 @@ class TorchLearner:
         metrics: of an evaluation besides the loss; None: those that fit the loss.
         trainable: names of parameters, with ``*``, or a test of a name; None: all that require a gradient.
         device: where to compute.
-        path: ``"stack"`` (by hand, many clients at once; chains of linear layers and relu), ``"single"`` (any model),
-            or ``"auto"``, the first that takes the model; see ``kernels``.
+        path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"single"`` (any model),
+            ``"auto"``, the fastest that takes the model by a short measurement, or what ``kernels`` of another run
+            says. Paths differ by rounding, so give it where two runs must agree to the bit.
         threads: clients or blocks of clients trained side by side; None: one per core. Results do not depend on it.
 
     Raises:
@@ -75,7 +79,7 @@ class TorchLearner:
         metrics: Metrics = None,
         trainable: Trainable = None,
         device: str = "cpu",
-        path: str = "auto",
+        path: Path = "auto",
         threads: int | None = None,
     ) -> None:
         if threads is not None and threads < 1:
@@ -90,7 +94,9 @@ class TorchLearner:
             self._objective.check(self._net.check(as_input(features).cpu(), examples.name), examples)
         self._two = self._net.needs_two(as_input(self._samples.features[:1]).cpu())
         self._workers = Workers((threads or os.cpu_count() or 1) if where.type == "cpu" else 1)
-        self._choice = Choice(path, self._net, self._objective, where)
+        sample = as_input(self._samples.features[:2]).cpu()
+        sample = torch.cat([sample, sample])[:2]
+        self._choice = Choice(path, self._net, self._objective, self._samples, sample)
         self._whole = Spare(lambda: Module(self._net, where))
 
     @property
@@ -108,6 +114,14 @@ class TorchLearner:
         """The path that each kind of local work got so far, for the resolved experiment."""
         return dict(self._choice.chosen)
 
+    def pin(self, kernels: Mapping[str, str]) -> None:
+        """Take the paths that another run took, its ``kernels``.
+
+        Raises:
+            InvalidInput: a path that does not take this model here.
+        """
+        self._choice.pin(kernels)
+
     def initial(self, seed: int) -> Vector:
         """A first model, float32[size]: built under the seed, or the given module's own values."""
         return self._net.initial(seed)
@@ -120,24 +134,18 @@ class TorchLearner:
                 sample for a model that needs two.
             Diverged: a result is not finite; the message names the client.
         """
-        stacks: dict[tuple[LocalSGD, int], list[int]] = {}
+        kinds: dict[tuple[LocalSGD, int], list[int]] = {}
         for i, job in enumerate(jobs):
             self._check(job)
-            stacks.setdefault((job.local, width(job.local, self._held(job.client))), []).append(i)
-        blocks = []
-        for (local, wide), members in stacks.items():
-            kernel = self._choice.at(wide)
-            members.sort(key=lambda i: -local.updates(self._held(jobs[i].client)))
-            for block in lane_blocks(members, kernel.most(wide), self._workers.threads):
-                blocks.append((kernel, wide, block))
-        done = self._workers.map(
-            lambda b: train_block(b[0], self._samples, b[1], [jobs[i] for i in b[2]], self._net.trained), blocks
-        )
+            kinds.setdefault((job.local, width(job.local, self._held(job.client))), []).append(i)
+        with single_threaded():
+            blocks = [b for (local, wide), members in kinds.items() for b in self._blocks(local, wide, members, jobs)]
+        done = self._workers.map(lambda b: self._choice.train(b[0], b[1], [jobs[i] for i in b[2]]), blocks)
         out: dict[int, Trained] = {}
         for (_, _, block), results in zip(blocks, done, strict=True):
             out.update(zip(block, results, strict=True))
         for i, job in enumerate(jobs):
-            if not np.isfinite(out[i].metrics["loss"]) or not np.isfinite(out[i].delta).all():
+            if not isfinite(out[i].metrics["loss"]) or not _finite(out[i].delta):
                 raise diverged(job)
         return [out[i] for i in range(len(jobs))]
 
@@ -163,6 +171,17 @@ class TorchLearner:
         metrics = {name: metric(outputs, labels.cpu()) for name, metric in self._objective.metrics.items()}
         return {**metrics, "loss": float(losses.mean(dtype=np.float64))}
 
+    def _blocks(
+        self, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job]
+    ) -> list[tuple[Kernel, int, list[int]]]:
+        """Jobs of one kind of work and one width in blocks that are trained in lockstep."""
+        kernel = self._choice.at(local, wide, [jobs[i] for i in members])
+        spans: dict[int, list[int]] = {}
+        for i in sorted(members, key=lambda i: -local.updates(self._held(jobs[i].client))):
+            spans.setdefault(kernel.span(local.updates(self._held(jobs[i].client)), wide), []).append(i)
+        parts = [lane_blocks(alike, kernel.most(wide), self._workers.threads) for alike in spans.values()]
+        return [(kernel, wide, block) for part in parts for block in part]
+
     def _held(self, client: int) -> int:
         return int(self._samples.sizes[client])
 
@@ -180,6 +199,11 @@ class TorchLearner:
     def _check_vector(self, what: str, x: Vector) -> None:
         if x.shape != (self.schema.size,) or x.dtype != np.float32:
             raise InvalidInput(f"{what} is {x.dtype}{list(x.shape)}; the model is float32[{self.schema.size}]")
+
+
+def _finite(x: Vector) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(x.sum())) or finite(x)  # a sum can overflow where no number does
 
 
 def _makes_single(local: LocalSGD, n: int) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket.chunks import chunks, scratch
 from hocket.errors import Diverged
 from hocket.policies import Contribution, Weigh
 from hocket.schema import Schema, Vector
@@ -44,18 +45,23 @@ def _init(schema: Schema, clients: int, order: Order) -> Sum:
 
 def _add(s: Sum, c: Contribution, order: Order) -> Mapping[str, float]:
     s.count += 1
+    own = scratch()
     if order == "journal":
-        s.total += c.weight * c.delta.astype(np.float64)
+        for part in chunks(len(s.total)):
+            s.total[part] += np.multiply(c.delta[part], c.weight, out=own[: part.stop - part.start], dtype=np.float64)
         s.weight += c.weight
         return {}
-    term = c.weight * c.delta.astype(np.float64)
-    s.bound += float(np.abs(term).max(initial=0.0))
+    low, high = float(c.delta.min(initial=0.0)), float(c.delta.max(initial=0.0))
+    s.bound += max(abs(c.weight * low), abs(c.weight * high))
     if not s.bound < LIMIT:
         raise Diverged(
             f"client {c.lease.client}: a fixed-point sum reached {s.bound:.3g} (limit {LIMIT:.3g}); bound the "
             'updates with guard.NormBound or merge with order="journal"'
         )
-    s.total += np.rint(term * ONE).astype(np.int64)
+    for part in chunks(len(s.total)):
+        term = np.multiply(c.delta[part], c.weight, out=own[: part.stop - part.start], dtype=np.float64)
+        term *= ONE
+        s.total[part] += np.rint(term, out=term).astype(np.int64)
     s.weight_fixed += round(c.weight * ONE)
     return {}
 
@@ -64,8 +70,8 @@ def _take(s: Sum, order: Order, by: Literal["count", "weight", "fleet"]) -> NDAr
     total = s.total / ONE if order == "free" else s.total
     weight = s.weight_fixed / ONE if order == "free" else s.weight
     over = {"count": float(s.count), "weight": weight, "fleet": float(s.clients)}[by]
-    step = total / over if over else np.zeros(total.shape)
-    s.total = np.zeros_like(s.total)
+    step = total / over if over else np.zeros(total.shape)  # never total itself, which is cleared
+    s.total.fill(0)
     s.weight, s.weight_fixed, s.count, s.bound = 0.0, 0, 0, 0.0
     return step
 

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket.chunks import chunks, scratch
 from hocket.errors import InvalidInput
 from hocket.policies import Contribution, Weigh
 from hocket.schema import Schema, Vector
@@ -38,12 +39,22 @@ class Mixing(Struct, frozen=True, tag="mixing", tag_field="kind", forbid_unknown
 
     def add(self, state: Mixed, contribution: Contribution) -> Mapping[str, float]:
         a = min(self.rate * contribution.weight, 1.0)
-        model = contribution.start.astype(np.float64) + contribution.delta
-        state.add = (1.0 - a) * state.add + a * model
+        own = scratch()
+        for part in chunks(len(state.add)):
+            model = np.add(
+                contribution.start[part], contribution.delta[part], out=own[: part.stop - part.start], dtype=np.float64
+            )
+            model *= a
+            state.add[part] *= 1.0 - a
+            state.add[part] += model
         state.keep *= 1.0 - a
         return {"mixing_rate": a}
 
     def take(self, state: Mixed, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
-        step = state.add - (1.0 - state.keep) * x.astype(np.float64)
-        state.add, state.keep = np.zeros_like(state.add), 1.0
+        step = np.empty_like(state.add)
+        for part in chunks(len(step)):
+            np.multiply(x[part], 1.0 - state.keep, out=step[part], dtype=np.float64)
+            np.subtract(state.add[part], step[part], out=step[part])
+        state.add.fill(0)
+        state.keep = 1.0
         return step

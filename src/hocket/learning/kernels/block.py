@@ -12,49 +12,91 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hocket.keyed import MASK, key
-from hocket.learning.kernels.kernel import Kernel, Work
+from hocket.learning.kernels.kernel import Kernel, Step, Work
+from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.samples import Samples
 from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
-from hocket.learning.order import batches
+from hocket.learning.order import segments
+from hocket.schema import Vector
+
+SAMPLE_BYTES = 1 << 23
+"""Samples gathered at a time, unless a step has more."""
+MOST_STEPS = 16
 
 
 def train_block(
-    kernel: Kernel, samples: Samples, wide: int, jobs: Sequence[Job], trained: Tensor | None
+    kernel: Kernel, work: Work, samples: Samples, wide: int, jobs: Sequence[Job], trained: Tensor | None
 ) -> list[Trained]:
-    """Results of jobs of one kind of local work and one width, sorted by falling number of updates.
+    """Results of jobs of one kind of local work, width and span, sorted by falling number of updates.
 
-    ``trained`` is 1 for coordinates with a gradient and 0 for buffers, float32[size]; None if all have one.
+    ``work`` has at least as many lanes; its contents are undefined before and after. ``trained`` is 1 for coordinates
+    with a gradient and 0 for buffers, float32[size]; None if all have one.
     """
-    local = jobs[0].local
-    sizes = samples.sizes[[j.client for j in jobs]]
-    work = kernel.work(max(len(jobs), kernel.least), wide, local.momentum > 0)
+    local, n = jobs[0].local, len(jobs)
+    clients = np.array([j.client for j in jobs])
+    sizes = samples.sizes[clients]
     starts = [samples.shared(j.start) for j in jobs]
-    for lane, row in enumerate(work.x):
-        row.copy_(starts[min(lane, len(jobs) - 1)])
+    used = max(n, kernel.least)
+    for lane in range(used):
+        work.x[lane].copy_(starts[min(lane, n - 1)])
     if local.momentum:
-        work.out.zero_()
+        work.out[:used].zero_()
     rates = np.array([[local.rate(j.version)] for j in jobs], np.float32)
     descent = Descent(local, work, torch.from_numpy(rates).to(work.x.device), trained)
-    gather = samples.gatherer([j.client for j in jobs], len(work.x), wide)
-    losses = np.zeros((len(jobs), wide))
+    losses = np.zeros(n)
     seeds = np.array([j.seed & MASK for j in jobs], np.uint64)
-    for step, batch in enumerate(batches(local, seeds, sizes, wide)):
-        k = len(batch.rows)
-        padded = max(k, kernel.least)
-        scale = np.zeros((padded, wide), np.float32)
-        np.multiply(batch.scale, rates[:k], out=scale[:k])
-        counts = np.count_nonzero(batch.scale, axis=1).tolist() + [wide] * (padded - k)
-        keys = [key(j.seed, step) for j in jobs[:k]] + [0] * (padded - k) if kernel.keyed else [0] * padded
-        inputs, targets = gather(batch.rows, padded)
-        loss = descent.step(k, inputs, targets, torch.from_numpy(scale).to(work.x.device), counts, keys)
-        losses[:k] += np.where(batch.scale > 0, loss[:k].cpu().numpy(), 0)
-    out = []
-    for start, after, row, n in zip(starts, work.x, losses, sizes.tolist(), strict=False):
-        used = local.samples(n)
-        delta = after.sub_(start).cpu().numpy()  # a row of the block's own buffer, which is not used again
-        out.append(Trained(delta, used, {"loss": sum(row.tolist()) / used}))
-    return out
+    done = 0
+    span = kernel.span(local.updates(int(sizes[0])), wide)
+    for segment in segments(local, seeds, sizes, wide, span or _steps(kernel, samples, used, wide), span > 0):
+        k = segment.rows.shape[1]
+        lanes = max(k, kernel.least)
+        index = np.zeros((len(segment.rows), lanes, wide), np.int64)
+        index[:, :k] = segment.rows + samples.offsets[clients[:k], None]
+        inputs, targets = _gathered(kernel, samples, index, work.room)
+        scale = np.zeros(index.shape, np.float32)
+        np.multiply(segment.scale, rates[:k], out=scale[:, :k])
+        scales = torch.from_numpy(scale).to(work.x.device)
+        counts = np.count_nonzero(scale, axis=2).tolist()
+        work.load(inputs, targets)
+        found = []
+        for s, active in enumerate(segment.active):
+            padded = max(active, kernel.least)
+            keys = [key(j.seed, done + s) for j in jobs[:active]] if kernel.keyed else [0] * active
+            step = Step(counts[s][:active], keys)
+            found.append((active, descent.step(s, active, scales[s, :padded], step)))
+        work.flush()
+        for s, (active, loss) in enumerate(found):
+            mine = segment.scale[s, :active] > 0
+            losses[:active] += np.where(mine, loss[:active].cpu().numpy(), 0).sum(1, dtype=np.float64)
+        done += len(segment.rows)
+    used_up = [local.samples(size) for size in sizes.tolist()]
+    rows = zip(starts, work.x, used_up, losses.tolist(), strict=False)
+    return [Trained(_delta(samples, start, x), count, {"loss": loss / count}) for start, x, count, loss in rows]
+
+
+def _delta(samples: Samples, start: Tensor, after: Tensor) -> Vector:
+    """What was learned, in memory that comes back when it is gone."""
+    cpu = torch.device("cpu")
+    out = samples.memory.take(tuple(start.shape), torch.float32, cpu)
+    if after.device == cpu:
+        torch.sub(after, start, out=out)
+    else:
+        out.copy_(after - start)
+    return out.numpy()
+
+
+def _steps(kernel: Kernel, samples: Samples, lanes: int, wide: int) -> int:
+    each = lanes * wide * samples.bytes_each
+    return max(1, min(MOST_STEPS, SAMPLE_BYTES // max(each, 1)))
+
+
+def _gathered(kernel: Kernel, samples: Samples, index: NDArray[np.int64], room: Scratch) -> tuple[Tensor, Tensor]:
+    """Inputs in the kernel's order and targets [lanes, steps, width, ...] of rows [steps, lanes, width]."""
+    if not kernel.images:
+        return samples.gather(index.transpose(1, 0, 2), room)
+    inputs, targets = samples.gather(index.transpose(0, 2, 1), room)
+    return inputs, targets.permute(2, 0, 1, *range(3, targets.ndim))
 
 
 class Descent:
@@ -68,10 +110,10 @@ class Descent:
         self._pull = rates * local.proximal * mask if local.proximal else None
         self._start = work.x[: len(rates)].clone() if local.proximal else work.x
 
-    def step(
-        self, k: int, inputs: Tensor, targets: Tensor, scale: Tensor, counts: list[int], keys: list[int]
-    ) -> Tensor:
+    def step(self, s: int, k: int, scale: Tensor, step: Step) -> Tensor:
         """One step of the first k lanes; their losses, float32[k or more, width]."""
+        if not self._momentum and self._decay is None and self._pull is None:
+            return self._work.step(s, len(scale), scale, step)
         x, out = self._work.x[:k], self._work.out[:k]
         extra = None
         if self._decay is not None:
@@ -81,7 +123,7 @@ class Descent:
             extra = pull if extra is None else extra.add_(pull)
         if self._momentum:
             out.mul_(self._momentum)
-        loss = self._work.step(inputs, targets, scale, counts, keys)
+        loss = self._work.step(s, len(scale), scale, step)
         if extra is not None:
             out.add_(extra, alpha=1 if self._momentum else -1)
         if self._momentum:

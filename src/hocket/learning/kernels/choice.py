@@ -1,37 +1,143 @@
-"""Which path a model takes: the stack where it can, else one client at a time."""
+"""Which path a model takes: the fastest of those that can, by a short measurement, or the one that is asked for.
+
+A path must also keep the lane rule on this machine, with these shapes: it is dropped if jobs in another order and
+another number give other bits.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
 
 import torch
+from msgspec.structs import replace
+from torch import Tensor
 
 from hocket.errors import InvalidInput
-from hocket.learning.kernels.kernel import Kernel
+from hocket.learning.kernels.block import train_block
+from hocket.learning.kernels.kernel import Kernel, Work
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
+from hocket.learning.kernels.samples import Samples
 from hocket.learning.kernels.single import Single
 from hocket.learning.kernels.stack import Stack
+from hocket.learning.kernels.workers import Spare
+from hocket.learning.learner import Job, Trained
+from hocket.learning.local import LocalSGD
 
-PATHS = ("auto", "stack", "single")
+PATHS = ("auto", "delayed", "stack", "stack-8", "stack-1", "single")
+Path = str | Mapping[str, str]
+_MEASURED: dict[tuple[str, str, str], str] = {}
+"""What was the fastest in this process, so that equal learners agree: by model, loss and kind of work."""
+STEPS = 12
+"""Most steps of a job that is measured."""
+MARGIN = 1.1
+"""How much faster than those before it a path must be."""
 
 
 class Choice:
-    """The kernel of a model, and what was in use at each batch width.
+    """The kernels of a model, and which was in use for each kind of work.
+
+    Args:
+        path: one for everything, or names by kind of work as in ``chosen``.
+        net: the model.
+        objective: the loss.
+        samples: the data.
+        sample: two samples as the model sees them.
 
     Raises:
         InvalidInput: an unknown path, or one that does not take this model.
     """
 
-    def __init__(self, path: str, net: Net, objective: Objective, device: torch.device) -> None:
-        if path not in PATHS:
-            raise InvalidInput(f"path is {path!r}; it must be one of {', '.join(PATHS)}")
-        stack = None if path == "single" else Stack.of(net, objective, device)
-        if path == "stack" and stack is None:
-            raise InvalidInput(
-                "path is 'stack', which takes chains of Linear, ReLU and a first Flatten, all trained, with "
-                "cross_entropy or mse on a CPU; this is something else: use 'auto' or 'single'"
-            )
-        self._kernel: Kernel = stack or Single(net, objective, device)
+    def __init__(self, path: Path, net: Net, objective: Objective, samples: Samples, sample: Tensor) -> None:
+        for name in {path} if isinstance(path, str) else set(path.values()):
+            if name not in PATHS:
+                raise InvalidInput(f"path is {name!r}; it must be one of {', '.join(PATHS)}")
+        stacks = Stack.all_of(net, objective, samples.device, sample)
+        self._all: list[Kernel] = [*stacks, Single(net, objective, samples.device)]
+        self._net = net
+        self._samples = samples
+        self._loss = f"{objective.loss!r}"
+        self._works: dict[tuple[str, int, bool], Spare[Work]] = {}
+        self._pinned = {} if isinstance(path, str) else dict(path)
+        self._path = path if isinstance(path, str) else "auto"
+        for name in {self._path, *self._pinned.values()} - {"auto"}:
+            self._named(name)
         self.chosen: dict[str, str] = {}
 
-    def at(self, wide: int) -> Kernel:
-        """The kernel for batches of this width."""
-        self.chosen[f"width {wide}"] = self._kernel.name
-        return self._kernel
+    def pin(self, chosen: Mapping[str, str]) -> None:
+        """Take these paths from now on, by kind of work."""
+        for name in chosen.values():
+            self._named(name)
+        self._pinned |= chosen
+        self.chosen.clear()
+
+    def at(self, local: LocalSGD, wide: int, jobs: Sequence[Job]) -> Kernel:
+        """The kernel for work of this kind and batches of this width, measured on these jobs if it must be."""
+        kind = _kind(local, wide)
+        if kind not in self.chosen:
+            name = self._pinned.get(kind, self._path)
+            able = [k for k in (self._all if name == "auto" else self._named(name)) if k.takes(local, wide)]
+            able = able or self._all[-1:]
+            measured = name == "auto" and len(able) > 1
+            self.chosen[kind] = self._fastest(able, kind, wide, jobs) if measured else able[0].name
+        return next(k for k in self._all if k.name == self.chosen[kind])
+
+    def train(self, kernel: Kernel, wide: int, jobs: Sequence[Job]) -> list[Trained]:
+        """Results of a block of jobs."""
+        velocity = jobs[0].local.momentum > 0
+        at = (kernel.name, wide, velocity)
+        if at not in self._works:
+            lanes = max(kernel.least, kernel.most(wide))
+            self._works.setdefault(at, Spare(lambda: kernel.work(lanes, wide, velocity)))
+        with self._works[at].borrow() as work:
+            return train_block(kernel, work, self._samples, wide, jobs, self._net.trained)
+
+    def _named(self, name: str) -> list[Kernel]:
+        """The kernels of a name; "stack" is any of them that does not delay, and what stands in where it cannot."""
+        wanted = {"stack": ("stack", "stack-8"), "delayed": ("delayed", "stack")}.get(name, (name,))
+        found = [k for k in self._all if k.name in wanted]
+        if not found or (name == "delayed" and found[0].name != name):
+            raise InvalidInput(
+                f"path is {name!r}, which takes chains of Linear, Conv2d, pooling, activations and Flatten with "
+                "cross_entropy, mse or bce on a CPU (delayed: Linear first; stack-8, stack-1: with images); this is "
+                "something else: use 'auto' or 'single'"
+            )
+        return found[:1] if name != "delayed" else found
+
+    def _fastest(self, able: Sequence[Kernel], kind: str, wide: int, jobs: Sequence[Job]) -> str:
+        key = (f"{self._net.module} {self._net.schema.digest}", self._loss, kind)
+        if key in _MEASURED:
+            return _MEASURED[key]
+        best, least = able[-1], float("inf")
+        with torch.no_grad():
+            for kernel in able:
+                spent = self._measure(kernel, wide, jobs)
+                if spent * MARGIN < least:
+                    best, least = kernel, spent
+        for at in [at for at in self._works if at[0] != best.name]:
+            del self._works[at]
+        _MEASURED[key] = best.name
+        return best.name
+
+    def _measure(self, kernel: Kernel, wide: int, jobs: Sequence[Job]) -> float:
+        """Seconds of this thread per job, the least of two; infinite for a path that breaks the lane rule."""
+        most = kernel.most(wide)
+        updates = [(j.local.updates(int(self._samples.sizes[j.client])), i) for i, j in enumerate(jobs)]
+        steps = min(STEPS, *(u for u, _ in updates), STEPS)
+        short = [replace(j, local=replace(j.local, epochs=None, steps=steps)) for j in jobs[:most]]
+        if most > 2 and len(short) == 1:
+            short = [*short, replace(short[0], seed=short[0].seed ^ 1), replace(short[0], seed=short[0].seed ^ 2)]
+        spent, found = [], []
+        for some in (short, short[::-1][: max(1, len(short) - 1)], short):
+            began = time.thread_time()
+            found.append(self.train(kernel, wide, some))
+            spent.append((time.thread_time() - began) / len(some))
+        for a, b in zip(found[0][::-1], found[1], strict=False):
+            if a.delta.tobytes() != b.delta.tobytes() or a.metrics != b.metrics:
+                return float("inf") if most > 1 else min(spent[1:])
+        return min(spent[1:])
+
+
+def _kind(local: LocalSGD, wide: int) -> str:
+    """What a choice is made for."""
+    extras = [n for n in ("momentum", "weight_decay", "proximal") if getattr(local, n)]
+    return " ".join([f"width {wide}", *(e.replace("_", " ") for e in extras)])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 KEPT = 64  # buffers of one capacity that wait for the next use
+PAGE = 4096
 
 
 class Recycler:
@@ -22,9 +23,12 @@ class Recycler:
         if device.type != "cpu":
             return torch.empty(shape, dtype=dtype, device=device)
         size = prod(shape) * dtype.itemsize
-        capacity = 1 << max(size - 1, 1).bit_length()
+        capacity = -(-size // PAGE) * PAGE
         free = self._free.setdefault(capacity, [])
-        base = free.pop() if free else np.empty(capacity, np.uint8)
+        try:
+            base = free.pop()
+        except IndexError:  # asking first would race with other threads
+            base = np.empty(capacity, np.uint8)
         lent = base[:size]
         finalize(lent, _give_back, free, base).atexit = False
         return torch.from_numpy(lent).view(dtype).view(shape)
@@ -33,3 +37,19 @@ class Recycler:
 def _give_back(free: list[NDArray[np.uint8]], base: NDArray[np.uint8]) -> None:
     if len(free) < KEPT:
         free.append(base)
+
+
+class Scratch:
+    """Memory for one user at a time, which grows to the most that was asked for."""
+
+    def __init__(self) -> None:
+        self._base = np.empty(0, np.uint8)
+
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """A tensor with undefined contents on the same memory as the one before (on another device: a new one)."""
+        if device.type != "cpu":
+            return torch.empty(shape, dtype=dtype, device=device)
+        size = prod(shape) * dtype.itemsize
+        if size > len(self._base):
+            self._base = np.empty(size, np.uint8)
+        return torch.from_numpy(self._base[:size]).view(dtype).view(shape)

@@ -84,6 +84,12 @@ class Net:
         mask = np.concatenate(parts)
         return None if mask.all() else torch.from_numpy(mask)
 
+    @cached_property
+    def frozen(self) -> dict[str, Tensor]:
+        """Parameters that do not travel, by name."""
+        kept = {s.name for s in self.schema.segments if s.kind is Kind.FROZEN}
+        return {n: p.detach() for n, p in self.module.named_parameters() if n in kept}
+
     def check(self, inputs: Tensor, name: str) -> Tensor:
         """Outputs of a few samples, from two identical training passes.
 

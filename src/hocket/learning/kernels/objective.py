@@ -106,7 +106,7 @@ class Objective(Struct, frozen=True):
                 raise InvalidInput(f"metric {unknown[0]!r} is unknown; give one of {', '.join(_METRICS)} or a function")
             chosen = {m: _METRICS[m] for m in chosen}
         whole = function is cross_entropy
-        return cls(function, dict(chosen), whole, whole or function is mse)
+        return cls(function, dict(chosen), whole, whole or function in (mse, bce))
 
     def check(self, output: Tensor, examples: Examples) -> None:
         """Whether outputs of a few samples fit the labels.

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from hocket.learning.kernels.dropout import KeyedDropout, set_step
+from hocket.learning.kernels.kernel import Step
+from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
 from hocket.learning.kernels.workers import Spare
+from hocket.learning.local import LocalSGD
 from hocket.schema import Kind
 
 
@@ -17,6 +20,7 @@ class Single:
 
     name = "single"
     least = 1
+    images = False
 
     def __init__(self, net: Net, objective: Objective, device: torch.device) -> None:
         self.net = net
@@ -24,6 +28,14 @@ class Single:
         self.device = device
         self.keyed = net.keyed
         self.modules = Spare(lambda: Module(net, device))
+
+    def takes(self, local: LocalSGD, width: int) -> bool:
+        """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
+        return True
+
+    def span(self, updates: int, width: int) -> int:
+        """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
+        return 0
 
     def most(self, width: int) -> int:
         """One: lanes would only wait for one another."""
@@ -67,16 +79,22 @@ class OneByOne:
         shape = (lanes, kernel.net.schema.size)
         self.x = kernel.net.memory.take(shape, torch.float32, kernel.device)
         self.out = kernel.net.memory.take(shape, torch.float32, kernel.device) if velocity else self.x
+        self.room = Scratch()
         self._kernel = kernel
+        self._inputs = self._targets = self.x
 
-    def step(self, inputs: Tensor, targets: Tensor, scale: Tensor, counts: list[int], keys: list[int]) -> Tensor:
+    def load(self, inputs: Tensor, targets: Tensor) -> None:
+        """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        self._inputs, self._targets = inputs, targets
+
+    def step(self, s: int, k: int, scale: Tensor, step: Step) -> Tensor:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
         losses = torch.zeros_like(scale)
         with self._kernel.modules.borrow() as own, torch.enable_grad():
-            for i, (n, key) in enumerate(zip(counts, keys, strict=True)):
+            for i, (n, key) in enumerate(zip(step.counts, step.keys, strict=True)):
                 own.bind(self.x[i])
                 set_step(own.dropout, key)
-                loss = self._kernel.loss(own.module(inputs[i, :n]), targets[i, :n])
+                loss = self._kernel.loss(own.module(self._inputs[i, s, :n]), self._targets[i, s, :n])
                 losses[i, :n] = loss.detach()
                 gradients = torch.autograd.grad((loss * scale[i, :n]).sum(), own.trained, allow_unused=True)
                 pairs = zip(own.views(self.out[i]), gradients, strict=True)
@@ -84,3 +102,6 @@ class OneByOne:
                 sign = -1 if self.out is self.x else 1
                 torch._foreach_add_([view for view, _ in found], [g for _, g in found], alpha=sign)
         return losses
+
+    def flush(self) -> None:
+        """See :class:`~hocket.learning.kernels.kernel.Work`."""

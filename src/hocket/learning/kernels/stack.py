@@ -1,157 +1,105 @@
-"""Chains of linear layers and activations by hand: forward and backward of many clients in a few batched products.
+"""Chains of layers by hand: forward and backward of many clients in a few batched operations.
 
-A chain is found in the module's traced graph, never by name. Values are [lanes, width, units]; with inputs X and
-the loss gradient D of a linear layer's outputs, for one client,
-
-    Z = X W' + b      dX = D W      W += -D' X      b += -sum D
-
-``baddbmm`` gives a lane the same bits in every batch of two lanes or more when torch computes in one thread, and
-writes the gradient straight into the parameters. Everything else is exact or works on one row at a time.
+The layers are found in the module's traced graph (see :mod:`hocket.learning.kernels.chain`). Images and rows are laid
+out differently (see :class:`~hocket.learning.kernels.layers.plane.Plane`): a chain begins with images if a convolution
+or a pooling comes first, and goes over to rows at its ``nn.Flatten``.
 """
 
-from itertools import pairwise
+from math import prod
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from hocket.learning.kernels.chain import Link, chain
+from hocket.learning.kernels.lanes import Lanes
+from hocket.learning.kernels.layers import activation, delayed, image, pool
+from hocket.learning.kernels.layers.top import takes as has_top
 from hocket.learning.kernels.net import Net
-from hocket.learning.kernels.objective import Objective, cross_entropy
+from hocket.learning.kernels.objective import Objective
+from hocket.learning.local import LocalSGD
 from hocket.schema import Kind
 
-CACHE_BYTES = 1 << 22
+CACHE_BYTES = 1 << 23
 MOST_LANES = 32
-_CPU = torch.device("cpu")
-_RELU = (nn.ReLU, F.relu, torch.relu, "relu")
-_FLATTEN = (torch.flatten, "flatten")
 
 
 class Stack:
-    """The path of a chain; :meth:`of` says whether a model is one."""
+    """The path of a chain; :meth:`of` says whether a model is one.
 
-    name = "stack"
-    least = 2
+    ``fixed``: lanes that every block has, whatever the number of jobs, where an operation's bits depend on it; 0:
+    any number from 2. ``delays``: the first layer moves once in many steps.
+    """
+
     keyed = False
 
-    def __init__(self, net: Net, objective: Objective, chain: list[str | None]) -> None:
+    def __init__(self, net: Net, objective: Objective, links: list[Link], fixed: int = 0, delays: bool = False) -> None:
         self.net = net
         self.objective = objective
-        self.chain = chain
+        self.links = links
+        self.fixed = fixed
+        self.delays = delays
+        self.name = "delayed" if delays else f"stack-{fixed}" if fixed else "stack"
+        self.least = fixed or 2
+        self.images = fixed > 0
 
     @classmethod
-    def of(cls, net: Net, objective: Objective, device: torch.device) -> "Stack | None":
-        """The kernel, None for a model, a loss or a device that it does not take."""
-        if not objective.rows or device.type != "cpu":
-            return None
-        if any(s.kind is not Kind.TRAINABLE for s in net.schema.segments):
-            return None
-        chain = _chain(net.module)
-        linear = [name for name in chain or [] if name is not None]
-        if chain is None or not linear or chain[0] is None or len(set(linear)) < len(linear):
-            return None
-        return cls(net, objective, chain)
+    def all_of(cls, net: Net, objective: Objective, device: torch.device, sample: Tensor) -> "list[Stack]":
+        """The kernels of a model; none for a model, a loss or a device that they do not take.
+
+        Args:
+            net: the model.
+            objective: the loss.
+            device: where to compute.
+            sample: two samples as the model sees them.
+        """
+        if device.type != "cpu" or sample.dtype != torch.float32:
+            return []
+        if any(s.kind is Kind.BUFFER for s in net.schema.segments):
+            return []
+        links = chain(net.module, sample)
+        if not links or not has_top(objective, links[-1].after):
+            return []
+        images = here = any(_by_image(link) for link in links)
+        kept = []
+        for link in links:
+            flat = type(link.module) is nn.Flatten and len(link.after) == 1
+            if not flat and not _taken(link, here):
+                return []
+            if (here or not flat) and type(link.module) is not nn.Identity:
+                kept.append(link)
+            here = here and not flat
+        if here or not any(type(link.module) in (nn.Linear, nn.Conv2d) for link in kept):
+            return []
+        if images:
+            return [cls(net, objective, kept, fixed) for fixed in (8, 1)]
+        delays = type(kept[0].module) is nn.Linear and delayed.available()
+        return [cls(net, objective, kept, delays=d) for d in ([True, False] if delays else [False])]
+
+    def takes(self, local: LocalSGD, width: int) -> bool:
+        """Whether the kernel is for local work of this kind."""
+        plain = not (local.momentum or local.weight_decay or local.proximal)
+        return not self.delays or (plain and delayed.MOST_ROWS // width >= delayed.LEAST_STEPS)
+
+    def span(self, updates: int, width: int) -> int:
+        """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
+        return delayed.span(updates, width) if self.delays else 0
 
     def most(self, width: int) -> int:
-        """As many lanes as keep parameters in the cache; at least two."""
-        return max(2, min(MOST_LANES, CACHE_BYTES // self.net.schema.nbytes))
+        """As many lanes as keep parameters, and samples if they are needed again, in the cache; at least two."""
+        more = 4 * delayed.MOST_ROWS * prod(self.links[0].before) if self.delays else 0
+        return self.fixed or max(2, min(MOST_LANES, CACHE_BYTES // (self.net.schema.nbytes + more)))
 
     def work(self, lanes: int, width: int, velocity: bool) -> "Lanes":
         """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
-        return Lanes(self, lanes, velocity)
+        return Lanes(self, lanes, width, velocity)
 
 
-class Lanes:
-    """Buffers of a chain; see :class:`~hocket.learning.kernels.kernel.Work`."""
-
-    def __init__(self, kernel: Stack, lanes: int, velocity: bool) -> None:
-        shape = (lanes, kernel.net.schema.size)
-        self.x = kernel.net.memory.take(shape, torch.float32, _CPU)
-        self.out = kernel.net.memory.take(shape, torch.float32, _CPU) if velocity else self.x
-        self._chain = kernel.chain
-        self._loss = kernel.objective.loss
-        self._weights = _views(kernel.net, self.x)
-        self._targets = _views(kernel.net, self.out)
-
-    def step(self, inputs: Tensor, targets: Tensor, scale: Tensor, counts: list[int], keys: list[int]) -> Tensor:
-        """See :class:`~hocket.learning.kernels.kernel.Work`."""
-        k, width = scale.shape
-        values = [inputs.flatten(2)]
-        for name in self._chain:
-            values.append(self._forward(name, values[-1]))
-        losses, d = self._top(values[-1].flatten(0, 1), targets.flatten(0, 1), scale)
-        d = d.view(values[-1].shape)
-        sign = -1 if self.out is self.x else 1
-        for i in range(len(self._chain) - 1, -1, -1):
-            name = self._chain[i]
-            if name is None:
-                d = torch.ops.aten.threshold_backward(d, values[i + 1], 0)
-                continue
-            below = torch.bmm(d, self._weights[name + "weight"][:k]) if i else d
-            weight = self._targets[name + "weight"][:k]
-            torch.baddbmm(weight, d.transpose(1, 2), values[i], alpha=sign, out=weight)
-            if name + "bias" in self._targets:
-                self._targets[name + "bias"][:k].add_(d.sum(1), alpha=sign)
-            d = below
-        return losses.view(k, width)
-
-    def _forward(self, name: str | None, x: Tensor) -> Tensor:
-        if name is None:
-            return x.clamp_min(0)
-        weight = self._weights[name + "weight"][: len(x)].transpose(1, 2)
-        bias = self._weights.get(name + "bias")
-        return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias[: len(x), None], x, weight)
-
-    def _top(self, outputs: Tensor, targets: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses of the rows, and the gradient of their scaled sum."""
-        if self._loss is cross_entropy and targets.ndim == 1:  # what autograd would call, without its bookkeeping
-            aten = torch.ops.aten
-            logs = torch.log_softmax(outputs, 1)
-            losses, weight = aten.nll_loss_forward(logs, targets, None, 0, -100)
-            d = aten.nll_loss_backward(scale.flatten(), logs, targets, None, 0, -100, weight)
-            return losses, aten._log_softmax_backward_data(d, logs, 1, torch.float32)
-        with torch.enable_grad():
-            outputs.requires_grad_()
-            losses = self._loss(outputs, targets)
-            (d,) = torch.autograd.grad(losses, outputs, scale.flatten())
-        return losses.detach(), d
+def _by_image(link: Link) -> bool:
+    return image.takes(link.module) or pool.takes(link.module)
 
 
-def _views(net: Net, x: Tensor) -> dict[str, Tensor]:
-    parts = torch.split(x, [s.size for s in net.schema.travelling], 1)
-    pairs = zip(net.schema.travelling, parts, strict=True)
-    return {s.name: x.as_strided((len(x), *s.shape), _strides(x, s.shape), p.storage_offset()) for s, p in pairs}
-
-
-def _strides(x: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (x.stride(0), *torch.empty(shape, device="meta").stride())
-
-
-def _chain(module: nn.Module) -> list[str | None] | None:
-    """Prefixes of linear layers and None for a relu, in order; None if there is anything else."""
-    if type(module) is nn.Linear:
-        return [""]
-    try:
-        graph = fx.symbolic_trace(module).graph
-    except Exception:  # a forward pass that depends on values cannot be traced, in many ways
-        return None
-    nodes, chain = list(graph.nodes), list[str | None]()
-    modules = dict(module.named_modules())
-    for before, node in pairwise(nodes):
-        if not node.args or node.args[0] is not before or len(before.users) != 1:
-            return None
-        target = modules[str(node.target)] if node.op == "call_module" else node.target
-        flat = node.args[1:] == (1,) and not node.kwargs
-        if type(target) is nn.Linear:
-            chain.append(f"{node.target}.")
-        elif type(target) is nn.ReLU or target in _RELU:
-            chain.append(None)
-        elif node.op == "output" or type(target) is nn.Identity:
-            continue
-        elif (type(target) is nn.Flatten and (target.start_dim, target.end_dim) == (1, -1)) or (
-            target in _FLATTEN and flat
-        ):
-            if chain:
-                return None
-        else:
-            return None
-    return chain
+def _taken(link: Link, images: bool) -> bool:
+    module = link.module
+    if type(module) is nn.Identity or type(module) in activation.TAKEN:
+        return True
+    return len(link.before) == 3 and _by_image(link) if images else type(module) is nn.Linear and len(link.before) == 1

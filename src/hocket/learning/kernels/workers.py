@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 import torch
@@ -24,7 +24,7 @@ class Workers:
 
     def map(self, function: Callable[[A], B], items: Sequence[A]) -> list[B]:
         """Results in the order of the items; the first error is raised when all have ended."""
-        with _single_threaded():
+        with single_threaded():
             if self.threads == 1 or len(items) == 1:
                 with torch.no_grad():
                     return [function(item) for item in items]
@@ -42,7 +42,8 @@ def _settle() -> None:
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
+    """Torch computes in one thread meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -61,9 +62,12 @@ class Spare(Generic[A]):
     @contextmanager
     def borrow(self) -> Iterator[A]:
         """One that nobody else has."""
-        try:
+        own: A | None = None
+        with suppress(IndexError):  # asking first would race with other threads
             own = self._free.pop()
-        except IndexError:
+        if own is None:
             own = self._make()
-        yield own
-        self._free.append(own)
+        try:
+            yield own
+        finally:
+            self._free.append(own)

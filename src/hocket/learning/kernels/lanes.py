@@ -1,0 +1,130 @@
+"""Buffers of a chain of layers, and its steps: forward, losses, backward."""
+
+from math import prod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hocket.learning.kernels.chain import Link, Shape
+from hocket.learning.kernels.kernel import Step
+from hocket.learning.kernels.layers import activation, image, pool
+from hocket.learning.kernels.layers.delayed import Delayed
+from hocket.learning.kernels.layers.dense import Dense
+from hocket.learning.kernels.layers.layer import Layer, Made, Parts
+from hocket.learning.kernels.layers.plane import ALIGN, Plane
+from hocket.learning.kernels.layers.shape import Flatten
+from hocket.learning.kernels.layers.top import Top
+from hocket.learning.kernels.memory import Scratch
+from hocket.learning.kernels.net import Net
+from hocket.learning.kernels.objective import Objective
+
+_CPU = torch.device("cpu")
+
+
+class Chain(Protocol):
+    """What the buffers are made for."""
+
+    net: Net
+    objective: Objective
+    links: list[Link]
+    images: bool
+    delays: bool
+
+
+class Lanes:
+    """Buffers of a chain; see :class:`~hocket.learning.kernels.kernel.Work`."""
+
+    def __init__(self, kernel: Chain, lanes: int, width: int, velocity: bool) -> None:
+        net = kernel.net
+        self.x = _rows(net, lanes)
+        self.out = _rows(net, lanes) if velocity else self.x
+        weights, targets = _views(net, self.x), _views(net, self.out)
+        weights.update({n: t.expand(lanes, *t.shape) for n, t in net.frozen.items()})
+        self.room = Scratch()
+        self._images = kernel.images
+        links = kernel.links
+        plane = _plane(net, lanes, width, links[0].before, kernel.images)
+        self._first = plane
+        before: Layer | None = None
+        self._layers: list[Layer] = []
+        self._delayed: Delayed | None = None
+        for link in links:
+            parts = Parts(_within(weights, link.prefix), _within(targets, link.prefix), 1 if velocity else -1)
+            above = _plane(net, lanes, width, link.after, plane.image and type(link.module) is not nn.Flatten)
+            made = Made(link, parts, plane, above, before is not None and not before.keeps)
+            if kernel.delays and before is None:
+                before = self._delayed = Delayed(made)
+            else:
+                before = _layer(made)
+            self._layers.append(before)
+            plane = before.above
+        self._top = Top(kernel.objective, plane)
+        learns = [bool(_within(targets, link.prefix)) for link in links]
+        self._deepest = learns.index(True)
+        self._inputs = self._targets = self.x
+
+    def load(self, inputs: Tensor, targets: Tensor) -> None:
+        """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        self._inputs, self._targets = inputs, targets
+        if self._delayed is not None:
+            self._delayed.load(inputs.flatten(3))
+
+    def step(self, s: int, k: int, scale: Tensor, step: Step) -> Tensor:
+        """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        if self._delayed is not None:
+            self._delayed.begin(s)
+        elif self._images:
+            self._first.value(k).copy_(self._inputs[s].flatten(1, 2))
+        else:
+            self._first.use(self._inputs[:k, s].flatten(2))
+        for layer in self._layers:
+            layer.forward(k, step)
+        losses = self._top.step(k, self._targets[:k, s], scale)
+        for i in range(len(self._layers) - 1, self._deepest - 1, -1):
+            self._layers[i].backward(k, step, i > self._deepest)
+        return losses
+
+    def flush(self) -> None:
+        """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        if self._delayed is not None:
+            self._delayed.flush()
+
+
+def _rows(net: Net, lanes: int) -> Tensor:
+    size = net.schema.size
+    return net.memory.take((lanes, -(-size // ALIGN) * ALIGN), torch.float32, _CPU)[:, :size]
+
+
+def _plane(net: Net, lanes: int, width: int, shape: Shape, images: bool) -> Plane:
+    return Plane(net.memory, lanes, width, shape if images else (prod(shape),), images)
+
+
+def _layer(made: Made) -> Layer:
+    module = made.link.module
+    if type(module) is nn.Linear:
+        return Dense(made)
+    if type(module) is nn.Conv2d:
+        return image.Conv(made)
+    if type(module) is nn.Flatten:
+        return Flatten(made)
+    if type(module) is nn.MaxPool2d:
+        return pool.MaxPool(made)
+    if type(module) in pool.TAKEN:
+        return pool.Pool(made)
+    return activation.layer(made)
+
+
+def _within(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    return {n: t for n, t in own.items() if "." not in n}
+
+
+def _views(net: Net, x: Tensor) -> dict[str, Tensor]:
+    parts = torch.split(x, [s.size for s in net.schema.travelling], 1)
+    pairs = zip(net.schema.travelling, parts, strict=True)
+    return {s.name: x.as_strided((len(x), *s.shape), _strides(x, s.shape), p.storage_offset()) for s, p in pairs}
+
+
+def _strides(x: Tensor, shape: Shape) -> tuple[int, ...]:
+    return (x.stride(0), *torch.empty(shape, device="meta").stride())
