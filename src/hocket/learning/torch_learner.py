@@ -50,8 +50,8 @@ class TorchLearner:
         trainable: names of parameters, with ``*``, or a test of a name; None: all that require a gradient.
         device: where to compute.
         path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"single"`` (any model),
-            ``"auto"``, the fastest that takes the model by a short measurement, or what ``kernels`` of another run
-            says. Paths differ by rounding, so give it where two runs must agree to the bit.
+            ``"auto"``, the first of these that takes the model, ``"measured"``, the fastest by a short measurement, or
+            what ``kernels`` of another run says. Paths differ by rounding: a measured run is repeated by pinning it.
         threads: clients or blocks of clients trained side by side; None: one per core. Results do not depend on it.
 
     Raises:
