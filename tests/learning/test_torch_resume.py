@@ -22,7 +22,13 @@ def chain() -> "torch.nn.Module":
     return nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
-@pytest.mark.parametrize("build", [small, chain])
+def convolution() -> "torch.nn.Module":
+    nn = torch.nn
+    head = (nn.Unflatten(1, (1, 3, 4)), nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(*head, nn.Flatten(), nn.Dropout(0.2), nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize("build", [small, chain, convolution])
 def test_resume(build, tmp_path) -> None:
     draw = np.random.default_rng(0)
     rows = Examples(draw.standard_normal((200, 12), dtype=np.float32), draw.integers(0, 3, 200))
@@ -41,6 +47,28 @@ def test_resume(build, tmp_path) -> None:
     checkpoint.save(tmp_path / "cut", first.engine, first.curve, first.name)
     again = simulation("cut")
     assert checkpoint.load(tmp_path / "cut", again.engine, again.curve, again.name)
+    assert first.engine.training.kernels["task"]
     again.engine.run()
     assert again.engine.book.model("task").tobytes() == whole.engine.book.model("task").tobytes()
     assert again.curve == whole.curve
+    assert again.engine.training.kernels == first.engine.training.kernels
+
+
+def test_resume_computes_as_before(tmp_path) -> None:
+    """The kernels come from the checkpoint, whatever another process would measure."""
+    draw = np.random.default_rng(0)
+    rows = Examples(draw.standard_normal((60, 12), dtype=np.float32), draw.integers(0, 3, 60))
+    data = ClientData(rows, np.arange(7) * 10, rows, rows)
+
+    def simulation(path: str):
+        task = hk.Task.of(hk.TorchLearner(chain, data, path=path), hk.LocalSGD(lr=0.05, batch_size=5))
+        setup = Setup.of(task, hk.strategies.fedbuff(buffer=3, in_flight=4), hk.Until(updates=20), seed=1)
+        return prepare(setup, hk.Fleet.synthetic(6, seed=0), log=True, folder=tmp_path / "cut" / "events")
+
+    first = simulation("single")
+    first.engine.run(40)
+    checkpoint.save(tmp_path / "cut", first.engine, first.curve, first.name)
+    again = simulation("auto")
+    assert checkpoint.load(tmp_path / "cut", again.engine, again.curve, again.name)
+    again.engine.run()
+    assert again.engine.training.kernels == {"task": {"width 5": "single"}}

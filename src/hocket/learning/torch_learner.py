@@ -179,7 +179,8 @@ class TorchLearner:
         spans: dict[int, list[int]] = {}
         for i in sorted(members, key=lambda i: -local.updates(self._held(jobs[i].client))):
             spans.setdefault(kernel.span(local.updates(self._held(jobs[i].client)), wide), []).append(i)
-        parts = [lane_blocks(alike, kernel.most(wide), self._workers.threads) for alike in spans.values()]
+        most, least, threads = kernel.most(wide), kernel.least, self._workers.threads
+        parts = [lane_blocks(alike, most, threads, least) for alike in spans.values()]
         return [(kernel, wide, block) for part in parts for block in part]
 
     def _held(self, client: int) -> int:

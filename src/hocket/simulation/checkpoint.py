@@ -1,8 +1,9 @@
 """A run directory: checkpoints to go on from, and what a finished run leaves.
 
-A checkpoint is one safetensors file of byte tensors (server, book, world, curve, updates so far); it is
-replaced in one move, so a kill at any moment leaves the one before it. The log is flushed first, and segments written
-after the checkpoint are removed when the run goes on.
+A checkpoint is one safetensors file of byte tensors (server, book, world, curve, updates so far) that also names the
+kernels the learners compute with, so that a run goes on to the same bits. It is replaced in one move, so a kill at any
+moment leaves the one before it. The log is flushed first, and segments written after the checkpoint are removed when
+the run goes on.
 """
 
 import json
@@ -60,7 +61,8 @@ def save(folder: Path, engine: Engine, curve: Curve, name: str) -> None:
         "curve": pack(curve),
     }
     arrays = {k: np.frombuffer(v, np.uint8) for k, v in state.items()}
-    meta = {"format": FORMAT, "run": name, "segments": str(engine.log.segments)}
+    kernels = json.dumps(engine.training.kernels)
+    meta = {"format": FORMAT, "run": name, "segments": str(engine.log.segments), "kernels": kernels}
     replace(folder / FILE, lambda path: save_file(arrays, path, metadata=meta))
 
 
@@ -87,6 +89,7 @@ def load(folder: Path, engine: Engine, curve: Curve, name: str) -> bool:
                 f"{path} belongs to another experiment (tasks, fleet, strategy, stop rule or seed differ); resume with "
                 "the same ones or choose another directory"
             )
+        engine.training.pin(json.loads(meta.get("kernels", "{}")))
         engine.server.restore(state["server"])
         engine.book.restore(state["book"])
         engine.thaw(unpack(state["world"], World))

@@ -314,6 +314,7 @@ def _machine(engine: Engine, seconds: float) -> dict[str, Any]:
         "wall_s": seconds,
         "updates_per_s": engine.server.state.updates / seconds,
         "mean_batch": training.trained / training.batches if training.batches else None,
+        "kernels": training.kernels,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "python": sys.version.split()[0],
         "numpy": np.__version__,

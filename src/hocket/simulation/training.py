@@ -10,6 +10,7 @@ order they are needed in; an update that came to nothing is settled back when th
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from msgspec import Struct
@@ -31,6 +32,15 @@ class Progress(Struct):
     finished: list[int] = []
     sent: dict[int, Sent] = {}
     memories: list[tuple[str, int, bytes]] = []
+
+
+@runtime_checkable
+class Pinnable(Protocol):
+    """A learner with a choice of how to compute."""
+
+    def pin(self, kernels: Mapping[str, str]) -> None:
+        """Take these choices."""
+        ...
 
 
 class LazyTraining:
@@ -109,6 +119,19 @@ class LazyTraining:
         """Bytes of the encoded update, where that depends on the data."""
         self._decoded(lease)
         return len(self._encoded[lease.id])
+
+    @property
+    def kernels(self) -> dict[str, dict[str, str]]:
+        """How each task's learner computes what, if it has a choice; results differ by rounding between choices."""
+        found = {n: getattr(x, "kernels", None) for n, x in self._learners.items()}
+        return {n: kernels for n, kernels in found.items() if kernels}
+
+    def pin(self, kernels: Mapping[str, Mapping[str, str]]) -> None:
+        """Compute as another run did."""
+        for name, chosen in kernels.items():
+            learner: object = self._learners.get(name)
+            if isinstance(learner, Pinnable):
+                learner.pin(chosen)
 
     # --- memory ------------------------------------------------------------------------------------------
 

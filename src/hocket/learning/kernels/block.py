@@ -131,13 +131,18 @@ class Descent:
         return loss
 
 
-def lane_blocks(members: list[int], most: int, threads: int) -> list[list[int]]:
-    """Jobs in blocks of at most ``most``, alike in size, as many as keep all threads busy.
+def lane_blocks(members: list[int], most: int, threads: int, least: int) -> list[list[int]]:
+    """Jobs in blocks of at most ``most``, alike in size, as many as keep all threads busy; full blocks if all have the
+    same cost because ``least`` lanes are computed anyway.
 
-    >>> [len(b) for b in lane_blocks(list(range(50)), 16, 2)], [len(b) for b in lane_blocks(list(range(3)), 16, 2)]
+    >>> [len(b) for b in lane_blocks(list(range(50)), 16, 2, 2)], [len(b) for b in lane_blocks([5, 6, 7], 16, 2, 2)]
     ([12, 13, 12, 13], [1, 2])
+    >>> [len(b) for b in lane_blocks(list(range(17)), 8, 2, 8)]
+    [8, 8, 1]
     """
     n = len(members)
+    if least >= most:
+        return [members[i : i + most] for i in range(0, n, most)]
     count = max(-(-n // most), min(threads, n))
     count = min(n, -(-count // threads) * threads)
     cuts: NDArray[np.int64] = np.arange(count + 1) * n // count

@@ -23,12 +23,12 @@ class KeyedDropout(nn.Module):
         """Drop with probability p, scale the rest by 1 / (1 - p)."""
         if not self.training or not self.p:
             return x
-        return x * self.mask(x.shape)
+        return x * self.mask(x.shape, self.step)
 
-    def mask(self, shape: torch.Size) -> Tensor:
-        """What a batch [n, ...] of this step is multiplied by; the first rows do not depend on n."""
+    def mask(self, shape: torch.Size, step: int) -> Tensor:
+        """What a batch [n, ...] of a step is multiplied by; the first rows do not depend on n."""
         shape = torch.Size((*shape[:2], *(1 for _ in shape[2:]))) if self.channels else shape
-        draw = generator(key(self.step, "dropout", self.layer)).random(tuple(shape), "f4")
+        draw = generator(key(step, "dropout", self.layer)).random(tuple(shape), "f4")
         keep = torch.from_numpy(draw) >= self.p
         return keep.to(torch.float32) * (1 / (1 - self.p) if self.p < 1 else 0.0)
 

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from hocket.learning.kernels.chain import Link, Shape
+from hocket.learning.kernels.dropout import KeyedDropout
 from hocket.learning.kernels.kernel import Step
-from hocket.learning.kernels.layers import activation, image, pool
+from hocket.learning.kernels.layers import activation, image, norm, pool
 from hocket.learning.kernels.layers.delayed import Delayed
 from hocket.learning.kernels.layers.dense import Dense
+from hocket.learning.kernels.layers.drop import Drop
 from hocket.learning.kernels.layers.layer import Layer, Made, Parts
 from hocket.learning.kernels.layers.plane import ALIGN, Plane
 from hocket.learning.kernels.layers.shape import Flatten
@@ -110,6 +112,10 @@ def _layer(made: Made) -> Layer:
         return Flatten(made)
     if type(module) is nn.MaxPool2d:
         return pool.MaxPool(made)
+    if type(module) is KeyedDropout:
+        return Drop(made)
+    if isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d):
+        return norm.layer(made)
     if type(module) in pool.TAKEN:
         return pool.Pool(made)
     return activation.layer(made)

@@ -10,7 +10,6 @@ from hocket.learning.kernels.kernel import Step
 from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
-from hocket.learning.kernels.workers import Spare
 from hocket.learning.local import LocalSGD
 from hocket.schema import Kind
 
@@ -27,7 +26,6 @@ class Single:
         self.loss = objective.loss
         self.device = device
         self.keyed = net.keyed
-        self.modules = Spare(lambda: Module(net, device))
 
     def takes(self, local: LocalSGD, width: int) -> bool:
         """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
@@ -43,7 +41,7 @@ class Single:
 
     def work(self, lanes: int, width: int, velocity: bool) -> "OneByOne":
         """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
-        return OneByOne(self, lanes, velocity)
+        return OneByOne(self, velocity)
 
 
 class Module:
@@ -73,34 +71,38 @@ class Module:
 
 
 class OneByOne:
-    """Lanes one after the other."""
+    """One lane, with a copy of the module that computes on it."""
 
-    def __init__(self, kernel: Single, lanes: int, velocity: bool) -> None:
-        shape = (lanes, kernel.net.schema.size)
+    def __init__(self, kernel: Single, velocity: bool) -> None:
+        shape = (1, kernel.net.schema.size)
         self.x = kernel.net.memory.take(shape, torch.float32, kernel.device)
         self.out = kernel.net.memory.take(shape, torch.float32, kernel.device) if velocity else self.x
         self.room = Scratch()
-        self._kernel = kernel
+        self._loss = kernel.loss
+        self._own = Module(kernel.net, kernel.device)
+        self._own.bind(self.x[0])
+        self._places = self._own.views(self.out[0])
+        self._sign = 1 if velocity else -1
         self._inputs = self._targets = self.x
 
     def load(self, inputs: Tensor, targets: Tensor) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
-        self._inputs, self._targets = inputs, targets
+        self._inputs, self._targets = inputs[0], targets[0]
 
     def step(self, s: int, k: int, scale: Tensor, step: Step) -> Tensor:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        own, n = self._own, step.counts[0]
+        set_step(own.dropout, step.keys[0])
+        with torch.enable_grad():
+            loss = self._loss(own.module(self._inputs[s, :n]), self._targets[s, :n])
+            gradients = torch.autograd.grad(loss, own.trained, scale[0, :n], allow_unused=True)
+        if any(g is None for g in gradients):
+            found = [(place, g) for place, g in zip(self._places, gradients, strict=True) if g is not None]
+            torch._foreach_add_([place for place, _ in found], [g for _, g in found], alpha=self._sign)
+        else:
+            torch._foreach_add_(self._places, gradients, alpha=self._sign)
         losses = torch.zeros_like(scale)
-        with self._kernel.modules.borrow() as own, torch.enable_grad():
-            for i, (n, key) in enumerate(zip(step.counts, step.keys, strict=True)):
-                own.bind(self.x[i])
-                set_step(own.dropout, key)
-                loss = self._kernel.loss(own.module(self._inputs[i, s, :n]), self._targets[i, s, :n])
-                losses[i, :n] = loss.detach()
-                gradients = torch.autograd.grad((loss * scale[i, :n]).sum(), own.trained, allow_unused=True)
-                pairs = zip(own.views(self.out[i]), gradients, strict=True)
-                found = [(view, g) for view, g in pairs if g is not None]
-                sign = -1 if self.out is self.x else 1
-                torch._foreach_add_([view for view, _ in found], [g for _, g in found], alpha=sign)
+        losses[0, :n] = loss.detach()
         return losses
 
     def flush(self) -> None:

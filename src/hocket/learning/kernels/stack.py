@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from hocket.learning.kernels.chain import Link, chain
+from hocket.learning.kernels.dropout import KeyedDropout
 from hocket.learning.kernels.lanes import Lanes
-from hocket.learning.kernels.layers import activation, delayed, image, pool
+from hocket.learning.kernels.layers import activation, delayed, image, norm, pool
 from hocket.learning.kernels.layers.top import takes as has_top
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
@@ -30,8 +31,6 @@ class Stack:
     any number from 2. ``delays``: the first layer moves once in many steps.
     """
 
-    keyed = False
-
     def __init__(self, net: Net, objective: Objective, links: list[Link], fixed: int = 0, delays: bool = False) -> None:
         self.net = net
         self.objective = objective
@@ -41,6 +40,7 @@ class Stack:
         self.name = "delayed" if delays else f"stack-{fixed}" if fixed else "stack"
         self.least = fixed or 2
         self.images = fixed > 0
+        self.keyed = net.keyed
 
     @classmethod
     def all_of(cls, net: Net, objective: Objective, device: torch.device, sample: Tensor) -> "list[Stack]":
@@ -54,8 +54,6 @@ class Stack:
         """
         if device.type != "cpu" or sample.dtype != torch.float32:
             return []
-        if any(s.kind is Kind.BUFFER for s in net.schema.segments):
-            return []
         links = chain(net.module, sample)
         if not links or not has_top(objective, links[-1].after):
             return []
@@ -65,9 +63,12 @@ class Stack:
             flat = type(link.module) is nn.Flatten and len(link.after) == 1
             if not flat and not _taken(link, here):
                 return []
-            if (here or not flat) and type(link.module) is not nn.Identity:
+            if (here or not flat) and not _idle(link):
                 kept.append(link)
             here = here and not flat
+        known = {link.prefix + name for link in kept for name in ("running_mean", "running_var")}
+        if any(s.kind is Kind.BUFFER and s.name not in known for s in net.schema.segments):
+            return []
         if here or not any(type(link.module) in (nn.Linear, nn.Conv2d) for link in kept):
             return []
         if images:
@@ -94,12 +95,18 @@ class Stack:
         return Lanes(self, lanes, width, velocity)
 
 
+def _idle(link: Link) -> bool:
+    return type(link.module) is nn.Identity or (type(link.module) is KeyedDropout and not link.module.p)
+
+
 def _by_image(link: Link) -> bool:
     return image.takes(link.module) or pool.takes(link.module)
 
 
 def _taken(link: Link, images: bool) -> bool:
     module = link.module
-    if type(module) is nn.Identity or type(module) in activation.TAKEN:
+    if _idle(link) or type(module) in activation.TAKEN or norm.takes(link, images):
         return True
+    if type(module) is KeyedDropout:
+        return len(link.before) == (3 if images else 1)
     return len(link.before) == 3 and _by_image(link) if images else type(module) is nn.Linear and len(link.before) == 1
