@@ -49,9 +49,10 @@ class TorchLearner:
         metrics: of an evaluation besides the loss; None: those that fit the loss.
         trainable: names of parameters, with ``*``, or a test of a name; None: all that require a gradient.
         device: where to compute.
-        path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"single"`` (any model),
-            ``"auto"``, the fastest that takes the model by a short measurement, or what ``kernels`` of another run
-            says. Paths differ by rounding, so give it where two runs must agree to the bit.
+        path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"single"`` (any model;
+            ``"single-last"``: channels last), ``"auto"``, the fastest that takes the model by a short measurement, or
+            what ``kernels`` of another run says. Paths differ by rounding, so give it where two runs must agree to the
+            bit.
         threads: clients or blocks of clients trained side by side; None: one per core. Results do not depend on it.
 
     Raises:

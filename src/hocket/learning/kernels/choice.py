@@ -23,9 +23,9 @@ from hocket.learning.kernels.workers import Spare
 from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
 
-PATHS = ("auto", "delayed", "stack", "stack-8", "stack-1", "single")
+PATHS = ("auto", "delayed", "stack", "stack-8", "stack-1", "single-last", "single")
 Path = str | Mapping[str, str]
-_MEASURED: dict[tuple[str, str, str], str] = {}
+_MEASURED: dict[tuple[str, ...], str] = {}
 """What was the fastest in this process, so that equal learners agree: by model, loss and kind of work."""
 STEPS = 12
 """Most steps of a job that is measured."""
@@ -52,7 +52,9 @@ class Choice:
             if name not in PATHS:
                 raise InvalidInput(f"path is {name!r}; it must be one of {', '.join(PATHS)}")
         stacks = Stack.all_of(net, objective, samples.device, sample)
-        self._all: list[Kernel] = [*stacks, Single(net, objective, samples.device)]
+        lasts = (True, False) if sample.ndim == 4 else (False,)
+        alone = [Single(net, objective, samples.device, last) for last in lasts]
+        self._all: list[Kernel] = [*stacks, *alone]
         self._net = net
         self._samples = samples
         self._loss = f"{objective.loss!r}"
@@ -104,7 +106,7 @@ class Choice:
         return found[:1] if name != "delayed" else found
 
     def _fastest(self, able: Sequence[Kernel], kind: str, wide: int, jobs: Sequence[Job]) -> str:
-        key = (f"{self._net.module} {self._net.schema.digest}", self._loss, kind)
+        key = (f"{self._net.module} {self._net.schema.digest}", self._loss, kind, *(k.name for k in able))
         if key in _MEASURED:
             return _MEASURED[key]
         best, least = able[-1], float("inf")
