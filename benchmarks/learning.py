@@ -12,7 +12,7 @@ exponential times, both end to end through the simulator. The bare loop is ``nn.
 | c | conv 5x5x32, pool, conv 5x5x64, pool, 2048, 62 |
 | d | conv 3x3x8, pool, conv 3x3x16, pool, 62 |
 
-Stacks drawn from a seed follow (depth, widths, activation), with the path that each got.
+Stacks drawn from a seed follow (depth, widths, norm, activation, with or without images), with the path that each got.
 """
 
 import argparse
@@ -21,6 +21,8 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,19 +72,38 @@ def d() -> nn.Module:
 
 
 def drawn(seed: int) -> tuple[str, Build]:
-    """A stack of a random depth, random widths and a random activation."""
+    """A stack of a random depth, random widths, a random norm and a random activation; every other one with images."""
     k = key(seed, "stack")
     depth = 1 + below(key(k, "depth"), 3)
-    widths = [16 << below(key(k, "width", i), 5) for i in range(depth)]
-    act = (nn.ReLU, nn.Tanh, nn.GELU)[below(key(k, "activation"), 3)]
+    images = min(depth, seed % 2 * (1 + below(key(k, "images"), 2)))
+    widths = [(4 if i < images else 16) << below(key(k, "width", i), 4) for i in range(depth)]
+    act = (nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU)[below(key(k, "activation"), 4)]
+    norm = ("", "batch", "layer")[below(key(k, "norm"), 3)]
 
     def build() -> nn.Module:
-        layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in zip([784, *widths], widths, strict=False):
-            layers += [nn.Linear(before, after), act()]
-        return nn.Sequential(*layers, nn.Linear(widths[-1], CLASSES))
+        layers: list[nn.Module] = []
+        units, side = 1, 28
+        for i, width in enumerate(widths):
+            if i == images:
+                layers.append(nn.Flatten())
+                units *= side * side
+            if i < images:
+                layers.append(nn.Conv2d(units, width, 3, padding=1))
+                layers += {"batch": [nn.BatchNorm2d(width)], "layer": [nn.GroupNorm(2, width)]}.get(norm, [])
+                layers += [act(), nn.MaxPool2d(2)]
+                side //= 2
+            else:
+                layers.append(nn.Linear(units, width))
+                layers += {"batch": [nn.BatchNorm1d(width)], "layer": [nn.LayerNorm(width)]}.get(norm, [])
+                layers.append(act())
+            units = width
+        if images == depth:
+            layers.append(nn.Flatten())
+            units *= side * side
+        return nn.Sequential(*layers, nn.Linear(units, CLASSES))
 
-    return f"784-{'-'.join(map(str, widths))}-62 {act.__name__}", build
+    shape = "-".join([*(f"conv{w}" if i < images else str(w) for i, w in enumerate(widths))])
+    return f"784-{shape}-62 {act.__name__}{f' {norm} norm' if norm else ''}", build
 
 
 def data(clients: int) -> ClientData:
@@ -94,15 +115,15 @@ def data(clients: int) -> ClientData:
     return ClientData(rows, np.arange(clients + 1) * 100, held, held)
 
 
-def bare(build: Build, given: ClientData, updates: int) -> float:
-    """Client updates per second of a loop without a framework, in one thread."""
+def bare(build: Build, given: ClientData, updates: int) -> tuple[float, float]:
+    """Client updates per second, and per second of processor time, of a loop without a framework, in one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     model = build()
     start = {k: v.clone() for k, v in model.state_dict().items()}
     sgd = torch.optim.SGD(model.parameters(), 0.05)
     features, labels = torch.tensor(given.train.features), torch.tensor(given.train.labels)
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     for client in range(updates):
         model.load_state_dict(start)
         order = torch.randperm(100) + client % len(given.samples) * 100
@@ -112,13 +133,13 @@ def bare(build: Build, given: ClientData, updates: int) -> float:
             nn.functional.cross_entropy(model(features[rows]), labels[rows]).backward()
             sgd.step()
         {k: v - start[k] for k, v in model.state_dict().items()}
-    spent = time.perf_counter() - began
+    spent, busy = time.perf_counter() - began, time.process_time() - busy
     torch.set_num_threads(before)
-    return updates / spent
+    return updates / spent, updates / busy
 
 
-def ours(learner: Any, clients: int, method: hk.Strategy, updates: int) -> tuple[float, float]:
-    """Client updates per second end to end, and the mean batch, after a first step."""
+def ours(learner: Any, clients: int, method: hk.Strategy, updates: int) -> tuple[float, float, float]:
+    """Client updates per second and per second of processor time end to end, and the mean batch, after a first step."""
     task = hk.Task.of(learner, LOCAL)
     fleet = hk.Fleet.synthetic(clients, seed=0, compute_law=hk.fleet.Exponential())
     setup = Setup.of(task, method, hk.Until(updates=updates), evaluation=hk.Evaluation(every=10**6))
@@ -126,10 +147,11 @@ def ours(learner: Any, clients: int, method: hk.Strategy, updates: int) -> tuple
     training = sim.engine.training
     while not sim.engine.server.state.tasks["task"].version:
         sim.engine.run(1)
-    first, began = sim.engine.server.state.updates, time.perf_counter()
+    first, began, busy = sim.engine.server.state.updates, time.perf_counter(), time.process_time()
     sim.engine.run()
-    spent = time.perf_counter() - began
-    return (sim.engine.server.state.updates - first) / spent, training.trained / max(1, training.batches)
+    spent, busy = time.perf_counter() - began, time.process_time() - busy
+    done = sim.engine.server.state.updates - first
+    return done / spent, done / busy, training.trained / max(1, training.batches)
 
 
 def measure(build: Build, given: ClientData, updates: int, cohort: int, passes: int) -> dict[str, Any]:
@@ -141,18 +163,43 @@ def measure(build: Build, given: ClientData, updates: int, cohort: int, passes: 
     rows = []
     for _ in range(passes + 1):  # the first warms up
         base = bare(build, given, max(10, updates // 8))
-        rows.append((base, *ours(learner, clients, w1, updates), *ours(learner, clients, w2, updates)))
+        rows.append((*base, *ours(learner, clients, w1, updates), *ours(learner, clients, w2, updates)))
     rows = rows[1:]
     median = statistics.median
     return {
         "bare": median(r[0] for r in rows),
-        "w1": median(r[1] for r in rows),
-        "w2": median(r[3] for r in rows),
-        "w1_ratio": median(r[1] / r[0] for r in rows),
-        "w2_ratio": median(r[3] / r[0] for r in rows),
-        "mean_batch": {"w1": rows[-1][2], "w2": rows[-1][4]},
+        "w1": median(r[2] for r in rows),
+        "w2": median(r[5] for r in rows),
+        "w1_ratio": median(r[2] / r[0] for r in rows),
+        "w2_ratio": median(r[5] / r[0] for r in rows),
+        "w1_core": median(r[3] / r[1] for r in rows),
+        "w2_core": median(r[6] / r[1] for r in rows),
+        "mean_batch": {"w1": rows[-1][4], "w2": rows[-1][7]},
         "path": learner.kernels,
     }
+
+
+def memory(build: Build) -> dict[str, float]:
+    """Peak memory of W2 in a process of its own, in MB, and what it must hold."""
+    interpreter = _peak()
+    given = data(1000)
+    held = given.train.features.nbytes + given.train.labels.nbytes
+    learner = hk.TorchLearner(build, given)
+    task = hk.Task.of(learner, LOCAL)
+    fleet = hk.Fleet.synthetic(1000, seed=0, compute_law=hk.fleet.Exponential())
+    method = hk.strategies.fedbuff(buffer=10, in_flight=100)
+    sim = prepare(Setup.of(task, method, hk.Until(updates=200), evaluation=hk.Evaluation(every=10**6)), fleet)
+    versions = 0
+    while not sim.engine.run(50):
+        versions = max(versions, len(sim.engine.book.shelves["task"].values))
+    each = learner.schema.nbytes
+    parts = {"interpreter": interpreter, "data": held, "live_versions": versions * each, "chunk": 100 * each}
+    whole = {**parts, "peak": _peak(), "ratio": 1e6 * _peak() / sum(parts.values())}
+    return {name: value / 1e6 for name, value in whole.items()}
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main() -> None:
@@ -160,12 +207,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the clients and one pass; nothing written")
     parser.add_argument("--models", default="abdc", help="which of a, b, c, d")
-    parser.add_argument("--stacks", type=int, default=4, help="random stacks after them")
+    parser.add_argument("--stacks", type=int, default=6, help="random stacks after them")
+    parser.add_argument("--memory", choices=list("abcd"), help="peak memory of W2 with one model, as JSON; no more")
     arguments = parser.parse_args()
+    if arguments.memory:
+        print(json.dumps(memory({"a": a, "b": b, "c": c, "d": d}[arguments.memory])))
+        return
     given = data(200 if arguments.quick else 1000)
     passes = 1 if arguments.quick else 3
     known: dict[str, tuple[Build, int]] = {"a": (a, 1500), "b": (b, 600), "d": (d, 200), "c": (c, 60)}
     found: dict[str, Any] = {}
+    cores = [cores_free()]
     for name in arguments.models:
         build, updates = known[name]
         found[name] = row = measure(build, given, updates, 20 if name == "c" else 50, passes)
@@ -174,6 +226,7 @@ def main() -> None:
         label, build = drawn(seed)
         found[label] = row = measure(build, given, 400, 50, passes)
         _say(label, row, None)
+    cores.append(cores_free())
     if arguments.quick:
         return
     result = {
@@ -183,40 +236,69 @@ def main() -> None:
             "torch": torch.__version__,
             "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         },
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "cores_free": cores,
+        "memory_mb": {name: _in_own_process(name) for name in arguments.models},
         "models": found,
     }
     DOCS.mkdir(parents=True, exist_ok=True)
     (DOCS / "learning.json").write_text(json.dumps(result, indent=1) + "\n")
-    (DOCS / "learning.md").write_text(_page(found, arguments.models))
+    (DOCS / "learning.md").write_text(_page(result, arguments.models))
+
+
+def _in_own_process(name: str) -> Any:
+    command = [sys.executable, "-m", "benchmarks.learning", "--memory", name]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def cores_free(seconds: float = 1.0) -> float:
+    """How many cores as many busy processes as there are cores get now; less than that where others are at work."""
+    burn = f"import time; e = time.perf_counter() + {seconds}\nwhile time.perf_counter() < e: pass\n"
+    burn += "print(time.process_time())"
+    many = [subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) for _ in range(os.cpu_count() or 1)]
+    return sum(float(p.communicate()[0]) for p in many) / seconds
 
 
 def _say(name: str, r: dict[str, Any], target: tuple[float, float] | None) -> None:
     wanted = "" if target is None else f" (targets {target[0]}, {target[1]})"
     path = ", ".join(sorted(set(r["path"].values())))
     print(
-        f"{name}: bare {r['bare']:,.0f}/s, W1 {r['w1']:,.0f}/s = {r['w1_ratio']:.2f}x, "
-        f"W2 {r['w2']:,.0f}/s = {r['w2_ratio']:.2f}x{wanted}, path {path}",
+        f"{name}: bare {r['bare']:,.0f}/s, W1 {r['w1']:,.0f}/s = {r['w1_ratio']:.2f}x (per core {r['w1_core']:.2f}), "
+        f"W2 {r['w2']:,.0f}/s = {r['w2_ratio']:.2f}x (per core {r['w2_core']:.2f}){wanted}, path {path}",
         flush=True,
     )
 
 
-def _page(found: dict[str, Any], models: str) -> str:
+def _page(result: dict[str, Any], models: str) -> str:
+    cores = " and ".join(f"{c:.1f}" for c in result["cores_free"])
     lines = [
         "# Speed of learning",
         "",
         "`python -m benchmarks.learning` wrote this page and `learning.json`. Client updates per second of a bare",
         "PyTorch loop (one thread), and ratios to it of the simulator end to end; see `benchmarks/learning.py`.",
+        "Per core: the same with processor time instead of wall time, so on one core, whoever else is at work.",
+        f"The machine had {cores} free cores of {os.cpu_count()} before and after.",
         "",
-        "| model | bare loop | W1 ratio | target | W2 ratio | target | path |",
-        "|---|---|---|---|---|---|---|",
+        "| model | bare loop | W1 ratio | per core | target | W2 ratio | per core | target | path |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, r in found.items():
+    for name, r in result["models"].items():
         one, two = TARGETS[name] if name in models else ("", "")
         path = ", ".join(sorted(set(r["path"].values())))
         lines.append(
-            f"| {name} | {r['bare']:,.1f}/s | {r['w1_ratio']:.2f} | {one} | {r['w2_ratio']:.2f} | {two} | {path} |"
+            f"| {name} | {r['bare']:,.1f}/s | {r['w1_ratio']:.2f} | {r['w1_core']:.2f} | {one} | {r['w2_ratio']:.2f} "
+            f"| {r['w2_core']:.2f} | {two} | {path} |"
         )
+    lines += [
+        "",
+        "Peak memory of W2 in a process of its own (MB), and what it has to hold: the interpreter with torch, the",
+        "data, the versions that clients still train from, and the results of 100 clients that are trained together.",
+        "",
+        "| model | peak | interpreter | data | live versions | chunk | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, m in result["memory_mb"].items():
+        parts = " | ".join(f"{m[k]:,.0f}" for k in ("peak", "interpreter", "data", "live_versions", "chunk"))
+        lines.append(f"| {name} | {parts} | {m['ratio']:.2f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -49,9 +49,10 @@ class TorchLearner:
         metrics: of an evaluation besides the loss; None: those that fit the loss.
         trainable: names of parameters, with ``*``, or a test of a name; None: all that require a gradient.
         device: where to compute.
-        path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"single"`` (any model),
-            ``"auto"``, the first of these that takes the model, ``"measured"``, the fastest by a short measurement, or
-            what ``kernels`` of another run says. Paths differ by rounding: a measured run is repeated by pinning it.
+        path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"single-last"`` (images
+            in memory channels last), ``"single"`` (any model), ``"auto"``, the first of these that takes the model,
+            ``"measured"``, the fastest by a short measurement, or what ``kernels`` of another run says. Paths differ by
+            rounding: a measured run is repeated by pinning it.
         threads: clients or blocks of clients trained side by side; None: one per core. Results do not depend on it.
 
     Raises:

@@ -26,9 +26,9 @@ from hocket.learning.kernels.workers import Spare
 from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
 
-PATHS = ("auto", "measured", "delayed", "stack", "stack-8", "stack-1", "single")
+PATHS = ("auto", "measured", "delayed", "stack", "stack-8", "stack-1", "single-last", "single")
 Path = str | Mapping[str, str]
-_MEASURED: dict[tuple[str, str, str], str] = {}
+_MEASURED: dict[tuple[str, ...], str] = {}
 """What was the fastest in this process, so that equal learners agree: by model, loss and kind of work."""
 SMALL = 500_000
 """Parameters up to which clients with images are stacked by eights."""
@@ -59,7 +59,9 @@ class Choice:
         stacks = Stack.all_of(net, objective, samples.device, sample)
         if net.schema.size > SMALL and any(k.name == "stack-1" for k in stacks):
             stacks.reverse()
-        self._all: list[Kernel] = [*stacks, Single(net, objective, samples.device)]
+        lasts = (True, False) if sample.ndim == 4 else (False,)
+        alone = [Single(net, objective, samples.device, last) for last in lasts]
+        self._all: list[Kernel] = [*stacks, *alone]
         self._net = net
         self._samples = samples
         self._loss = f"{objective.loss!r}"
@@ -123,7 +125,7 @@ class Choice:
         return best.name
 
     def _fastest(self, able: Sequence[Kernel], kind: str, wide: int, jobs: Sequence[Job]) -> str:
-        key = (f"{self._net.module} {self._net.schema.digest}", self._loss, kind)
+        key = (f"{self._net.module} {self._net.schema.digest}", self._loss, kind, *(k.name for k in able))
         if key in _MEASURED:
             return _MEASURED[key]
         best, least = able[-1], float("inf")
