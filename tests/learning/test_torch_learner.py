@@ -1,6 +1,7 @@
 """The torch learner: any module, every path by the same suite, bad input in one line."""
 
 from collections.abc import Callable
+from sys import platform
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import hocket as hk
 from hocket import TorchLearner
 from hocket.errors import Diverged, InvalidInput
 from hocket.keyed import generator
-from hocket.learning import MLP, ClientData, Examples, Job, LocalSGD, NumpyLearner
+from hocket.learning import MLP, ClientData, Examples, Job, LocalSGD, NumpyLearner, torch_learner
 from hocket.testing.learner import LearnerConformance, check_lane_rule, draw_jobs, same
 
 SIZES = (13, 5, 20, 1, 9)
@@ -314,7 +315,9 @@ def test_threads_of_the_caller_stay() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_number_of_threads_changes_nothing(name: str) -> None:
+@pytest.mark.parametrize("forks", [False, True])
+def test_number_of_workers_changes_nothing(name: str, forks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_learner, "possible", lambda: forks and platform == "linux")
     results = []
     for threads in (1, 2, 4):
         own = learner(name, threads=threads)

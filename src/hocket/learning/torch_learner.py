@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,9 @@ except ImportError as error:
 
 from torch import Tensor
 
-from hocket.learning.kernels.block import lane_blocks
+from hocket.learning.kernels.block import Block, lane_blocks
 from hocket.learning.kernels.choice import Choice, Path
-from hocket.learning.kernels.kernel import Kernel
+from hocket.learning.kernels.crew import Crew, possible
 from hocket.learning.kernels.net import Net, Source, Trainable
 from hocket.learning.kernels.objective import Loss, Metrics, Objective
 from hocket.learning.kernels.samples import Samples, as_input
@@ -32,6 +33,8 @@ from hocket.learning.kernels.single import Module
 from hocket.learning.kernels.workers import Spare, Workers, single_threaded
 
 _ROWS = 128
+PATIENCE = 0.5
+"""Seconds of training before other processes are started, if nobody said how many."""
 
 
 class TorchLearner:
@@ -53,7 +56,8 @@ class TorchLearner:
             in memory channels last), ``"single"`` (any model), ``"auto"``, the first of these that takes the model,
             ``"measured"``, the fastest by a short measurement, or what ``kernels`` of another run says. Paths differ by
             rounding: a measured run is repeated by pinning it.
-        threads: clients or blocks of clients trained side by side; None: one per core. Results do not depend on it.
+        threads: clients or blocks of clients trained side by side, on Linux by other processes, elsewhere by threads;
+            None: one per core. Results do not depend on it.
 
     Raises:
         InvalidInput: model and data do not fit, a model with hidden state, a path or a device that is not there.
@@ -95,6 +99,8 @@ class TorchLearner:
             self._objective.check(self._net.check(as_input(features).cpu(), examples.name), examples)
         self._two = self._net.needs_two(as_input(self._samples.features[:1]).cpu())
         self._workers = Workers((threads or os.cpu_count() or 1) if where.type == "cpu" else 1)
+        self._crew: Crew | None = None
+        self._spent = inf if threads else 0.0
         sample = as_input(self._samples.features[:2]).cpu()
         sample = torch.cat([sample, sample])[:2]
         self._choice = Choice(path, self._net, self._objective, self._samples, sample)
@@ -140,11 +146,11 @@ class TorchLearner:
             self._check(job)
             kinds.setdefault((job.local, width(job.local, self._held(job.client))), []).append(i)
         with single_threaded():
-            blocks = [b for (local, wide), members in kinds.items() for b in self._blocks(local, wide, members, jobs)]
-        done = self._workers.map(lambda b: self._choice.train(b[0], b[1], [jobs[i] for i in b[2]]), blocks)
+            parts = [b for (local, wide), members in kinds.items() for b in self._blocks(local, wide, members, jobs)]
+        done = self._mapped([Block(name, wide, [jobs[i] for i in members]) for name, wide, members in parts])
         out: dict[int, Trained] = {}
-        for (_, _, block), results in zip(blocks, done, strict=True):
-            out.update(zip(block, results, strict=True))
+        for (_, _, members), results in zip(parts, done, strict=True):
+            out.update(zip(members, results, strict=True))
         for i, job in enumerate(jobs):
             if not isfinite(out[i].metrics["loss"]) or not _finite(out[i].delta):
                 raise diverged(job)
@@ -174,7 +180,7 @@ class TorchLearner:
 
     def _blocks(
         self, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job]
-    ) -> list[tuple[Kernel, int, list[int]]]:
+    ) -> list[tuple[str, int, list[int]]]:
         """Jobs of one kind of work and one width in blocks that are trained in lockstep."""
         kernel = self._choice.at(local, wide, [jobs[i] for i in members])
         spans: dict[int, list[int]] = {}
@@ -182,7 +188,20 @@ class TorchLearner:
             spans.setdefault(kernel.span(local.updates(self._held(jobs[i].client)), wide), []).append(i)
         most, least, threads = kernel.most(wide), kernel.least, self._workers.threads
         parts = [lane_blocks(alike, most, threads, least) for alike in spans.values()]
-        return [(kernel, wide, block) for part in parts for block in part]
+        return [(kernel.name, wide, block) for part in parts for block in part]
+
+    def _mapped(self, blocks: Sequence[Block]) -> list[list[Trained]]:
+        """Results of blocks, by other processes too once the learner has had enough to do."""
+        began = perf_counter()
+        mates = self._workers.threads - 1
+        if mates and self._crew is None and len(blocks) > 1 and self._spent > PATIENCE and possible():
+            self._crew = Crew(mates, self.schema.size, self._choice.train, self._net.memory)
+        if self._crew is not None and self._crew.usable:
+            done = self._crew.map(blocks)
+        else:
+            done = self._workers.map(self._choice.train, blocks)
+        self._spent += perf_counter() - began
+        return done
 
     def _held(self, client: int) -> int:
         return int(self._samples.sizes[client])

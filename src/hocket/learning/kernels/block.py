@@ -5,6 +5,7 @@ it goes straight into the parameters and no gradient is ever stored. With moment
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,14 @@ from hocket.schema import Vector
 SAMPLE_BYTES = 1 << 23
 """Samples gathered at a time, unless a step has more."""
 MOST_STEPS = 16
+
+
+class Block(NamedTuple):
+    """Jobs that are trained in lockstep: the name of a kernel, and the width of a batch."""
+
+    kernel: str
+    wide: int
+    jobs: Sequence[Job]
 
 
 def train_block(

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from hocket.errors import InvalidInput
-from hocket.learning.kernels.block import train_block
+from hocket.learning.kernels.block import Block, train_block
 from hocket.learning.kernels.kernel import Kernel, Work
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
@@ -94,8 +94,10 @@ class Choice:
                 self.chosen[kind] = able[0].name
         return next(k for k in self._all if k.name == self.chosen[kind])
 
-    def train(self, kernel: Kernel, wide: int, jobs: Sequence[Job]) -> list[Trained]:
+    def train(self, block: Block) -> list[Trained]:
         """Results of a block of jobs."""
+        kernel = next(k for k in self._all if k.name == block.kernel)
+        wide, jobs = block.wide, block.jobs
         velocity = jobs[0].local.momentum > 0
         at = (kernel.name, wide, velocity)
         if at not in self._works:
@@ -150,7 +152,7 @@ class Choice:
         spent, found = [], []
         for some in (short, short[::-1][: max(1, len(short) - 1)], short):
             began = time.thread_time()
-            found.append(self.train(kernel, wide, some))
+            found.append(self.train(Block(kernel.name, wide, some)))
             spent.append((time.thread_time() - began) / len(some))
         for a, b in zip(found[0][::-1], found[1], strict=False):
             if a.delta.tobytes() != b.delta.tobytes() or a.metrics != b.metrics:

@@ -1,0 +1,108 @@
+"""Other processes train blocks: same results, whoever trains and whatever happens to them."""
+
+import os
+import signal
+from collections.abc import Sequence
+from sys import platform
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hocket.errors import InvalidInput  # noqa: E402
+from hocket.learning import Job, LocalSGD, Trained  # noqa: E402
+from hocket.learning.kernels.block import Block  # noqa: E402
+from hocket.learning.kernels.crew import MOST_JOBS, Crew  # noqa: E402
+from hocket.learning.kernels.memory import Recycler  # noqa: E402
+
+SIZE = 5
+LOCAL = LocalSGD(lr=1.0, batch_size=1)
+pytestmark = pytest.mark.skipif(platform != "linux", reason="processes are forked on Linux only")
+
+
+def jobs(n: int) -> list[Job]:
+    starts = [np.full(SIZE, v, np.float32) for v in range(3)]
+    return [Job(i, i, starts[i % 3], LOCAL, seed=i, version=i % 3) for i in range(n)]
+
+
+def blocks(*sizes: int) -> list[Block]:
+    some = jobs(sum(sizes))
+    ends = np.cumsum(sizes)
+    return [Block("k", 8, some[e - n : e]) for n, e in zip(sizes, ends.tolist(), strict=True)]
+
+
+def train(block: Block) -> list[Trained]:
+    """Client and start, and whose work it was."""
+    mine = os.getpid()
+    return [Trained(j.start + j.client, j.seed, {"loss": 1.0, "process": float(mine)}) for j in block.jobs]
+
+
+def processes(done: Sequence[Sequence[Trained]]) -> set[float]:
+    return {t.metrics["process"] for block in done for t in block}
+
+
+def check(given: Sequence[Block], done: Sequence[Sequence[Trained]]) -> None:
+    for block, results in zip(given, done, strict=True):
+        for job, result in zip(block.jobs, results, strict=True):
+            np.testing.assert_array_equal(result.delta, job.start + job.client)
+            assert result.samples == job.seed
+
+
+@pytest.mark.parametrize("mates", [0, 1, 3])
+def test_results_in_order_whoever_trains(mates: int) -> None:
+    crew = Crew(mates, SIZE, train, Recycler())
+    for sizes in ((3,), (4, 1, 7, 2, 2, 5, 1), (), (1,) * 40, (MOST_JOBS + 1, 2, 3)):
+        given = blocks(*sizes)
+        check(given, crew.map(given))
+    assert len(processes(crew.map(blocks(*(1,) * 40)))) > min(1, mates)
+    crew.close()
+
+
+def test_results_outlive_the_memory_they_came_through() -> None:
+    crew = Crew(1, SIZE, train, Recycler())
+    given = blocks(2, 2, 2, 2)
+    first = crew.map(given)
+    for _ in range(5):
+        crew.map(blocks(*(3,) * 8))
+    check(given, first)
+    crew.close()
+
+
+def test_a_mate_that_dies_loses_nothing() -> None:
+    def deadly(block: Block) -> list[Trained]:
+        if os.getpid() != parent and block.jobs[0].client % 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train(block)
+
+    parent = os.getpid()
+    crew = Crew(2, SIZE, deadly, Recycler())
+    given = blocks(*(1,) * 20)
+    for _ in range(3):
+        check(given, crew.map(given))
+    assert processes(crew.map(given)) == {float(parent)}
+
+
+def test_an_error_of_a_mate_is_raised_here() -> None:
+    def strict(block: Block) -> list[Trained]:
+        if block.jobs[0].client == 0:
+            raise InvalidInput("client 0 is not allowed")
+        return train(block)
+
+    crew = Crew(1, SIZE, strict, Recycler())
+    for sizes in ((1, 1, 1, 1), (1,)):  # by a mate, and here
+        with pytest.raises(InvalidInput, match="client 0 is not allowed"):
+            crew.map(blocks(*sizes))
+    given = blocks(1, *(2,) * 40)[1:]
+    check(given, done := crew.map(given))
+    assert len(processes(done)) == 2
+
+
+def test_mates_end_with_their_crew() -> None:
+    crew = Crew(2, SIZE, train, Recycler())
+    seen = {int(p) for p in processes(crew.map(blocks(*(1,) * 60)))} - {os.getpid()}
+    assert seen
+    del crew
+    for pid in seen:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
