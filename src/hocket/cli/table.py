@@ -10,6 +10,7 @@ from rich.text import Text
 
 from hocket.record.interval import interval
 from hocket.record.log import KINDS
+from hocket.record.summary import cautions
 from hocket.report import RunView, human_bytes, human_seconds
 
 PLAIN_WIDTH = 130  # where the output is no terminal
@@ -44,6 +45,10 @@ def show(views: Sequence[RunView], mean: bool = False) -> None:
         time, *rest = _cells(half, targeted)
         table.add_row("± (95 %)", time if half[_time(targeted)] is not None else "", *rest)
     put(table)
+    for i, view in enumerate(views):
+        if all(v.summary is not view.summary for v in views[:i]):
+            for caution in cautions(view.summary):
+                Console(highlight=False, stderr=True).print(f"note: {view.label}: {caution}", markup=False)
 
 
 def show_events(rows: pa.Table) -> None:

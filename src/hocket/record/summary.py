@@ -10,6 +10,32 @@ from hocket.record.ledger import Ledger
 from hocket.server import Server
 from hocket.until import SECOND, Until
 
+STALE, TAIL, FEW = 50.0, 10.0, 5
+"""Mean staleness, its largest by its mean, and a largest below which nobody minds."""
+
+
+def cautions(summary: Mapping[str, Any]) -> list[str]:
+    """What a reader of a summary should mind, a sentence each.
+
+    >>> cautions({"staleness": {"mean": 80.0, "p95": 90, "max": 100}})[0][:59]
+    'mean staleness is 80.0 (more than 50): bounds of asynchrono'
+    >>> cautions({"staleness": {"mean": 9.0, "p95": 20, "max": 40}})
+    []
+    """
+    mean, largest = summary["staleness"]["mean"], summary["staleness"]["max"]
+    found = []
+    if mean > STALE:
+        found.append(
+            f"mean staleness is {mean:.1f} (more than {STALE:g}): bounds of asynchronous methods are loose there; take "
+            "fewer jobs in flight, a larger buffer or a smaller server rate"
+        )
+    if largest > max(FEW, TAIL * mean):
+        found.append(
+            f"the stalest update was {largest} versions old, over {TAIL:g} times the mean, {mean:.1f}: a timeout or a "
+            "staleness limit keeps such clients out"
+        )
+    return found
+
 
 def summarise(
     server: Server, ledger: Ledger, totals: Mapping[str, int], curve: Curve, now: int, until: Until, seed: int
