@@ -76,6 +76,7 @@ class Host:
         everybody: bool = True,
     ) -> None:
         self.setup, self._send, self._watcher, self._step = setup, send, watcher, step
+        self.term, self._store = store.term, store
         self._patience = patience
         self.server: Server
         self.book: Book
@@ -171,6 +172,10 @@ class Host:
             self.journal.sync()
             self.closed = True
 
+    def close(self) -> None:
+        """Let go of the store."""
+        self._store.close()
+
     def _speak(self) -> None:
         said, self.outbox[:] = list(self.outbox), []
         for message in said:
@@ -220,6 +225,18 @@ class Host:
         self.tell(on.Left(client))
         for lease in [x for x in self.server.view.leases.values() if x.client == client and x.issued >= 0]:
             self.tell(on.Failed(lease.id, client, reason))
+
+    def said(self, client: int, lease: int) -> str | None:
+        """What became of an update: "" accepted, else why not; None: nothing was said yet."""
+        state = self.server.state
+        told = state.answers.get(lease)
+        if told is not None and told[0] == client:
+            return told[1] or (None if any(lease == i for _, i, _ in state.unacknowledged) else "")
+        if (mine := state.leases.get(lease)) is not None and mine.client == client:
+            return None
+        if state.finished:
+            return "finished"
+        return "closed" if 0 <= lease < state.next_lease else "unknown"
 
     def _poll(self, m: Poll) -> None:
         state = self.server.state
