@@ -44,6 +44,13 @@ def serve(
     service = Service(load(file, changes, data), where, Options(**options))  # type: ignore[arg-type]
 
     def up(serving: Serving) -> None:
+        host = serving.host
+        if host.replayed:
+            state = host.server.state
+            print(
+                f"recovered in {serving.recovery:.2f} s: {host.replayed} events from the journal, {state.updates} updates, "
+                f"{len(state.leases)} open leases; this is term {host.term}"
+            )
         if invite:
             path = where / "tokens"
             path.touch(0o600)

@@ -100,9 +100,9 @@ class Daemon:
         for node in self.work.nodes:
             c.holds[node.task][c.id] = node
         for task, part in self._setup.strategy.tasks.items():
-            if (kind := getattr(part.uplink, "memory", None)) is not None:
-                if (memory := keep.memory(task, kind)) is not None:
-                    self.work.memories[task] = memory
+            kind = getattr(part.uplink, "memory", None)
+            if kind is not None and (memory := keep.memory(task, kind)) is not None:
+                self.work.memories[task] = memory
         self._over = keep.over()
         waiting = keep.waiting()
         self._waiting = {w.lease.id: (w.lease, w.sent) for w in waiting}

@@ -58,6 +58,9 @@ class Front:
             self._failures.take(("look", request.remote))
             self._meters.rejected.labels("invalid").inc()
             return answer(Problem(str(e)), 400)
+        except (ConnectionError, TimeoutError) as e:  # whoever asked is gone, or the core is busy
+            self._meters.rejected.labels("cut").inc()
+            return answer(Problem(f"{type(e).__name__}: come again", 1.0), 503)
 
     def session(self, request: web.Request) -> Session:
         """Who sends a request.

@@ -84,7 +84,9 @@ class Host:
         self.server, self.book = setup.build(self.received, journaled=True, down=down)
         self.read: Callable[[Edge], bytes] = self.book.read
         account = Account(Curve(setup.until.confirm), Ledger())
-        at = recover(store.recover(), setup, self.server, self.book, self.received, account, where="journal")
+        found = store.recover()
+        self.replayed = len(found.records)
+        at = recover(found, setup, self.server, self.book, self.received, account, where="journal")
         step("recovered")
         self.account, self.now, self.closed = at.account, at.now, at.closed
         self.journal = Journal(store, setup.digest(), updates=at.saved, every=every)

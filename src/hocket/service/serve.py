@@ -94,13 +94,14 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class Serving(Struct):
-    """A service that is up: its address, and what devices must trust."""
+    """A service that is up: its address, what devices must trust, and how long it took to recover, s."""
 
     url: str
     ca: Path | None
     host: Host
     desk: Desk
     register: Register
+    recovery: float
 
 
 def tls_of(options: Options, folder: Path) -> tuple[ssl.SSLContext | None, Path | None]:
@@ -167,11 +168,13 @@ class Service:
         desk = Desk(
             lambda say: self._host(say, Watch(meters, log)), exchanges.deliver, self._failed, o.patience / 4
         )  # fmt: skip
+        began = monotonic()
         try:
             host = await desk.open()
         except BaseException:
             register.close()
             raise
+        recovery = monotonic() - began
         sessions = Sessions(monotonic, o.hold + 5.0)
         failures, each = Quota(o.failures, 4 * o.failures, monotonic), Quota(o.rate, 4 * o.rate, monotonic)
         front = Front(self.setup.digest(), host.term, register, sessions, meters, failures, each)
@@ -188,7 +191,7 @@ class Service:
             port = await self._listen(routes, front, context, runners)
             await self._listen_to_operator(operator, runners)
             scheme = "http" if context is None else "https"
-            up(Serving(f"{scheme}://{_bracketed(o.host)}:{port}", ca, host, desk, register))
+            up(Serving(f"{scheme}://{_bracketed(o.host)}:{port}", ca, host, desk, register, recovery))
             await self._until_over(desk, routes, sessions, exchanges)
         finally:
             sweeping.cancel()
