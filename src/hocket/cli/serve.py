@@ -48,8 +48,8 @@ def serve(
         if host.replayed:
             state = host.server.state
             print(
-                f"recovered in {serving.recovery:.2f} s: {host.replayed} events from the journal, {state.updates} updates, "
-                f"{len(state.leases)} open leases; this is term {host.term}"
+                f"recovered in {serving.recovery:.2f} s: {host.replayed} events from the journal, {state.updates} "
+                f"updates, {len(state.leases)} open leases; this is term {host.term}"
             )
         if invite:
             path = where / "tokens"

@@ -115,16 +115,19 @@ class Daemon:
 
     async def _listen(self) -> None:
         """Keep an exchange open."""
+        tries = 0
         while not self.finished:
-            await self._exchange(wait=True)
+            tries = await self._exchange(True, tries)
 
     async def _report(self) -> None:
         """Tell at once what happens here."""
+        tries = 0
         while True:
             await self._news.wait()
-            await self._exchange(wait=False)
+            tries = await self._exchange(False, tries)
 
-    async def _exchange(self, wait: bool) -> None:
+    async def _exchange(self, wait: bool, tries: int) -> int:
+        """One exchange after so many that failed; how many have by now."""
         link = self._link
         used = link.session
         told: tuple[Any, Any, Any] = (), (), ()
@@ -136,15 +139,17 @@ class Daemon:
         except Stale as e:
             await link.renew(used, e.retry)
         except (Away, aiohttp.ClientError, TimeoutError, OSError) as e:
-            await link.pause(getattr(e, "retry", 0.0))
+            tries += 1
+            await link.pause(tries, getattr(e, "retry", 0.0))
         else:
-            link.succeeded()
+            tries = 0
             self._fetched = self._fetched[len(told[0]) :]
             self._started = self._started[len(told[1]) :]
             self._failed = self._failed[len(told[2]) :]
             self._hear(said)
         if self._fetched or self._started or self._failed:
             self._news.set()
+        return tries
 
     def _in_hand(self) -> tuple[int, ...]:
         c = self._client

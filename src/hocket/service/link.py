@@ -39,6 +39,7 @@ from hocket.service.tls import loopback
 FIRST_S, LONGEST_S = 0.1, 30.0  # of a pause between two tries
 CONNECT_S, READ_S = 10.0, 20.0
 PIECE = 1 << 18
+STALE = 20  # sessions that may end under one request
 T = TypeVar("T")
 SHARED_S = 120.0  # of refusals after which a device gives its identity up
 
@@ -78,7 +79,7 @@ class Link:
         self._who = int(self._key.public[:15], 16)
         self._http: aiohttp.ClientSession | None = None
         self._lock = asyncio.Lock()
-        self._session, self._number, self._tries = "", 0, 0
+        self._session, self._number = "", 0
         self.run, self.term, self.hold = "", 0, 25.0
         self.up = self.down = self.reopened = 0
 
@@ -155,7 +156,6 @@ class Link:
                 await _check(response)
                 with open(part, "ab" if response.status == 206 else "wb") as file:
                     async for piece in response.content.iter_chunked(PIECE):
-                        self._tries = 0  # it moves
                         self.down += len(piece)
                         file.write(piece)
             if part.stat().st_size < step.size:
@@ -173,12 +173,15 @@ class Link:
 
     async def upload(self, lease: int, update: bytes) -> str:
         """Send an update until it is answered; "" if it is accepted, else why not."""
-        digest, at = digest_header(update), 0
-        known = await self._insist(lambda: self._json("GET", f"/v1/updates/{lease}", Progress))
+        digest, name, at = digest_header(update), sha256(update).hexdigest(), 0
+        known = await self._insist(lambda: self._known(lease, name))
         while known.answer is None:
             at = min(known.offset, len(update))
             known = await self._insist(lambda at=at: self._send(lease, update, digest, at))  # type: ignore[misc]
         return known.answer
+
+    async def _known(self, lease: int, digest: str) -> Progress:
+        return await self._json("GET", f"/v1/updates/{lease}/{digest}", Progress)
 
     async def _send(self, lease: int, update: bytes, digest: str, at: int) -> Progress:
         headers = {
@@ -194,10 +197,9 @@ class Link:
                 await _check(response)
                 said = protocol.decode(await response.read(), Progress)
         except (aiohttp.ClientError, TimeoutError, OSError):
-            known = await self._json("GET", f"/v1/updates/{lease}", Progress)
-            if known.offset > at or known.answer is not None:
-                self._tries = 0  # it moves
-            return known
+            said = await self._known(lease, sha256(update).hexdigest())
+            self.up += max(0, said.offset - at)
+            return said
         self.up += len(update) - at
         return said
 
@@ -205,29 +207,26 @@ class Link:
 
     async def _insist(self, once: Callable[[], Awaitable[T]]) -> T:
         """Try until there is an answer, over a new session if the old one is over."""
+        tries = stale = 0
         while True:
-            used = self._session
+            used, moved = self._session, self.up + self.down
             try:
-                result = await once()
+                return await once()
             except Stale as e:
+                stale += 1
+                if stale > STALE:
+                    raise InvalidInput(f"{self._url}: {e}, over {STALE} new sessions in a row") from None
                 await self.renew(used, e.retry)
             except (Away, aiohttp.ClientError, TimeoutError, OSError) as e:
                 if isinstance(e, aiohttp.ClientConnectorCertificateError):
                     raise InvalidInput(f"{self._url}: {e.certificate_error}; give the right --ca") from None
-                await self.pause(getattr(e, "retry", 0.0))
-            else:
-                self._tries = 0
-                return result
+                tries = 0 if self.up + self.down > moved else tries + 1
+                await self.pause(tries, getattr(e, "retry", 0.0))
 
-    def succeeded(self) -> None:
-        """The server answers: pauses are short again."""
-        self._tries = 0
-
-    async def pause(self, named: float = 0.0) -> None:
-        """Wait before the next try."""
-        self._tries += 1
-        longest = min(FIRST_S * 2.0 ** min(self._tries - 1, 16), LONGEST_S)
-        jitter = 0.5 + uniform(keyed(self._who, "pause", self._tries, self._number))
+    async def pause(self, tries: int, named: float = 0.0) -> None:
+        """Wait before the next try, after so many that failed; at least as long as the server named, s."""
+        longest = min(FIRST_S * 2.0 ** min(tries, 16), LONGEST_S)
+        jitter = 0.5 + uniform(keyed(self._who, "pause", tries, self._number))
         await asyncio.sleep(max(named, longest) * jitter)
 
     @property
@@ -237,7 +236,7 @@ class Link:
 
     async def renew(self, over: str, named: float = 0.0) -> None:
         """Open a session in place of one that is over, unless that was done."""
-        await self.pause(named)
+        await self.pause(0, named)
         await self._insist(lambda: self._open(over))
 
     async def _hello(self) -> Hello:
@@ -259,7 +258,7 @@ class Link:
                 except Shared as e:
                     if loop.time() > until:
                         raise InvalidInput(f"{e}; give this one a folder and a token of its own") from None
-                    await self.pause(min(e.retry, 5.0))
+                    await self.pause(3, min(e.retry, 5.0))
                     continue
                 break
             self._keep.note(session=opened.session)

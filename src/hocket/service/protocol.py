@@ -9,7 +9,7 @@
 | POST /v1/exchange | yes | :class:`Exchange` | :class:`Instructions`, at once or as soon as there are any |
 | POST /v1/path | yes | :class:`Want` | :class:`Path` |
 | GET /v1/edges/DIGEST | yes | | bytes, by ``Range`` too |
-| GET /v1/updates/LEASE | yes | | :class:`Progress` |
+| GET /v1/updates/LEASE/DIGEST | yes | | :class:`Progress` |
 | PATCH /v1/updates/LEASE | yes | part of an update from ``Hocket-Offset`` on | :class:`Progress` |
 | POST /v1/leave | yes | | :class:`Progress` |
 

@@ -68,7 +68,7 @@ class Routes:
             web.get("/v1/hello", self.hello), web.post("/v1/enrol", self.enrol), web.post("/v1/session", self.open),
             web.get("/v1/experiment", self.experiment), web.post("/v1/exchange", self.exchange),
             web.post("/v1/path", self.path), web.get("/v1/edges/{digest:[0-9a-f]{64}}", self.edge),
-            web.get("/v1/updates/{lease:[0-9]{1,15}}", self.progress),
+            web.get("/v1/updates/{lease:[0-9]{1,15}}/{digest:[0-9a-f]{64}}", self.progress),
             web.patch("/v1/updates/{lease:[0-9]{1,15}}", self.update), web.post("/v1/leave", self.leave),
             web.get("/healthz", self.healthy), web.get("/readyz", self.readiness),
         ]  # fmt: skip
@@ -206,8 +206,14 @@ class Routes:
 
     async def progress(self, request: web.Request) -> web.Response:
         client, lease = self._front.session(request).client, int(request.match_info["lease"])
+        if self._conflicts(lease, bytes.fromhex(request.match_info["digest"])):
+            return answer(Progress(0, "conflict"))
         said = await self._desk.call(lambda host: host.said(client, lease))
         return answer(Progress(self._uploads.offset(client, lease), said))
+
+    def _conflicts(self, lease: int, digest: bytes) -> bool:
+        """Whether another update was handed in for a lease."""
+        return self._digests.get(lease, digest) != digest
 
     async def update(self, request: web.Request) -> web.Response:
         client, lease_id = self._front.session(request).client, int(request.match_info["lease"])
@@ -216,7 +222,7 @@ class Routes:
         if digest is None:
             raise Rejected(400, "digest", "an update names its digest")
         lease = self._host.server.view.leases.get(lease_id)  # a look at one entry, whole or absent
-        if (first := self._digests.get(lease_id)) is not None and lease is None and first != digest:
+        if self._conflicts(lease_id, digest):
             return answer(Progress(0, "conflict"))
         if lease is None or lease.client != client or lease.issued < 0:
             return await self._answered(client, lease_id)
@@ -226,7 +232,7 @@ class Routes:
             raise Rejected(413, "size", f"an update of {length} bytes; this task takes at most {most}")
         part = self._uploads.begin(client, lease_id, length, digest)
         if part is None:
-            raise Rejected(503, "full", "too many updates are on their way", 5.0)
+            raise Rejected(503, "busy", "this update, or too many others, are on their way", 0.1)
         if part.offset != offset:
             return answer(Progress(part.offset), 409)
         if not await self._receive(request, part):
@@ -253,9 +259,9 @@ class Routes:
         data = self._uploads.finish(part)
         if data is None:
             return answer(Progress(0), 409)  # damaged on its way: send it again
-        first = self._digests.setdefault(lease.id, part.digest)
-        if first != part.digest:
+        if self._conflicts(lease.id, part.digest):
             return answer(Progress(0, "conflict"))
+        self._digests[lease.id] = part.digest
         if len(self._digests) > REMEMBERED:
             self._digests.popitem(last=False)
         loop = asyncio.get_running_loop()

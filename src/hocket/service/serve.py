@@ -134,6 +134,7 @@ class Service:
             raise InvalidInput(f"task {bare[0]!r} is size-only; give it a learner, or simulate the run")
         self._error: BaseException | None = None
         self._stop = asyncio.Event()
+        self.parts: Uploads
 
     def run(self, up: Callable[[Serving], None] = lambda serving: None) -> dict[str, Any] | None:
         """Serve until the run is over, or somebody stops it; the summary, or None if it is to go on later.
@@ -180,7 +181,7 @@ class Service:
         front = Front(self.setup.digest(), host.term, register, sessions, meters, failures, each)
         edges = Edges(host.book.read)
         host.read = edges.read
-        uploads = Uploads(self.folder / UPLOADS, monotonic, o.patience, o.part_limit)
+        uploads = self.parts = Uploads(self.folder / UPLOADS, monotonic, o.patience, o.part_limit)
         pool = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2), "decode")
         table = msgspec.json.encode(self.experiment.resolved())
         routes = Routes(self.setup, table, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold)

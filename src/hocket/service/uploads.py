@@ -51,14 +51,13 @@ class Uploads:
         return 0 if part is None else part.offset
 
     def begin(self, client: int, lease: int, length: int, digest: bytes) -> Part | None:
-        """The part to append to; another update of the lease takes the place of one not whole. None: no room now.
+        """The part to append to; another update of the lease takes the place of one not whole.
 
-        Raises:
-            InvalidInput: somebody is sending it right now.
+        None: no room now, or somebody is sending one right now.
         """
         part = self._parts.get((client, lease))
         if part is not None and part.busy:
-            raise InvalidInput(f"lease {lease}: its update is being sent over another connection; wait for that one")
+            return None
         if part is not None and (part.digest, part.length) != (digest, length):
             self.drop(client, lease)
             part = None
