@@ -46,16 +46,16 @@ class Front:
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn rejections into answers, and slow down addresses that cause them."""
         try:
-            if wait := self._failures.take(("look", request.remote), 0.0):
+            if wait := self._failures.wait(request.remote):
                 raise Rejected(429, "address", "too many rejected requests from this address", wait)
             return await handler(request)
         except Rejected as e:
             if e.status in (400, 401, 403):
-                self._failures.take(("look", request.remote))
+                self._failures.take(request.remote)
             self._meters.rejected.labels(e.why).inc()
             return answer(Problem(str(e), e.retry), e.status)
         except InvalidInput as e:
-            self._failures.take(("look", request.remote))
+            self._failures.take(request.remote)
             self._meters.rejected.labels("invalid").inc()
             return answer(Problem(str(e)), 400)
         except (ConnectionError, TimeoutError) as e:  # whoever asked is gone, or the core is busy

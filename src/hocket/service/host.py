@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hocket import actions as do
 from hocket import events as on
 from hocket.book import Book
-from hocket.errors import InvalidInput
+from hocket.errors import Diverged, InvalidInput
 from hocket.events import Event
 from hocket.lease import Edge, Lease
 from hocket.received import Received, Sent, decode
@@ -123,7 +123,7 @@ class Host:
             do.WakeAt: lambda a: self.wakes.append(a.time),
             do.Decode: lambda a: self.tell(on.Measured(a.lease, self.received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
-            do.Evaluate: self._evaluate, do.Step: lambda a: self.tell(book.step(a.task)),
+            do.Evaluate: self._evaluate, do.Step: self._step_task,
             do.Rank: lambda a: self.tell(book.rank(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             **dict.fromkeys((do.Publish, do.Save, do.Finish), ignore),
@@ -306,6 +306,13 @@ class Host:
         self.account.count("download", e.lease, e.size)
         if e.lease < 0:
             self._let_go(e.client)
+
+    def _step_task(self, a: do.Step) -> None:
+        """A model that stops being finite ends its task, and no other."""
+        try:
+            self.tell(self.book.step(a.task))
+        except Diverged as e:
+            self.tell(on.TaskEnded(a.task, f"diverged: {e}"))
 
     def _release(self, a: do.Release) -> None:
         self.received.forget(a.lease)

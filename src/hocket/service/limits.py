@@ -26,8 +26,15 @@ class Quota:
         self._buckets: dict[Hashable, Bucket] = {}
         self._looked = 0
 
-    def take(self, name: Hashable, amount: float = 1.0) -> float:
-        """Take from a name's bucket; seconds to come again after if there is too little in it (nothing is taken)."""
+    def take(self, name: Hashable) -> float:
+        """Take one from a name's bucket; seconds to come again after if there is none (nothing is taken)."""
+        if wait := self.wait(name):
+            return wait
+        self._buckets[name].level -= 1.0
+        return 0.0
+
+    def wait(self, name: Hashable) -> float:
+        """Seconds until there is one to take."""
         now = self._clock()
         self._looked += 1
         if self._looked % 4096 == 0:
@@ -37,10 +44,7 @@ class Quota:
             bucket = self._buckets[name] = Bucket(self._burst, now)
         bucket.level = min(self._burst, bucket.level + (now - bucket.at) * self._rate)
         bucket.at = now
-        if bucket.level < amount:
-            return (amount - bucket.level) / self._rate
-        bucket.level -= amount
-        return 0.0
+        return max(0.0, 1.0 - bucket.level) / self._rate
 
     def _forget(self, now: float) -> None:
         full = self._burst / self._rate

@@ -86,7 +86,7 @@ class Link:
     async def __aenter__(self) -> "Link":
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
         tls = True if self._context is None else self._context
-        connector = aiohttp.TCPConnector(ssl=tls, limit=8, keepalive_timeout=60.0)
+        connector = aiohttp.TCPConnector(ssl=tls, limit=8, keepalive_timeout=4.0)
         self._http = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         return self
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 from aiohttp import web
 from msgspec.structs import replace
 
@@ -26,6 +27,7 @@ from hocket.setup import Setup
 
 CHUNK = 1 << 18  # bytes written at once
 REMEMBERED = 4096  # leases whose update's digest is kept, to tell a repeat from a second one
+LARGEST = 1e30  # of an update's coordinates: sums and models stay far from float32's end
 TOLD = 256  # things that a device may tell at once
 
 
@@ -295,6 +297,8 @@ class Routes:
         _check(head, task.local.samples(int(task.samples[client])))
         sent = Sent(update, head.samples, head.metrics)
         decoded = decode(sent, self._setup.strategy.tasks[lease.task].uplink, task.schema, lease)
+        if np.isfinite(largest := float(np.abs(decoded.delta).max(initial=0.0))) and largest > LARGEST:
+            raise InvalidInput(f"a coordinate of {largest:.3g}; at most {LARGEST:g}")
         return Update(client, lease.id, head.samples, head.metrics, head.start, len(update), update, decoded)
 
 

@@ -44,6 +44,7 @@ from hocket.store.journal import EVERY, state_digest
 
 JOURNAL, REGISTER, TLS, UPLOADS = "journal", "register.sqlite", "tls", "uploads"
 MEASURE = ("finite",)
+HEADER_S = 5.0  # for a handshake, for the header of a request, and between two requests of a connection
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -187,9 +188,11 @@ class Service:
         routes = Routes(self.setup, table, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold)
         operator = Operator(desk, register, sessions, exchanges, uploads, meters, self.stop)
         runners: list[web.AppRunner] = []
+        listening: asyncio.Server | None = None
         sweeping = asyncio.create_task(_sweep(uploads, o.patience / 4))
         try:
-            port = await self._listen(routes, front, context, runners)
+            listening = await self._listen(routes, front, context, runners)
+            port = listening.sockets[0].getsockname()[1]
             await self._listen_to_operator(operator, runners)
             scheme = "http" if context is None else "https"
             up(Serving(f"{scheme}://{_bracketed(o.host)}:{port}", ca, host, desk, register, recovery))
@@ -197,6 +200,8 @@ class Service:
         finally:
             sweeping.cancel()
             routes.ready = False
+            if listening is not None:
+                listening.close()
             exchanges.release()
             for runner in runners:
                 await runner.cleanup()
@@ -245,21 +250,24 @@ class Service:
 
     async def _listen(
         self, routes: Routes, front: Front, context: ssl.SSLContext | None, runners: list[web.AppRunner]
-    ) -> int:
+    ) -> asyncio.Server:
         app = web.Application(middlewares=[front.guard], client_max_size=0)
         app.add_routes(routes.table())
         runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, handler_cancellation=True, keepalive_timeout=75.0,
-            shutdown_timeout=5.0,
+            app, access_log=None, handle_signals=False, handler_cancellation=True, keepalive_timeout=HEADER_S,
+            shutdown_timeout=5.0, lingering_time=1.0,
         )  # fmt: skip
         await runner.setup()
         runners.append(runner)
-        o = self.options
+        o, loop = self.options, asyncio.get_running_loop()
+        assert runner.server is not None, "it was set up"
+        limits = {} if context is None else {"ssl_handshake_timeout": HEADER_S}
         try:
-            await web.TCPSite(runner, o.host, o.port, ssl_context=context, backlog=4096).start()
+            return await loop.create_server(
+                runner.server, o.host, o.port, ssl=context, backlog=4096, reuse_address=True, **limits
+            )
         except OSError as e:
             raise InvalidInput(f"host = {o.host}, port = {o.port}: {e.strerror or e}; choose another") from None
-        return int(runner.addresses[0][1])
 
     async def _listen_to_operator(self, operator: Operator, runners: list[web.AppRunner]) -> None:
         app = web.Application(middlewares=[operator.guard])
