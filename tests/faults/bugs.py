@@ -16,7 +16,7 @@ from hocket import server as server_module
 from hocket.book import Book
 from hocket.client import Client
 from hocket.errors import StoreFailed
-from hocket.faults import disk_store, host
+from hocket.faults import disk_store
 from hocket.faults.disk import Disk
 from hocket.faults.disk_store import DiskStore
 from hocket.guard import Staleness
@@ -29,6 +29,7 @@ from hocket.received import Received
 from hocket.record.account import Account
 from hocket.scheduler import Scheduler
 from hocket.server import Server
+from hocket.service import host
 from hocket.snapshot import pack, unpack
 from hocket.store import recovery
 from hocket.store.journal import Journal

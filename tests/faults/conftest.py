@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from hocket.faults.disk import Disk
+from hocket.faults.disk_store import DiskStore
 from hocket.faults.everywhere import Recorder
-from hocket.faults.host import Host
-from hocket.faults.messages import Answer, Message, Update, Work
 from hocket.faults.stub import task
 from hocket.keyed import key
 from hocket.learning.learner import Job
+from hocket.service.host import Host
+from hocket.service.messages import Answer, Message, Update, Work
 from hocket.setup import Setup
 from hocket.strategy import Strategy
 from hocket.until import Until
@@ -33,7 +34,7 @@ class Table:
     def life(self) -> Host:
         """A new process on the disk."""
         return Host(
-            self.setup, self.disk, self.said.append, Recorder(), step=lambda step: None, every=self._every,
+            self.setup, DiskStore(self.disk), self.said.append, Recorder(), step=lambda step: None, every=self._every,
             patience=1 << 60,
         )  # fmt: skip
 

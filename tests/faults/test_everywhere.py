@@ -10,7 +10,6 @@ from hocket.errors import Damaged
 from hocket.faults.disk import Disk
 from hocket.faults.disk_store import DiskStore
 from hocket.faults.everywhere import Count, Everywhere, Recorder, record, take
-from hocket.faults.host import Host
 from hocket.faults.reference import Wrong
 from hocket.faults.stub import METHODS, task, workload
 from hocket.faults.swarm import Plan, plan
@@ -21,6 +20,7 @@ from hocket.received import Received
 from hocket.record.account import Account
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
+from hocket.service.host import Host
 from hocket.setup import Setup
 from hocket.snapshot import pack, unpack
 from hocket.store.journal import FORMAT, Header, Journal, state_digest
@@ -73,7 +73,9 @@ def test_t06_recovery_does_not_grow_with_its_attempts() -> None:
             if next(left, None) is None:
                 raise Crash
 
-        return Host(setup, disk, lambda m: None, Recorder(), step=crash, every=7, patience=1 << 60)
+        return Host(
+            setup, DiskStore(disk, hook=crash), lambda m: None, Recorder(), step=crash, every=7, patience=1 << 60
+        )
 
     host = life(10**9)
     for item in script[:60]:
@@ -123,7 +125,7 @@ def golden() -> tuple[Setup, Kept]:
     setup, fleet = fixed()
     lies = {"message lost": 0.1, "lie: not finite": 0.2, "lie: another's lease": 0.2, "lie: no samples": 0.1}
     disk = Disk()
-    host = Host(setup, disk, lambda m: None, Recorder(), step=lambda s: None, every=12, patience=1 << 60)
+    host = Host(setup, DiskStore(disk), lambda m: None, Recorder(), step=lambda s: None, every=12, patience=1 << 60)
     for item in record(setup, fleet, Plan(2, lies, (), 10)):
         take(host, item)
     host.commit()
@@ -153,7 +155,7 @@ def test_t07_a_journal_of_a_later_version_is_refused_by_its_version() -> None:
     journal._header = Header(FORMAT + 1, setup.digest())
     journal.begin()
     with pytest.raises(Damaged, match=f"format {FORMAT + 1}; this version of hocket reads format {FORMAT}"):
-        Host(setup, disk, lambda m: None, Recorder(), step=lambda s: None, every=5, patience=1)
+        Host(setup, DiskStore(disk), lambda m: None, Recorder(), step=lambda s: None, every=5, patience=1)
 
 
 def write_golden() -> None:

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from hocket import events as on
 from hocket.downlink.hidden_state import HiddenState
 from hocket.errors import Fenced
-from hocket.faults.messages import Answer, Message, Update, Work
 from hocket.faults.network import Network
 from hocket.faults.outcome import Outcome
 from hocket.faults.stub import task
@@ -23,6 +22,7 @@ from hocket.guard import Staleness
 from hocket.keyed import key, uniform
 from hocket.merge import MeanByCount
 from hocket.pacing import InFlight
+from hocket.service.messages import Answer, Message, Update, Work
 from hocket.setup import Setup
 from hocket.strategies import fedavg, fedbuff
 from hocket.strategy import Strategy, TaskPart

@@ -210,6 +210,82 @@ def story(
     commands.story(folder, name)
 
 
+@app.command()
+def serve(
+    file: Annotated[Path, typer.Argument(help="The experiment, in TOML: the file that simulate takes.")],
+    edits: Edits = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory; a run that is there goes on.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the data sets.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any.")] = 8440,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Certificate; without one, a development CA is made.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="The certificate's key.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--name", help="A name or address that a made certificate is for.")
+    ] = None,
+    clients: Annotated[
+        Path | None, typer.Option("--client-ca", metavar="PEM", help="Devices must show a certificate of this CA.")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="No TLS; on a loopback address only.")] = False,
+    invite: Annotated[int, typer.Option(metavar="N", help="Write N one-time tokens to DIR/tokens.")] = 0,
+    patience: Annotated[float, typer.Option(metavar="S", help="Silence after which a device counts as gone.")] = 60.0,
+    every: Annotated[int, typer.Option("--checkpoint", metavar="N", help="Updates between two checkpoints.")] = 1000,
+) -> None:
+    """Run an experiment over a network: this is its server."""
+    from hocket.cli import serve as service
+
+    options: dict[str, object] = {
+        "host": host, "port": port, "certificate": certificate, "key": key, "names": tuple(names or ()),
+        "clients": clients, "plain": plain, "patience": patience, "hold": min(25.0, patience / 2),
+        "every": every,
+    }  # fmt: skip
+    service.serve(file, edits or [], out, data, invite, options)
+
+
+@app.command()
+def join(
+    url: Annotated[str, typer.Argument(help="Of the server: https://HOST:PORT.")],
+    folder: Annotated[Path, typer.Option("--state", metavar="DIR", help="What this device remembers.")] = Path(
+        "device"
+    ),
+    token: Annotated[str, typer.Option(help="One-time token, for the first time.")] = "",
+    ca: Annotated[Path | None, typer.Option(metavar="PEM", help="Authority of the server's certificate.")] = None,
+    certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="This device's own, for mutual TLS.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="The certificate's key.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the data sets.")] = None,
+    learner: Annotated[
+        str | None, typer.Option(metavar="NAME", help="An installed learner (entry point hocket.learners).")
+    ] = None,
+    emulate: Annotated[bool, typer.Option("--emulate", help="Be as slow as this device of the fleet.")] = False,
+) -> None:
+    """Be a device of a run that is served."""
+    from hocket.cli import serve as service
+
+    options: dict[str, object] = {
+        "token": token, "ca": ca, "certificate": certificate, "key": key, "data": data, "learner": learner,
+        "emulate": emulate,
+    }  # fmt: skip
+    service.join(url, folder, options)
+
+
+@app.command()
+def operate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run directory of the server.")],
+    command: Annotated[
+        str, typer.Argument(help="status, metrics, pause, resume, end, drain, stop, revoke or invite.")
+    ] = "status",
+    name: Annotated[str | None, typer.Argument(metavar="TASK|CLIENT", help="What it is about.")] = None,
+    count: Annotated[int, typer.Option(metavar="N", help="How many tokens (invite).")] = 1,
+    client: Annotated[int | None, typer.Option(metavar="C", help="The client a token is for (invite).")] = None,
+) -> None:
+    """Look after a run that is served."""
+    from hocket.cli import serve as service
+
+    service.operate(folder, command, name, count, client)
+
+
 def _fail(text: str, code: int) -> int:
     print(" ".join(text.split("\n")), file=sys.stderr, flush=True)
     return code

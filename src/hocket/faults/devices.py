@@ -18,13 +18,13 @@ from hocket import events as on
 from hocket.client import Client
 from hocket.errors import InvalidInput
 from hocket.faults.dice import Dice
-from hocket.faults.messages import Answer, Ask, Drop, Message, Poll, Told, Update, Value, Work
 from hocket.fleet.timing import Timing
 from hocket.keyed import below, mix, uniform
 from hocket.learning.task import Task
 from hocket.lease import Lease
 from hocket.received import Sent
 from hocket.service.device import Device as Worker
+from hocket.service.messages import Answer, Ask, Drop, Message, Poll, Told, Update, Value, Work
 from hocket.setup import Setup
 
 KINDS = ("device crash", "device rolled back", "dies with work", "device cloned", "clock step")

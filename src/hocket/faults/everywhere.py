@@ -15,14 +15,15 @@ from hocket import actions as do
 from hocket import events as on
 from hocket.events import Event
 from hocket.faults.disk import Disk
-from hocket.faults.host import Host
-from hocket.faults.messages import Message
+from hocket.faults.disk_store import DiskStore
 from hocket.faults.reference import Wrong
 from hocket.faults.swarm import Plan
 from hocket.faults.world import Crash, World
 from hocket.fleet import Fleet
 from hocket.keyed import below, key
 from hocket.received import Sent
+from hocket.service.host import Host
+from hocket.service.messages import Message
 from hocket.setup import Setup
 from hocket.snapshot import digest, pack, unpack
 from hocket.store.journal import state_digest
@@ -118,7 +119,9 @@ class Everywhere:
         def sent(message: Message) -> None:
             self._said = host.durable
 
-        host = Host(self._setup, disk, sent, Recorder(), step=point, every=self._every, patience=PATIENCE)
+        host = Host(
+            self._setup, DiskStore(disk, hook=point), sent, Recorder(), step=point, every=self._every, patience=PATIENCE
+        )
         for index, item in enumerate(self._script):
             at[0] = index
             point("told")
@@ -136,7 +139,15 @@ class Everywhere:
         return states, before
 
     def _host(self, disk: Disk, step: Callable[[str], None] = lambda name: None) -> Host:
-        return Host(self._setup, disk, _nowhere, Recorder(), step=step, every=self._every, patience=PATIENCE)
+        return Host(
+            self._setup,
+            DiskStore(disk, hook=step),
+            _nowhere,
+            Recorder(),
+            step=step,
+            every=self._every,
+            patience=PATIENCE,
+        )
 
     def _trial(self, live: Disk, at: int, name: str) -> None:
         """Crash here, recover, go on to here."""

@@ -10,8 +10,8 @@ from typing import Literal
 from msgspec.structs import replace
 
 from hocket.faults.dice import Dice
-from hocket.faults.messages import Message, Update
 from hocket.keyed import below, exponential, mix, uniform
+from hocket.service.messages import Message, Update
 
 Way = Literal["up", "down"]
 KINDS = ("message lost", "message repeated", "message delayed", "message cut", "partition", "clog")

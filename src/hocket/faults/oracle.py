@@ -11,14 +11,14 @@ import numpy as np
 from hocket import actions as do
 from hocket import events as on
 from hocket.events import Event
-from hocket.faults.host import Host
-from hocket.faults.messages import Answer, Message, Update, Work
 from hocket.faults.reference import Entry, Reference, Wrong
 from hocket.guard import Chain, Staleness
 from hocket.lease import Lease
 from hocket.pacing import InFlight
 from hocket.received import Sent
 from hocket.server import ANSWERS
+from hocket.service.host import Host
+from hocket.service.messages import Answer, Message, Update, Work
 from hocket.setup import Setup
 from hocket.snapshot import digest, unpack
 from hocket.store.journal import state_digest

@@ -15,8 +15,7 @@ from hocket.events import Event
 from hocket.faults.devices import Device
 from hocket.faults.dice import Dice
 from hocket.faults.disk import Disk
-from hocket.faults.host import Host, Watcher
-from hocket.faults.messages import Message
+from hocket.faults.disk_store import DiskStore
 from hocket.faults.network import Network
 from hocket.faults.oracle import Oracle
 from hocket.faults.outcome import Outcome
@@ -25,6 +24,8 @@ from hocket.faults.reference import Wrong
 from hocket.faults.swarm import Plan
 from hocket.fleet import Fleet
 from hocket.keyed import uniform
+from hocket.service.host import Host, Watcher
+from hocket.service.messages import Message
 from hocket.setup import Setup
 from hocket.store.journal import state_digest
 
@@ -126,7 +127,7 @@ class World:
         live = state_digest(self.host.server, self.host.book)
         self.disk.repair()
         again = Host(
-            self.setup, self.disk.clone(), lambda m: None, _Nobody(), step=lambda s: None,
+            self.setup, DiskStore(self.disk.clone()), lambda m: None, _Nobody(), step=lambda s: None,
             every=self._plan.checkpoint, patience=self._patience,
         )  # fmt: skip
         if state_digest(again.server, again.book) != live:
@@ -258,7 +259,7 @@ class World:
         self._weather()
         try:
             self.host = Host(
-                self.setup, self.disk, self._reply, self._watcher, step=self._step,
+                self.setup, DiskStore(self.disk, hook=self._step), self._reply, self._watcher, step=self._step,
                 every=self._plan.checkpoint, patience=self._patience,
             )  # fmt: skip
         except (Crash, StoreFailed):

@@ -68,6 +68,12 @@ class Device:
             self._encoded[lease.id] = lease
         self.updates[lease.id] = result
 
+    def adopt(self, leases: Sequence[Lease]) -> None:
+        """Updates that an earlier life encoded, by an uplink that remembers, wait for their answers."""
+        for lease in leases:
+            if getattr(self._parts[lease.task].uplink, "memory", None) is not None:
+                self._encoded[lease.id] = lease
+
     def settle(self, lease_id: int, accepted: bool) -> None:
         """The server has said what became of an update."""
         lease = self._encoded.pop(lease_id, None)

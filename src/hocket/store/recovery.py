@@ -14,7 +14,7 @@ from msgspec import Struct
 from hocket import actions as do
 from hocket import events as on
 from hocket.book import Book
-from hocket.errors import Damaged, Differs, InvalidInput
+from hocket.errors import Damaged, Differs, Diverged, InvalidInput
 from hocket.events import Event
 from hocket.received import Received, Sent
 from hocket.record.account import Account
@@ -98,7 +98,7 @@ class _Again:
                 ("Measured", a.lease), lambda: on.Measured(a.lease, received.measure(at.account.open[a.lease].lease))
             ),
             do.Evaluate: self._evaluate,
-            do.Step: lambda a: self._did(book.step(a.task)), do.Rank: lambda a: self._did(book.rank(a.task)),
+            do.Step: self._step, do.Rank: lambda a: self._did(book.rank(a.task)),
             do.Keep: lambda a: self._did(book.keep(a.task)),
             do.Restore: lambda a: self._did(book.restore_kept(a.task)),
         }  # fmt: skip
@@ -132,6 +132,8 @@ class _Again:
             return
         if isinstance(event, COMPUTED):
             self._compare(where, event)
+        if isinstance(event, on.TaskEnded):
+            self._asked = [x for x in self._asked if x[0] != _name(event)]
         self._note(where, event, now, body)
         at.now = now
         for action in self._server.handle(event, now):
@@ -181,6 +183,13 @@ class _Again:
 
     def _did(self, result: Event) -> None:
         self._ask(_name(result), lambda: result)
+
+    def _step(self, a: do.Step) -> None:
+        try:
+            self._did(self._book.step(a.task))
+        except Diverged as e:  # the host ended the task, or was about to
+            end = on.TaskEnded(a.task, f"diverged: {e}")
+            self._ask(_name(end), lambda: end)
 
     def _release(self, a: do.Release) -> None:
         self._received.forget(a.lease)

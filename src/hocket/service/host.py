@@ -3,33 +3,34 @@
 The same order as :class:`~hocket.service.loop.Loop`, with the same journal, recovery, book and accounts: an event is
 journaled before it is handled; results are told before any later event; what goes out waits until everything
 before it is durable. Devices are far away here, so every answer is a message that may be lost and asked for again.
+The served run and the world with faults both run this class, on a store of theirs.
 """
 
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from hocket import actions as do
 from hocket import events as on
 from hocket.book import Book
-from hocket.errors import InvalidInput
+from hocket.errors import Diverged, InvalidInput
 from hocket.events import Event
-from hocket.faults.disk import Disk
-from hocket.faults.disk_store import DiskStore
-from hocket.faults.messages import Answer, Ask, Drop, Message, Poll, Told, Update, Value, Work
 from hocket.lease import Edge, Lease
 from hocket.received import Received, Sent, decode
 from hocket.record.account import Account
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
 from hocket.server import Server
+from hocket.service.messages import Answer, Ask, Drop, Hint, Message, Poll, Told, Update, Value, Work
 from hocket.setup import Setup
 from hocket.snapshot import pack
 from hocket.store.journal import End, Journal, state_digest
 from hocket.store.recovery import recover
-from hocket.store.store import Hook
+from hocket.store.store import Hook, Store
 
 
 class Watcher(Protocol):
@@ -43,42 +44,49 @@ class Watcher(Protocol):
 
 
 class Host:
-    """Runs a server on a disk until it is dropped.
+    """Runs a server on a store until it is dropped.
 
     Args:
         setup: what is run.
-        disk: what an earlier life left.
+        store: what an earlier life left.
         send: takes messages to devices.
         watcher: looks on.
         step: called before every step that a crash may come before.
         every: accepted updates from one checkpoint to the next.
+        patience: silence in ns after which a device counts as gone.
+        down: bytes/s per device, for a prefetch policy to plan with.
+        everybody: begin with all devices online, instead of as they come.
 
     Raises:
-        Damaged, Differs: the disk does not hold a run of this setup.
-        StoreFailed: the disk takes no writes.
+        Damaged, Differs: the store does not hold a run of this setup.
+        StoreFailed: the store takes no writes.
     """
 
     def __init__(
         self,
         setup: Setup,
-        disk: Disk,
+        store: Store,
         send: Callable[[Message], None],
         watcher: Watcher,
         *,
         step: Hook,
         every: int,
         patience: int,
+        down: NDArray[np.float64] | None = None,
+        everybody: bool = True,
     ) -> None:
         self.setup, self._send, self._watcher, self._step = setup, send, watcher, step
+        self.term, self._store = store.term, store
         self._patience = patience
         self.server: Server
         self.book: Book
         self.received = Received(setup.strategy.tasks, setup.tasks)
-        self.server, self.book = setup.build(self.received, journaled=True)
-        store = DiskStore(disk, hook=step)
-        at = recover(
-            store.recover(), setup, self.server, self.book, self.received, Account(Curve(), Ledger()), where="journal"
-        )
+        self.server, self.book = setup.build(self.received, journaled=True, down=down)
+        self.read: Callable[[Edge], bytes] = self.book.read
+        account = Account(Curve(setup.until.confirm), Ledger())
+        found = store.recover()
+        self.replayed = len(found.records)
+        at = recover(found, setup, self.server, self.book, self.received, account, where="journal")
         step("recovered")
         self.account, self.now, self.closed = at.account, at.now, at.closed
         self.journal = Journal(store, setup.digest(), updates=at.saved, every=every)
@@ -99,26 +107,26 @@ class Host:
             self._events.append((event, b""))
         self._drain()
         if not self.server.state.begun:
-            self.tell(on.Joined(tuple(range(self.server.state.clients))))
+            self.tell(on.Joined(tuple(range(self.server.state.clients)) if everybody else ()))
 
     def _table(self) -> dict[type[Any], Callable[[Any], None]]:
         out, book, account = self.outbox.append, self.book, self.account
 
         def ignore(a: do.Action) -> None:
-            """An offer is a hint, a node is fetched when it is asked for, a checkpoint follows a commit."""
+            """A node is fetched when it is asked for, a checkpoint follows a commit."""
 
         return {
-            do.Assign: self._assign,
+            do.Assign: self._assign, do.Offer: self._offer,
             do.Cancel: lambda a: out(Drop(a.client, a.lease, a.reason)),
             do.Accept: lambda a: out(Answer(a.client, a.lease, "")),
             do.Refuse: lambda a: out(Answer(a.client, a.lease, a.reason)),
             do.WakeAt: lambda a: self.wakes.append(a.time),
             do.Decode: lambda a: self.tell(on.Measured(a.lease, self.received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
-            do.Evaluate: self._evaluate, do.Step: lambda a: self.tell(book.step(a.task)),
+            do.Evaluate: self._evaluate, do.Step: self._step_task,
             do.Rank: lambda a: self.tell(book.rank(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
-            **dict.fromkeys((do.Offer, do.Publish, do.Save, do.Finish), ignore),
+            **dict.fromkeys((do.Publish, do.Save, do.Finish), ignore),
         }  # fmt: skip
 
     # --- being told --------------------------------------------------------------------------------------
@@ -166,6 +174,10 @@ class Host:
             self.journal.sync()
             self.closed = True
 
+    def close(self) -> None:
+        """Let go of the store."""
+        self._store.close()
+
     def _speak(self) -> None:
         said, self.outbox[:] = list(self.outbox), []
         for message in said:
@@ -188,6 +200,8 @@ class Host:
             case Ask():
                 self._ask(message)
             case Told(event=event):
+                if isinstance(event, on.Fetched):
+                    self._fetched(event)
                 self.tell(event)
             case Update() if message.whole:
                 self._update(message)
@@ -204,10 +218,27 @@ class Host:
         self.now = max(self.now, now)
         silent = [c for c, at in self._heard.items() if at < self.now - self._patience]
         for c in silent:
-            del self._heard[c]
-            self.tell(on.Left(c))
-            for lease in [x for x in self.server.view.leases.values() if x.client == c and x.issued >= 0]:
-                self.tell(on.Failed(lease.id, c, "silent"))
+            self.leave(c, "silent")
+
+    def leave(self, client: int, reason: str) -> None:
+        """Count a device out; what it worked on is given to others."""
+        self._heard.pop(client, None)
+        self._let_go(client)
+        self.tell(on.Left(client))
+        for lease in [x for x in self.server.view.leases.values() if x.client == client and x.issued >= 0]:
+            self.tell(on.Failed(lease.id, client, reason))
+
+    def said(self, client: int, lease: int) -> str | None:
+        """What became of an update: "" accepted, else why not; None: nothing was said yet."""
+        state = self.server.state
+        told = state.answers.get(lease)
+        if told is not None and told[0] == client:
+            return told[1] or (None if any(lease == i for _, i, _ in state.unacknowledged) else "")
+        if (mine := state.leases.get(lease)) is not None and mine.client == client:
+            return None
+        if state.finished:
+            return "finished"
+        return "closed" if 0 <= lease < state.next_lease else "unknown"
 
     def _poll(self, m: Poll) -> None:
         state = self.server.state
@@ -222,12 +253,15 @@ class Host:
         lease = self.server.view.leases.get(m.lease)
         edges: tuple[Edge, ...] = ()
         data: tuple[bytes, ...] | None = None
-        if lease is not None and lease.client == m.client and lease.node == m.node:
+        offered = m.lease < 0 and self.account.held.get(m.client) == m.node
+        if offered or (lease is not None and lease.client == m.client and lease.node == m.node):
             try:
                 edges = self.book.path(m.have, m.node)
-                data = tuple(self.book.read(edge) for edge in edges)
+                data = tuple(self.read(edge) for edge in edges)
             except InvalidInput:
                 data = None  # gone, which is what the answer says
+            for edge in edges:
+                self.account.ledger.open_edge(edge)
         self.outbox.append(Value(m.client, m.lease, m.node, edges, data))
 
     def _update(self, m: Update) -> None:
@@ -238,7 +272,9 @@ class Host:
             return
         sent, lease = Sent(m.body, m.samples, m.metrics), held.lease
         try:
-            decoded = decode(sent, self.setup.strategy.tasks[lease.task].uplink, self._schema(lease), lease)
+            decoded = m.decoded or decode(
+                sent, self.setup.strategy.tasks[lease.task].uplink, self._schema(lease), lease
+            )
         except InvalidInput as e:
             self.tell(on.Failed(lease.id, m.client, f"malformed: {e}"))
             self.outbox.append(Answer(m.client, m.lease, "malformed"))
@@ -255,6 +291,28 @@ class Host:
     def _assign(self, a: do.Assign) -> None:
         self.account.assign(a.lease, self.book)
         self.outbox.append(Work(a.lease.client, replace(a.lease)))
+
+    def _offer(self, a: do.Offer) -> None:
+        if self.book.hold(a.node):
+            self._let_go(a.client)
+            self.account.held[a.client] = a.node
+            self.outbox.append(Hint(a.client, a.node))
+
+    def _let_go(self, client: int) -> None:
+        if (node := self.account.held.pop(client, None)) is not None:
+            self.book.let_go(node)
+
+    def _fetched(self, e: on.Fetched) -> None:
+        self.account.count("download", e.lease, e.size)
+        if e.lease < 0:
+            self._let_go(e.client)
+
+    def _step_task(self, a: do.Step) -> None:
+        """A model that stops being finite ends its task, and no other."""
+        try:
+            self.tell(self.book.step(a.task))
+        except Diverged as e:
+            self.tell(on.TaskEnded(a.task, f"diverged: {e}"))
 
     def _release(self, a: do.Release) -> None:
         self.received.forget(a.lease)

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from hocket.events import Failed, Fetched, Started
+from hocket.learning.learner import Trained
 from hocket.lease import Edge, Lease, Node
 
 
@@ -41,7 +42,7 @@ class Told(Message, frozen=True, gc=False):
 
 
 class Update(Message, frozen=True, gc=False):
-    """The update of a lease: ``length`` bytes were sent, ``body`` is what came."""
+    """The update of a lease: ``length`` bytes were sent, ``body`` is what came, ``decoded`` what it says if known."""
 
     lease: int
     samples: int
@@ -49,6 +50,7 @@ class Update(Message, frozen=True, gc=False):
     digest: str
     length: int
     body: bytes
+    decoded: Trained | None = None
 
     @property
     def whole(self) -> bool:
@@ -62,6 +64,12 @@ class Work(Message, frozen=True, gc=False):
     """A lease to work on."""
 
     lease: Lease
+
+
+class Hint(Message, frozen=True, gc=False):
+    """A node that may be fetched ahead of any lease."""
+
+    node: Node
 
 
 class Value(Message, frozen=True, gc=False):

@@ -1,0 +1,105 @@
+"""``hocket serve``, ``hocket join`` and ``hocket operate``."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hocket.errors import InvalidInput, MissingExtra
+from hocket.experiment import load
+
+COMMANDS = ("status", "metrics", "pause", "resume", "end", "drain", "stop", "revoke", "invite")
+_POST = {"drain": "/drain", "stop": "/stop"}
+_NAMED = {"pause": "task", "resume": "task", "end": "task", "revoke": "client"}
+
+
+def need_service() -> None:
+    """Make sure that what the service is built on is installed.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    try:
+        import aiohttp  # noqa: F401
+        import cryptography  # noqa: F401
+        import prometheus_client  # noqa: F401
+    except ImportError as e:
+        raise MissingExtra(f"{e.name} is not installed; pip install 'hocket[service]'") from None
+
+
+def serve(
+    file: Path, changes: Sequence[str], out: Path | None, data: Path | None, invite: int, options: dict[str, object]
+) -> None:
+    """Serve an experiment until it is over.
+
+    Raises:
+        InvalidInput: the experiment, or the way it is to be served.
+    """
+    need_service()
+    from hocket.cli.table import show
+    from hocket.experiment import folder
+    from hocket.service.serve import Options, Service, Serving
+
+    where = out or Path("runs") / file.stem
+    service = Service(load(file, changes, data), where, Options(**options))  # type: ignore[arg-type]
+
+    def up(serving: Serving) -> None:
+        host = serving.host
+        if host.replayed:
+            state = host.server.state
+            print(
+                f"recovered in {serving.recovery:.2f} s: {host.replayed} events from the journal, {state.updates} "
+                f"updates, {len(state.leases)} open leases; this is term {host.term}"
+            )
+        if invite:
+            path = where / "tokens"
+            path.touch(0o600)
+            path.write_text("".join(f"{t}\n" for t in serving.register.invite(invite)))
+            print(f"{invite} one-time tokens are in {path}")
+        trust = "" if serving.ca is None else f" --ca {serving.ca}"
+        print(f"serving {serving.url}; devices: hocket join {serving.url}{trust} --token TOKEN", flush=True)
+
+    if service.run(up) is None:
+        print(f"stopped; the same command goes on with the run in {where}", file=sys.stderr)
+        return
+    show(folder.views(where))
+    print(folder.write_report(where))
+
+
+def join(url: str, folder: Path, options: dict[str, object]) -> None:
+    """Be a device of a served run.
+
+    Raises:
+        InvalidInput: the server refuses this device.
+    """
+    need_service()
+    from hocket.service.join import Options
+    from hocket.service.join import join as work
+
+    why = work(url, folder, Options(**options), lambda line: print(line, flush=True))  # type: ignore[arg-type]
+    print(f"finished: {why}")
+
+
+def operate(folder: Path, command: str, name: str | None, count: int, client: int | None) -> None:
+    """Ask the service of a run directory something, or tell it to do something; print what it says.
+
+    Raises:
+        InvalidInput: no such command, or nothing serves there.
+    """
+    need_service()
+    from hocket.service.operate import ask
+
+    if command not in COMMANDS:
+        raise InvalidInput(f"operate {command}: no such command; allowed: {', '.join(COMMANDS)}")
+    if (command in _NAMED) != (name is not None):
+        wanted = f"give a {_NAMED[command]}" if command in _NAMED else "leave it out"
+        raise InvalidInput(f"operate {command} {name or ''}: {wanted}")
+    if command == "metrics":
+        print(ask(folder, "GET", "/metrics").decode(), end="")
+        return
+    if command == "invite":
+        query = f"count={count}" if client is None else f"client={client}"
+        print("\n".join(json.loads(ask(folder, "POST", f"/invite?{query}"))["tokens"]))
+        return
+    method, path = ("GET", "/status") if command == "status" else ("POST", _POST.get(command, f"/{command}/{name}"))
+    print(json.dumps(json.loads(ask(folder, method, path)), indent=2))

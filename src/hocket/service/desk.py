@@ -1,0 +1,158 @@
+"""The one thread that runs the core: it takes turns, and whatever a turn says leaves when the turn is durable.
+
+A turn: look at the time, wake the server if it asked for that, deal with everything that has come, count out who is
+silent, commit. While one turn is being synced the next one's work piles up, so one sync serves many updates. Nothing
+else touches the server, the book or the journal.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from heapq import heappop, heappush
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+from hocket.errors import InvalidInput
+from hocket.service.host import Host
+from hocket.service.messages import Message
+from hocket.service.uptime import Uptime
+
+TURN = 256  # things dealt with between two commits at most
+LOOK = 0.5  # seconds between two turns at most
+
+T = TypeVar("T")
+Make = Callable[[Callable[[Message], None]], Host]
+"""Builds the host, in its own thread, around a function that takes what is said."""
+
+
+class Desk:
+    """Runs a host until it is closed or something in it fails.
+
+    Args:
+        make: builds the host.
+        deliver: called in the event loop with what a turn said.
+        failed: called in the event loop with the error that ended the thread.
+        sweep: seconds between two looks for silent devices.
+    """
+
+    def __init__(
+        self,
+        make: Make,
+        deliver: Callable[[Sequence[Message]], None],
+        failed: Callable[[BaseException], None],
+        sweep: float,
+    ) -> None:
+        self._make, self._deliver, self._failed, self._sweep = make, deliver, failed, int(sweep * 1e9)
+        self._work: SimpleQueue[tuple[Callable[[Host], Any], Future[Any]] | None] = SimpleQueue()
+        self._ready: Future[Host] = Future()
+        self._over = Event()
+        self._said: list[Message] = []
+        self._loop = asyncio.get_running_loop()
+        self._thread = Thread(target=self._run, name="core", daemon=True)
+        self.turns = 0
+
+    async def open(self) -> Host:
+        """Start the thread; the host, once it has recovered."""
+        self._thread.start()
+        return await asyncio.wrap_future(self._ready)
+
+    async def call(self, act: Callable[[Host], T]) -> T:
+        """Have something done in a turn; its result, when the turn is durable and was delivered."""
+        future: Future[T] = Future()
+        self._work.put((act, future))
+        return await asyncio.wrap_future(future)
+
+    def post(self, message: Message) -> None:
+        """Have the host receive a message in the next turn."""
+        self._work.put((lambda host: host.receive(message, host.now), Future()))
+
+    def close(self) -> None:
+        """End the thread after what is under way, and wait for it."""
+        self._work.put(None)
+        self._over.wait()
+
+    # --- in the thread -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        host: Host | None = None
+        try:
+            host = self._make(self._said.append)
+            clock = Uptime(host.now)
+            self._tell(self._ready, host, None)
+            self._go(host, clock)
+        except BaseException as error:
+            if host is not None:
+                self._loop.call_soon_threadsafe(self._failed, error)
+            else:
+                self._tell(self._ready, None, error)
+            self._refuse(error)
+        finally:
+            if host is not None:
+                host.close()
+            self._over.set()
+
+    def _go(self, host: Host, clock: Uptime) -> None:
+        wakes: list[int] = []
+        swept, pauses, going = host.now, 0, True
+        while going:
+            for time in host.wakes:
+                heappush(wakes, time)
+            host.wakes.clear()
+            batch, going = self._take(min((wakes[0] - clock.now()) / 1e9, LOOK) if wakes else LOOK)
+            host.now = now = max(host.now, clock.now())
+            if clock.pauses != pauses:
+                pauses = clock.pauses
+                host.journal.sync()  # another server may have taken over meanwhile
+            while wakes and wakes[0] <= now:
+                heappop(wakes)
+                host.wake(now)
+            done = [(future, *_try(act, host)) for act, future in batch]
+            if now - swept >= self._sweep:
+                swept = now
+                host.sweep(now)
+            if host.owes:
+                host.commit()
+            if host.server.finished and not host.closed:
+                host.end()
+            self.turns += 1
+            if self._said:
+                said, self._said[:] = list(self._said), []
+                self._loop.call_soon_threadsafe(self._deliver, said)
+            for future, result, error in done:
+                self._tell(future, result, error)
+        host.commit()
+
+    def _take(self, timeout: float) -> tuple[list[tuple[Callable[[Host], Any], Future[Any]]], bool]:
+        """What has come, after waiting for the first of it; and whether to go on."""
+        batch: list[tuple[Callable[[Host], Any], Future[Any]]] = []
+        try:
+            item = self._work.get(timeout=max(timeout, 0.0))
+            while item is not None:
+                batch.append(item)
+                if len(batch) >= TURN:
+                    return batch, True
+                item = self._work.get_nowait()
+            return batch, False
+        except Empty:
+            return batch, True
+
+    def _tell(self, future: Future[Any], result: Any, error: BaseException | None) -> None:
+        def settle() -> None:
+            if future.set_running_or_notify_cancel():
+                future.set_result(result) if error is None else future.set_exception(error)
+
+        self._loop.call_soon_threadsafe(settle)
+
+    def _refuse(self, error: BaseException) -> None:
+        while not self._work.empty():
+            if (item := self._work.get_nowait()) is not None:
+                self._tell(item[1], None, error)
+
+
+def _try(act: Callable[[Host], Any], host: Host) -> tuple[Any, BaseException | None]:
+    """The result of a request, or the objection to it; a failure of the store is not the request's."""
+    try:
+        return act(host), None
+    except InvalidInput as error:
+        return None, error

@@ -1,0 +1,136 @@
+"""What a request passes before anything is done for it: quotas, then its claim, then its size, then its digest.
+
+Nothing is read of a body before its sender is known, and never more of it than its kind may have.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+
+from aiohttp import web
+
+from hocket.errors import InvalidInput
+from hocket.service import protocol
+from hocket.service.identity import Claim, digest_header, digest_of, request_text, verified
+from hocket.service.limits import Quota
+from hocket.service.protocol import Body, Problem
+from hocket.service.register import Register
+from hocket.service.sessions import Session, Sessions
+from hocket.service.watch import Meters
+
+STALL = 10.0  # seconds that a body may stand still
+SLOWEST = 1024  # bytes per second of a body, averaged, after the first STALL seconds
+EMPTY = digest_header(b"")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Rejected(Exception):
+    """A request that is not done; ``why`` is counted."""
+
+    def __init__(self, status: int, why: str, sentence: str, retry: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.status, self.why, self.retry = status, why, retry
+
+
+class Front:
+    """Knows who may ask for what; ``run`` and ``term`` are what signatures must name."""
+
+    def __init__(
+        self, run: str, term: int, register: Register, sessions: Sessions, meters: Meters, failures: Quota, each: Quota
+    ) -> None:
+        self.run, self.term, self.register, self.sessions = run, term, register, sessions
+        self._meters, self._failures, self._each = meters, failures, each
+
+    @web.middleware
+    async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turn rejections into answers, and slow down addresses that cause them."""
+        try:
+            if wait := self._failures.wait(request.remote):
+                raise Rejected(429, "address", "too many rejected requests from this address", wait)
+            return await handler(request)
+        except Rejected as e:
+            if e.status in (400, 401, 403):
+                self._failures.take(request.remote)
+            self._meters.rejected.labels(e.why).inc()
+            return answer(Problem(str(e), e.retry), e.status)
+        except InvalidInput as e:
+            self._failures.take(request.remote)
+            self._meters.rejected.labels("invalid").inc()
+            return answer(Problem(str(e)), 400)
+        except (ConnectionError, TimeoutError) as e:  # whoever asked is gone, or the core is busy
+            self._meters.rejected.labels("cut").inc()
+            return answer(Problem(f"{type(e).__name__}: come again", 1.0), 503)
+
+    def session(self, request: web.Request) -> Session:
+        """Who sends a request.
+
+        Raises:
+            Rejected: nobody we know, or a request that was sent before.
+        """
+        claim = Claim.read(request.headers.get(protocol.AUTHORIZATION, ""))
+        session = None if claim is None else self.sessions.find(claim.session)
+        if claim is None or session is None:
+            raise Rejected(401, "session", "no such session; open one")
+        if wait := self._each.take(session.client):
+            raise Rejected(429, "quota", "too many requests of this device", wait)
+        digest = request.headers.get(protocol.DIGEST, EMPTY)
+        text = request_text(
+            self.run, self.term, request.method, request.raw_path, digest, claim.session, claim.number
+        )  # fmt: skip
+        if not verified(session.key, claim.signature, text):
+            raise Rejected(401, "signature", "the signature does not match the request")
+        if self.register.client(session.key) != session.client:
+            self.sessions.end(session.client)
+            raise Rejected(403, "revoked", "this key was revoked; enrol again")
+        if not session.takes(claim.number):
+            raise Rejected(409, "replay", f"request {claim.number} of this session was made before, or is too old")
+        self.sessions.heard(session)
+        return session
+
+
+async def body(request: web.Request, kind: type[protocol.T], limit: int = protocol.CONTROL) -> protocol.T:
+    """A small body, checked against its digest if it names one.
+
+    Raises:
+        Rejected: too large, too slow, or not what was signed.
+        InvalidInput: not of this kind.
+    """
+    data = bytearray()
+    await read(request, limit, data.extend)
+    named = request.headers.get(protocol.DIGEST)
+    if named is not None and digest_of(named) != sha256(data).digest():
+        raise Rejected(400, "digest", "the body is not what its digest names")
+    return protocol.decode(bytes(data), kind)
+
+
+async def read(request: web.Request, limit: int, take: Callable[[bytes], None]) -> None:
+    """Give a body to ``take`` as it comes.
+
+    Raises:
+        Rejected: more than ``limit`` bytes, announced or sent, or fewer per second than a link has.
+    """
+    if (request.content_length or 0) > limit:
+        raise Rejected(413, "size", f"a body of {request.content_length} bytes; at most {limit}")
+    loop = asyncio.get_running_loop()
+    began, got = loop.time(), 0
+    while True:
+        try:
+            async with asyncio.timeout(STALL):
+                chunk = await request.content.readany()
+        except TimeoutError:
+            raise Rejected(408, "slow", f"the body stood still for {STALL:g} s") from None
+        if not chunk:
+            return
+        got += len(chunk)
+        if got > limit:
+            raise Rejected(413, "size", f"a body of more than {limit} bytes")
+        if loop.time() - began > STALL and got < SLOWEST * (loop.time() - began):
+            raise Rejected(408, "slow", f"fewer than {SLOWEST} bytes/s")
+        take(chunk)
+
+
+def answer(what: Body, status: int = 200) -> web.Response:
+    """A body as a response."""
+    headers = {"Retry-After": str(max(1, round(what.retry)))} if isinstance(what, Problem) and what.retry else None
+    return web.Response(body=protocol.encode(what), status=status, headers=headers, content_type="application/json")

@@ -1,0 +1,186 @@
+"""What an operator may do, over a socket in the run directory: whoever may open the file may use it.
+
+| request | what it does |
+|---|---|
+| GET /status | how the run stands |
+| GET /metrics | Prometheus |
+| POST /pause/TASK, /resume/TASK, /end/TASK | no new work; work again; end it |
+| POST /drain | pause every task, wait until nothing is in flight, and stop serving; the run can go on later |
+| POST /stop | stop serving now; the run can go on later |
+| POST /revoke/CLIENT | its key counts no more, its work is given to others |
+| POST /invite?count=N or ?client=C | one-time tokens |
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from hocket import events as on
+from hocket.errors import HocketError, InvalidInput
+from hocket.events import Event
+from hocket.service.desk import Desk
+from hocket.service.exchange import Exchanges
+from hocket.service.host import Host
+from hocket.service.register import Register
+from hocket.service.sessions import Sessions
+from hocket.service.uploads import Uploads
+from hocket.service.watch import Meters
+
+SOCKET = "operator.sock"
+
+
+class Operator:
+    """Answers operators; ``stop`` ends the service."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        register: Register,
+        sessions: Sessions,
+        exchanges: Exchanges,
+        uploads: Uploads,
+        meters: Meters,
+        stop: Callable[[], None],
+    ) -> None:
+        self._desk, self._register, self._sessions, self._exchanges = desk, register, sessions, exchanges
+        self._uploads, self._meters, self._stop = uploads, meters, stop
+        self._draining: asyncio.Task[None] | None = None
+
+    def table(self) -> list[web.RouteDef]:
+        """Every route."""
+        return [
+            web.get("/status", self.status), web.get("/metrics", self.metrics),
+            web.post("/pause/{task}", self._telling(on.TaskPaused)),
+            web.post("/resume/{task}", self._telling(on.TaskAdded)),
+            web.post("/end/{task}", self._telling(lambda task: on.TaskEnded(task, "operator"))),
+            web.post("/drain", self.drain), web.post("/stop", self.stop),
+            web.post("/revoke/{client:[0-9]{1,9}}", self.revoke), web.post("/invite", self.invite),
+        ]  # fmt: skip
+
+    @web.middleware
+    async def guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Say what was wrong."""
+        try:
+            out: web.StreamResponse = await handler(request)
+        except (InvalidInput, ValueError) as e:
+            return _json({"error": str(e)}, 400)
+        return out
+
+    async def status(self, request: web.Request) -> web.Response:
+        return _json(await self._desk.call(self._status))
+
+    def _status(self, host: Host) -> dict[str, Any]:
+        state = host.server.state
+        tasks = {
+            n: {"status": t.status, "version": t.version, "open": t.open, "buffered": len(t.buffer),
+                "accepted": t.accepted, "refused": t.refused, **getattr(host.account.curve.last(n), "metrics", {})}
+            for n, t in state.tasks.items()
+        }  # fmt: skip
+        return {
+            "finished": state.finished, "time_s": host.now / 1e9, "updates": state.updates, "refused": state.refused,
+            "lost": state.lost, "online": len(state.online), "clients": state.clients, "leases": len(state.leases),
+            "enrolled": self._register.enrolled, "sessions": len(self._sessions), "shared": self._sessions.shared,
+            "term": host.term, "tasks": tasks,
+        }  # fmt: skip
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        online, leases = await self._desk.call(lambda h: (len(h.server.state.online), len(h.server.state.leases)))
+        m = self._meters
+        for gauge, value in (
+            (m.online, online), (m.open, leases), (m.waiting, self._exchanges.waiting),
+            (m.sessions, len(self._sessions)), (m.shared, self._sessions.shared), (m.uploads, self._uploads.announced),
+        ):  # fmt: skip
+            gauge.set(value)
+        return web.Response(body=m.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    def _telling(self, make: Callable[[str], Event]) -> Any:
+        async def tell(request: web.Request) -> web.Response:
+            task = request.match_info["task"]
+
+            def act(host: Host) -> dict[str, Any]:
+                if task not in host.server.state.tasks:
+                    raise InvalidInput(f"no task {task!r}; this run has {', '.join(host.server.state.tasks)}")
+                host.tell(make(task))
+                return self._status(host)
+
+            return _json(await self._desk.call(act))
+
+        return tell
+
+    async def drain(self, request: web.Request) -> web.Response:
+        def pause(host: Host) -> dict[str, Any]:
+            for name in host.server.state.tasks:
+                host.tell(on.TaskPaused(name))
+            return self._status(host)
+
+        said = await self._desk.call(pause)
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drained())
+        return _json(said)
+
+    async def _drained(self) -> None:
+        while await self._desk.call(lambda host: len(host.server.state.leases)):
+            await asyncio.sleep(0.1)
+        self._stop()
+
+    async def stop(self, request: web.Request) -> web.Response:
+        said = await self._desk.call(self._status)
+        asyncio.get_running_loop().call_soon(self._stop)
+        return _json(said)
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        client = int(request.match_info["client"])
+        had = self._register.revoke(client)
+        self._sessions.end(client)
+        if had:
+            await self._desk.call(lambda host: host.leave(client, "revoked"))
+        return _json({"client": client, "revoked": had})
+
+    async def invite(self, request: web.Request) -> web.Response:
+        client, count = request.query.get("client"), int(request.query.get("count", "1"))
+        if not 1 <= count <= 100_000:
+            raise InvalidInput(f"count = {count}: from 1 to 100000 tokens at a time")
+        return _json({"tokens": self._register.invite(count, None if client is None else int(client))})
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+
+
+def ask(folder: Path, method: str, path: str) -> bytes:
+    """What the service of a run directory answers its operator.
+
+    Raises:
+        InvalidInput: nothing serves there, or it objects.
+    """
+    where = socket_path(folder)
+
+    async def go() -> tuple[int, bytes]:
+        connector = aiohttp.UnixConnector(str(where))
+        async with (
+            aiohttp.ClientSession(connector=connector) as http,
+            http.request(method, f"http://operator{path}") as response,
+        ):
+            return response.status, await response.read()
+
+    try:
+        status, data = asyncio.run(go())
+    except (aiohttp.ClientConnectorError, FileNotFoundError):
+        raise InvalidInput(f"{folder}: nothing serves a run there; give the directory of hocket serve --out") from None
+    except aiohttp.ClientError as e:
+        raise HocketError(f"{folder}: the service did not answer ({e})") from None
+    if status != 200:
+        raise InvalidInput(msgspec.json.decode(data).get("error", f"status {status}"))
+    return data
+
+
+def socket_path(folder: Path) -> Path:
+    """Where the operator's socket is; relative, where its whole path would be too long for a socket."""
+    where = (folder / SOCKET).absolute()
+    return where if len(os.fsencode(where)) < 100 else Path(os.path.relpath(where))

@@ -1,0 +1,105 @@
+"""Updates on their way in: as much of each as has come, kept until it is whole, answered or given up.
+
+Parts are appended where the last one ended, so a cut connection costs what was under way. At most one update per lease
+is kept, small ones in memory and large ones in a file without a name.
+"""
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+
+from msgspec import Struct
+
+from hocket.errors import InvalidInput
+
+IN_MEMORY = 1 << 20  # bytes
+
+
+class Part(Struct, eq=False):
+    """The first ``offset`` of ``length`` bytes; ``digest`` of the whole; ``busy``: somebody is sending."""
+
+    client: int
+    lease: int
+    length: int
+    digest: bytes
+    file: "SpooledTemporaryFile[bytes]"
+    touched: float
+    offset: int = 0
+    busy: bool = False
+
+
+class Uploads:
+    """All updates that are not whole yet.
+
+    Args:
+        folder: where large ones go.
+        clock: seconds, monotonic.
+        patience: seconds without a byte after which a part is given up.
+        limit: bytes of all parts together, as announced.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float], patience: float, limit: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._clock, self._patience, self._limit = folder, clock, patience, limit
+        self._parts: dict[tuple[int, int], Part] = {}
+        self.announced = 0
+
+    def offset(self, client: int, lease: int) -> int:
+        """Bytes of an update that are here."""
+        part = self._parts.get((client, lease))
+        return 0 if part is None else part.offset
+
+    def begin(self, client: int, lease: int, length: int, digest: bytes) -> Part | None:
+        """The part to append to; another update of the lease takes the place of one not whole.
+
+        None: no room now, or somebody is sending one right now.
+        """
+        part = self._parts.get((client, lease))
+        if part is not None and part.busy:
+            return None
+        if part is not None and (part.digest, part.length) != (digest, length):
+            self.drop(client, lease)
+            part = None
+        if part is None:
+            if self.announced + length > self._limit:
+                return None
+            file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(IN_MEMORY, dir=str(self._folder))  # noqa: SIM115
+            part = self._parts[client, lease] = Part(client, lease, length, digest, file, self._clock())
+            self.announced += length
+        return part
+
+    def append(self, part: Part, data: bytes) -> None:
+        """More bytes.
+
+        Raises:
+            InvalidInput: more than were announced.
+        """
+        if part.offset + len(data) > part.length:
+            raise InvalidInput(f"lease {part.lease}: more than the {part.length} bytes announced")
+        part.file.write(data)
+        part.offset += len(data)
+        part.touched = self._clock()
+
+    def finish(self, part: Part) -> bytes | None:
+        """The whole update, which is forgotten here; None if it is not what was announced."""
+        part.file.seek(0)
+        data = part.file.read()
+        self.drop(part.client, part.lease)
+        return data if sha256(data).digest() == part.digest else None
+
+    def drop(self, client: int, lease: int) -> None:
+        """Forget what has come of an update."""
+        part = self._parts.pop((client, lease), None)
+        if part is not None:
+            self.announced -= part.length
+            part.file.close()
+
+    def sweep(self) -> None:
+        """Give up what nobody goes on with."""
+        late = self._clock() - self._patience
+        for part in [p for p in self._parts.values() if not p.busy and p.touched < late]:
+            self.drop(part.client, part.lease)
+
+    def __len__(self) -> int:
+        return len(self._parts)
