@@ -192,7 +192,9 @@ def test_a_server_rate_of_zero_changes_nothing_else() -> None:
     task = hk.reference_tasks.gaussian(clients=40, samples=40)
     devices = hk.Fleet.synthetic(40, seed=3)
     runs = [
-        hk.simulate(task, devices, hk.strategies.fedast(20, 5, allocation="static", lr=lr), hk.Until(updates=300), log=True)
+        hk.simulate(
+            task, devices, hk.strategies.fedast(20, 5, allocation="static", lr=lr), hk.Until(updates=300), log=True
+        )
         for lr in (1e-30, 1.0)
     ]
     assert runs[0].log.table().equals(runs[1].log.table())

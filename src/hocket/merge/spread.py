@@ -9,8 +9,8 @@ Over the last V updates D_v with mean Dbar and S = (1/V) sum_v ||D_v - Dbar||^2,
 with eta_l the local rate, tau the number of local steps and eta_s the server's rate. Without bias are, in units of the
 loss,
 
-    signal     (||Dbar||^2 - S / (V - 1)) / (eta_l tau)                what a step along E D lowers the loss by, first order
-    noise      S V / (V - 1) / (eta_l tau)                             the same unit for what one update adds to it
+    signal     (||Dbar||^2 - S / (V - 1)) / (eta_l tau)          what a step along E D lowers the loss by, first order
+    noise      S V / (V - 1) / (eta_l tau)                       the same unit for what one update adds to it
 
 The values are facts of a step, means over its updates. It takes V vectors of memory and a few passes over a vector per
 update. Tensors of one dimension count as biases.

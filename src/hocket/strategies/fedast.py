@@ -100,7 +100,9 @@ def _merge(allocation: Rule, window: int, lr: float) -> MeanByCount | Spread:
 
 def _rule(allocation: Rule, exponent: float | None, period: float, after: int) -> Allocation:
     if exponent is not None and allocation not in ("paper", "released", "robust"):
-        raise InvalidInput(f"fedast: exponent = {exponent}, allocation = {allocation!r}; paper, released, robust have one")
+        raise InvalidInput(
+            f"fedast: exponent = {exponent}, allocation = {allocation!r}; paper, released, robust have one"
+        )
     match allocation:
         case "static":
             return Static()
