@@ -11,11 +11,11 @@ such vectors are as far apart as the root of the number of places where they dif
 | symbol | field |
 |---|---|
 | alpha | ``speed`` |
-| assignments tried | ``candidates``, each from a random pool of ``spare`` more clients than are wanted |
+| assignments tried | ``candidates``, from everybody or a random pool of ``spare`` more clients than are wanted |
 | past rounds | ``memory`` |
 
 Zhou, Liu, Jia, Zhou, Dai, Dou, "Efficient device scheduling with multi-job federated learning", AAAI 2022; settings as
-in the FedAST program (github.com/askinb/FedAST). Costs are measured in units of their first one.
+in the FedAST program (github.com/askinb/FedAST). Costs are centred and scaled to variance 1 before the fit.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,8 @@ from hocket.strategy import policy
 from hocket.until import SECOND
 from hocket.view import View
 
+NOISE = 0.1
+"""Of a cost, as a share of the variance of all: the same assignment takes another time each round."""
 Codes = tuple[int, ...]
 """An assignment: task x clients + client of each of its jobs."""
 
@@ -61,13 +63,13 @@ class BODS(Struct, frozen=True, tag="bods", tag_field="kind", forbid_unknown_fie
     Args:
         speed: weight of a round's duration; the rest is that of fairness.
         candidates: random assignments that are compared.
-        spare: clients in the pool beyond those that are wanted.
+        spare: clients in a round's pool beyond those that are wanted (None: everybody; the program has 5).
         memory: past rounds that are learned from.
     """
 
     speed: float = 0.25
     candidates: int = 75
-    spare: int = 5
+    spare: int | None = None
     memory: int = 50
     observes: ClassVar[tuple[type[Event], ...]] = (on.Closed,)
 
@@ -75,7 +77,7 @@ class BODS(Struct, frozen=True, tag="bods", tag_field="kind", forbid_unknown_fie
         if not 0 <= self.speed <= 1:
             raise InvalidInput(f"bods.speed = {self.speed}: must be from 0 to 1")
         for name, least in (("candidates", 1), ("spare", 0), ("memory", 1)):
-            if getattr(self, name) < least:
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise InvalidInput(f"bods.{name} = {getattr(self, name)}: must be {least} or more")
 
     def init(self, view: View) -> Rounds:
@@ -94,29 +96,25 @@ class BODS(Struct, frozen=True, tag="bods", tag_field="kind", forbid_unknown_fie
         state.version = version
         tasks = [names.index(t) for t in wanted]
         tried = self.candidates if begins and state.past else 1
-        choices = [self._random(tasks, view, mix(key + i)) for i in range(tried)]
+        wide = view.clients if self.spare is None else len(tasks) + self.spare
+        pool = list(draw(view.idle, wide, key))
+        choices = [_random(tasks, pool, view.clients, mix(key ^ i)) for i in range(1, tried + 1)]
         best = choices[int(np.argmax(self._improvement(state, choices)))] if tried > 1 else choices[0]
         state.now = tuple(sorted({*state.now, *best}))
         n = len(view.idle)
         return [Pick(names[code // view.clients], code % view.clients, 1.0 / n) for code in best]
-
-    def _random(self, tasks: list[int], view: View, key: int) -> Codes:
-        """Distinct clients of a random pool for these tasks."""
-        pool = draw(view.idle, len(tasks) + self.spare, key)
-        return tuple(m * view.clients + c for m, c in zip(tasks, pool, strict=False))
 
     def _cost(self, state: Rounds) -> float:
         return self.speed * sum(state.slowest) + (1 - self.speed) * float(state.served.var(axis=1).sum())
 
     def _improvement(self, state: Rounds, choices: list[Codes]) -> NDArray[np.float64]:
         """Expected improvement on the least cost so far, float64[choices]."""
-        scale = max(abs(state.costs[0]), 1e-9)
-        y = np.array(state.costs) / scale
-        mean = float(y.mean())
-        known = _kernel(state.past, state.past) + 1e-6 * np.eye(len(y))
+        y = np.array(state.costs)
+        y = (y - y.mean()) / (float(y.std()) or 1.0)
+        known = _kernel(state.past, state.past) + NOISE * np.eye(len(y))
         cross = _kernel(choices, state.past)
-        weights = np.linalg.solve(known, np.column_stack([y - mean, cross.T]))
-        mu = mean + cross @ weights[:, 0]
+        weights = np.linalg.solve(known, np.column_stack([y, cross.T]))
+        mu = cross @ weights[:, 0]
         sigma = np.sqrt(np.maximum(1.0 - np.einsum("ij,ji->i", cross, weights[:, 1:]), 1e-12))
         z = (float(y.min()) - mu) / sigma
         return np.array([s * (v * _below(v) + exp(-v * v / 2) / sqrt(2 * pi)) for s, v in zip(sigma, z, strict=True)])
@@ -131,6 +129,12 @@ class BODS(Struct, frozen=True, tag="bods", tag_field="kind", forbid_unknown_fie
             state.served[m, fact.lease.client] += 1
             state.slowest[m] = max(state.slowest[m], (now - fact.lease.issued) / SECOND)
         return ()
+
+
+def _random(tasks: list[int], pool: list[int], clients: int, key: int) -> Codes:
+    """Distinct clients of the pool for these tasks."""
+    chosen = sorted(pool, key=lambda c: mix(key ^ c << 1))
+    return tuple(m * clients + c for m, c in zip(tasks, chosen, strict=False))
 
 
 def _below(v: float) -> float:
