@@ -5,7 +5,7 @@ import hocket
 
 def test_public_names() -> None:
     assert sorted(hocket.__all__) == [
-        "Core", "Evaluation", "Fleet", "HocketError", "InvalidInput", "LocalSGD", "Run", "Schema", "Segment",
+        "Change", "Core", "Evaluation", "Fleet", "HocketError", "InvalidInput", "LocalSGD", "Run", "Schema", "Segment",
         "Strategy", "Task", "TaskPart", "TorchLearner", "Until", "codec", "compose", "errors", "fleet", "guard",
         "matching", "merge", "optimizer", "pacing", "partition", "reference_tasks", "simulate", "strategies", "tasks",
     ]  # fmt: skip

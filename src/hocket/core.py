@@ -234,6 +234,18 @@ class Core:
         if open_lease is not None:
             self._tell(on.Failed(lease, open_lease.client, reason), now)
 
+    def add(self, task: str, now: float) -> None:
+        """Let a paused task be worked on again."""
+        self._tell(on.TaskAdded(task), now)
+
+    def pause(self, task: str, now: float) -> None:
+        """Give out no new work of a task until it is added again; jobs under way count."""
+        self._tell(on.TaskPaused(task), now)
+
+    def end(self, task: str, now: float, reason: str = "ended") -> None:
+        """A task is over: its jobs are void, the others have its share of the clients."""
+        self._tell(on.TaskEnded(task, reason), now)
+
     def model(self, task: str | None = None) -> dict[str, NDArray[Any]]:
         """The published model by segment name (of the only task, if there is one)."""
         name = task or next(iter(self._tasks))

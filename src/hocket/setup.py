@@ -1,6 +1,6 @@
 """What is run: tasks, strategy, stop rule, evaluation and seed as one value that every driver starts from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from hocket.core import Tasks, build, named, resolve
 from hocket.errors import InvalidInput
 from hocket.learning.task import Task
 from hocket.policies import Estimate
+from hocket.schedule import Change, checked
 from hocket.server import Server
 from hocket.snapshot import digest
 from hocket.strategy import FullStrategy, Strategy, describe
@@ -19,7 +20,7 @@ from hocket.until import Evaluation, Until
 
 
 class Setup(Struct, frozen=True, eq=False):
-    """A run before it has a driver; ``tasks`` and ``strategy`` have every part set."""
+    """A run before it has a driver; ``tasks`` and ``strategy`` have every part set, ``schedule`` is in order."""
 
     tasks: Mapping[str, Task]
     strategy: FullStrategy
@@ -27,6 +28,7 @@ class Setup(Struct, frozen=True, eq=False):
     evaluation: Evaluation
     seed: int
     measure: tuple[str, ...]
+    schedule: tuple[Change, ...] = ()
 
     @classmethod
     def of(
@@ -38,6 +40,7 @@ class Setup(Struct, frozen=True, eq=False):
         seed: int = 0,
         evaluation: Evaluation | None = None,
         measure: tuple[str, ...] = (),
+        schedule: Sequence[Change] = (),
     ) -> Self:
         """Fill what a strategy leaves open; the arguments are those of :func:`hocket.simulate`.
 
@@ -45,7 +48,7 @@ class Setup(Struct, frozen=True, eq=False):
             InvalidInput: something contradicts something else.
         """
         strategy, tasks = resolve(named(task), method)
-        return cls(tasks, strategy, until, evaluation or Evaluation(), seed, measure)
+        return cls(tasks, strategy, until, evaluation or Evaluation(), seed, measure, checked(schedule, tasks))
 
     def build(
         self, source: Source, *, journaled: bool = False, down: NDArray[np.float64] | None = None
@@ -79,4 +82,7 @@ class Setup(Struct, frozen=True, eq=False):
     def digest(self, *more: object) -> str:
         """32 hex digits that differ for runs whose servers would decide differently, or with other ``more``."""
         each = [[n, t.schema.digest, t.samples, t.local, t.objective] for n, t in self.tasks.items()]
-        return digest([describe(self.strategy), each, self.seed, self.until, self.evaluation, self.measure, *more])
+        own = [self.schedule] if self.schedule else []
+        return digest(
+            [describe(self.strategy), each, self.seed, self.until, self.evaluation, self.measure, *own, *more]
+        )

@@ -77,6 +77,7 @@ class TaskTable:
         task = self.named(e.task)
         if task.status == "active":
             task.status = "paused"
+            return True
         return False
 
     def ended(self, e: on.TaskEnded, now: int, out: Actions) -> bool:

@@ -13,7 +13,6 @@ from hocket.experiment import batch, folder, load
 from hocket.experiment import compare as comparison
 from hocket.progress import Progress
 from hocket.record.story import story as read_story
-from hocket.setup import Setup
 
 FEWER = 30  # runs that may be made to find out which faults broke an invariant
 
@@ -59,7 +58,7 @@ def simulate_with_faults(
     if beside:
         raise InvalidInput(f"{beside[0]}: not with --faults, which makes one run and writes nothing; leave one out")
     e = load(file, changes, data)
-    setup = Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation, measure=("finite",))
+    setup = e.setup(("finite",))
     outcome = run(setup, e.fleet, plan(case.seed), case.only)
     show_outcome(outcome)
     if outcome.violated:
@@ -78,7 +77,7 @@ def estimate(file: Path, changes: Sequence[str], data: Path | None = None) -> No
     from hocket.simulation.estimate import estimate
 
     e = load(file, changes, data)
-    print(estimate(Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation), e.fleet).line())
+    print(estimate(e.setup(), e.fleet).line())
 
 
 def plan(file: Path, changes: Sequence[str], objective: str, most: int | None, updates: int | None) -> None:
@@ -90,7 +89,7 @@ def plan(file: Path, changes: Sequence[str], objective: str, most: int | None, u
     from hocket.cli.plan import show_plan
 
     e = load(file, changes)
-    setup = Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation)
+    setup = e.setup()
     show_plan(setup, e.fleet, objective, most, updates)
 
 
@@ -122,7 +121,7 @@ def replay(journal: Path, file: Path, changes: Sequence[str], measure: tuple[str
     from hocket.simulation import replay
 
     e = load(file, changes)
-    setup = Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation, measure=measure)
+    setup = e.setup(measure)
     done = replay.replay(journal, setup)
     print(done.digest)
     ended = done.server.finished or "not yet ended"

@@ -12,6 +12,10 @@ use = "fedbuff"
 accuracy = 0.9
 [evaluation]          # may be left out
 every = 1
+[[schedule]]          # may be left out, or be there several times; see hocket.schedule
+at = 120.0            # seconds
+task = "digits"
+do = "pause"          # or "add" (also: resume), "end"
 ```
 
 ``seed`` fixes everything random: the data and the devices too, unless ``task.seed`` or ``fleet.seed`` says
@@ -33,6 +37,7 @@ from hocket.experiment.call import plain
 from hocket.experiment.strict import blaming, convert, unknown
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
+from hocket.schedule import Change
 from hocket.setup import Setup
 from hocket.simulation.run import Report, Run, prepare
 from hocket.sink.sink import Sink
@@ -52,6 +57,7 @@ class Document(Struct, frozen=True, forbid_unknown_fields=True):
     strategy: dict[str, Any] | list[dict[str, Any]]
     until: Until
     evaluation: Evaluation = Evaluation()
+    schedule: tuple[Change, ...] = ()
     task: dict[str, Any] | None = None
     tasks: dict[str, dict[str, Any]] | None = None
     name: str | None = None
@@ -68,6 +74,7 @@ class Experiment(Struct, frozen=True, eq=False):
     until: Until
     evaluation: Evaluation
     seed: int
+    schedule: tuple[Change, ...]
     table: dict[str, Any]
     files: Mapping[str, Path]
 
@@ -77,6 +84,13 @@ class Experiment(Struct, frozen=True, eq=False):
         A Parquet fleet is named as it is in a run directory, where its file is copied to.
         """
         return self.table
+
+    def setup(self, measure: tuple[str, ...] = ()) -> Setup:
+        """What a driver starts from."""
+        return Setup.of(
+            self.tasks, self.strategy, self.until, seed=self.seed, evaluation=self.evaluation, measure=measure,
+            schedule=self.schedule,
+        )  # fmt: skip
 
     def toml(self) -> str:
         """:meth:`resolved` as TOML text."""
@@ -164,7 +178,7 @@ def parse(
         raise unknown(f"strategy.tasks.{min(stray)}", each, "no such task")
     until, evaluation, seed = document.until, document.evaluation, document.seed
     with blaming(document.strategy, "strategy"):
-        setup = Setup.of(tasks, strategy, until, seed=seed, evaluation=evaluation)
+        setup = Setup.of(tasks, strategy, until, seed=seed, evaluation=evaluation, schedule=document.schedule)
     prepare(setup, fleet)  # what cannot be run is refused here
     _check_metrics(document, tasks)
     resolved = {
@@ -175,8 +189,11 @@ def parse(
         "strategy": plain(setup.strategy),
         "until": plain(until),
         "evaluation": plain(evaluation),
+        **({"schedule": plain(setup.schedule)} if setup.schedule else {}),
     }
-    return Experiment(resolved["name"], tasks, fleet, strategy, until, evaluation, seed, resolved, files)
+    return Experiment(
+        resolved["name"], tasks, fleet, strategy, until, evaluation, seed, setup.schedule, resolved, files
+    )
 
 
 def _tasks(document: Document) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -45,7 +45,7 @@ def run(
     if folder is not None:
         _begin(e, folder, resume)
     done = simulate(
-        e.tasks, e.fleet, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation,
+        e.tasks, e.fleet, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation, schedule=e.schedule,
         out=folder, resume=resume, report=report, sinks=sinks,
     )  # fmt: skip
     if folder is not None:

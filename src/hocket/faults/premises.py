@@ -12,7 +12,7 @@ def check(setup: Setup, fleet: Fleet) -> None:
     """Refuse what a world with faults does not have.
 
     Raises:
-        InvalidInput: a size-only task, prefetch, availability, too many clients.
+        InvalidInput: a size-only task, prefetch, availability, a schedule, too many clients.
     """
     setup.check_clients(len(fleet))
     if bare := [n for n, t in setup.tasks.items() if t.learner is None]:
@@ -25,6 +25,8 @@ def check(setup: Setup, fleet: Fleet) -> None:
             f"fleet.availability = {fleet.availability!r}: in a world with faults devices come and go by its faults; "
             "leave it out"
         )
+    if setup.schedule:
+        raise InvalidInput("schedule: a world with faults keeps its tasks from start to end; leave it out")
     if len(fleet) > 10_000:
         raise InvalidInput(f"{len(fleet)} clients: a world with faults checks every one of them; give 10000 or fewer")
 

@@ -1,6 +1,8 @@
 """Which client does which task's next job?"""
 
+from hocket.matching.bods import BODS
+from hocket.matching.ucb import UCB
 from hocket.matching.uniform import Uniform
 from hocket.matching.weighted import Weighted
 
-__all__ = ["Uniform", "Weighted"]
+__all__ = ["BODS", "UCB", "Uniform", "Weighted"]

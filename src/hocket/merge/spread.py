@@ -1,14 +1,22 @@
 """Measure how much the updates of a task differ from one another, and merge them as another merge does (FedAST).
 
-Over the last V updates D_v with mean Dbar:
+Over the last V updates D_v with mean Dbar and S = (1/V) sum_v ||D_v - Dbar||^2, the ``spread`` is
 
-    relative   sum_v ||D_v - Dbar||^2 / (V ||Dbar||^2)          no unit; grows as training converges
-    step       sum_v ||D_v - Dbar||^2 / (V (eta_l P)^2)         an estimate of the variance of client gradients
+    relative   S / ||Dbar||^2                                          no unit; cannot be much more than V
+    step       S / (eta_l tau)^2                                       an estimate of the variance of client gradients
+    released   0.5 eta_l eta_s S / (||Dbar||^2 (eta_l tau)^2)          the authors' program: V - 1 updates, no biases
 
-eta_l is the local rate and P the number of local steps. The value is the fact ``spread`` of a step, the mean over its
-updates. It takes V vectors of memory and V passes over a vector per update.
+with eta_l the local rate, tau the number of local steps and eta_s the server's rate. Without bias are, in units of the
+loss,
 
-Askin, Sharma, Joe-Wong, Joshi, "FedAST: federated asynchronous simultaneous training", UAI 2024 (arXiv 2406.00302).
+    signal     (||Dbar||^2 - S / (V - 1)) / (eta_l tau)          what a step along E D lowers the loss by, first order
+    noise      S V / (V - 1) / (eta_l tau)                       the same unit for what one update adds to it
+
+The values are facts of a step, means over its updates. It takes V vectors of memory and a few passes over a vector per
+update. Tensors of one dimension count as biases.
+
+Askin, Sharma, Joe-Wong, Joshi, "FedAST: federated asynchronous simultaneous training", UAI 2024 (arXiv 2406.00302);
+program: github.com/askinb/FedAST.
 """
 
 from collections.abc import Mapping
@@ -24,50 +32,78 @@ from hocket.policies import Contribution, Weigh
 from hocket.schema import Schema, Vector
 from hocket.strategy import FullStrategy, FullTask, policy
 
-LARGEST = 1e6  # a mean update near zero says nothing about heterogeneity
+LARGEST = 10.0  # times V: a mean update near zero says nothing about heterogeneity
 
 
 class Window(Struct):
-    """The newest updates, float32[V, size], as a ring; ``seen`` counts all there were."""
+    """The newest updates, float32[V, size], as a ring, their sum, and the squared norm of each; ``seen`` counts all.
+
+    ``parts``: the coordinates that count, as ranges.
+    """
 
     sum: Sum
     updates: np.ndarray
+    total: np.ndarray
+    squares: list[float]
+    parts: list[tuple[int, int]]
     seen: int = 0
 
 
 @policy("merge")
 class Spread(Struct, frozen=True, tag="spread", tag_field="kind", forbid_unknown_fields=True):
-    """Merge as ``of`` does and measure the ``spread`` of the last ``window`` updates (V)."""
+    """Merge as ``of`` does and measure the ``spread`` of the last ``window`` updates (V); ``rate``: eta_s."""
 
     of: MeanByCount | MeanByWeight | MeanByFleet = MeanByCount()
     window: int = 8
-    estimator: Literal["relative", "step"] = "relative"
-    measures: ClassVar[tuple[str, ...]] = ("spread",)
+    estimator: Literal["relative", "step", "released"] = "relative"
+    rate: float = 1.0
+    measures: ClassVar[tuple[str, ...]] = ("spread", "signal", "noise")
     keeps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 2 <= self.window <= 4096:
-            raise InvalidInput(f"spread.window = {self.window}: must be from 2 to 4096 updates")
+        if not 3 <= self.window <= 4096:
+            raise InvalidInput(f"spread.window = {self.window}: must be from 3 to 4096 updates")
+        if not 0 < self.rate < float("inf"):
+            raise InvalidInput(f"spread.rate = {self.rate}: must be above 0")
 
     def init(self, schema: Schema, clients: int) -> Window:
-        return Window(self.of.init(schema, clients), np.zeros((self.window, schema.size), np.float32))
+        released, at = self.estimator == "released", 0
+        parts: list[tuple[int, int]] = []
+        for segment in schema.travelling:
+            if not released or len(segment.shape) > 1:
+                parts.append((at, at + segment.size))
+            at += segment.size
+        updates = np.zeros((self.window - released, schema.size), np.float32)
+        return Window(
+            self.of.init(schema, clients), updates, np.zeros(schema.size), [0.0] * len(updates), parts or [(0, at)]
+        )
 
     def add(self, state: Window, contribution: Contribution) -> Mapping[str, float]:
-        state.updates[state.seen % self.window] = contribution.delta
+        at = state.seen % len(state.updates)
+        state.total -= state.updates[at]
+        state.updates[at] = contribution.delta
+        state.total += state.updates[at]
+        own = [state.updates[at][a:b].astype(np.float64) for a, b in state.parts]
+        state.squares[at] = sum(float(np.dot(part, part)) for part in own)
         state.seen += 1
         facts = self.of.add(state.sum, contribution)
-        if state.seen < 2:
-            return facts
-        return {**facts, "spread": self._measure(state.updates[: state.seen].astype(np.float64), contribution)}
+        return facts if state.seen < 2 else {**facts, **self._measure(state, contribution)}
 
-    def _measure(self, updates: NDArray[np.float64], c: Contribution) -> float:
-        mean = updates.mean(axis=0)
-        variance = float(np.square(updates - mean).sum()) / len(updates)
-        if self.estimator == "step":
-            local = c.lease.local
-            return variance / (local.rate(c.lease.version) * max(1, c.samples // local.batch_size)) ** 2
-        norm = float(np.dot(mean, mean))
-        return min(variance / norm, LARGEST) if norm > 0 else LARGEST
+    def _measure(self, state: Window, c: Contribution) -> dict[str, float]:
+        n = min(state.seen, len(state.updates))
+        norm = sum(float(np.dot(state.total[a:b], state.total[a:b])) for a, b in state.parts) / n**2
+        variance = max(0.0, sum(state.squares) / n - norm)
+        local = c.lease.local
+        rate = local.rate(c.lease.version)
+        path = rate * max(1, c.samples // local.batch_size)
+        relative = min(variance, LARGEST * n * norm) / norm if norm > 0 else LARGEST * n
+        spread = {
+            "relative": relative,
+            "step": variance / path**2,
+            "released": 0.5 * rate * self.rate * relative / path**2,
+        }[self.estimator]
+        signal, noise = norm - variance / (n - 1), variance * n / (n - 1)
+        return {"spread": spread, "signal": signal / path, "noise": noise / path}
 
     def take(self, state: Window, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
         return self.of.take(state.sum, x, weigh)

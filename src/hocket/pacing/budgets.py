@@ -3,7 +3,8 @@
 R_m requests of task m are outstanding, sum R_m = R, and task m steps whenever b_m updates are in, with
 b_m = max(1, ceil(outstanding_m / rho)). The mean staleness of a task is then (R_m - 1)/b_m, about rho - 1, however slow
 its work is. A budget that shrinks is not refilled and one that grows takes what the others leave, so both move
-gradually. A task that ends hands its budget to those that go on, in proportion to theirs.
+gradually. A task that ends or is paused hands its budget to those that go on, in proportion to theirs; one that comes
+(back) gets its share of what all have.
 
 | symbol | field |
 |---|---|
@@ -23,46 +24,25 @@ from hocket import events as on
 from hocket.actions import Request
 from hocket.errors import InvalidInput
 from hocket.events import Event
+from hocket.pacing.allocation import Allocation, ByHeterogeneity, ByProgress, InTurn, Seen, Static, proportional
 from hocket.pacing.in_flight import PerTask, check_timeout, of, positive
 from hocket.policies import Due, Slots
 from hocket.strategy import FullStrategy, FullTask, policy
+from hocket.until import SECOND
 from hocket.view import View
 
 
-class Static(Struct, frozen=True, tag="static", tag_field="kind", forbid_unknown_fields=True):
-    """Budgets stay as they are until a task ends."""
+class Dealt(Struct):
+    """The budget of each task (0: it takes no work), and what was seen since the last deal at time ``since`` (ns).
 
-
-class ByHeterogeneity(Struct, frozen=True, tag="by_heterogeneity", tag_field="kind", forbid_unknown_fields=True):
-    """R_m in proportion to h_m^exponent, h_m^2 the mean ``spread`` that the task's merge measured since the last deal.
-
-    Minimising sum_m h_m^2 / R_m under sum_m R_m = R gives exponent 1; the authors' program behaves as 2.
-
-    Args:
-        exponent: 1 for the standard deviation, 2 for the variance.
-        period: a deal comes after ``period`` x R arrivals per task that goes on.
-        after: steps of every task before the first deal.
+    ``claims``: what the last deal was in proportion to.
     """
 
-    exponent: float = 1.0
-    period: float = 0.75
-    after: int = 8
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.exponent <= 8 or not 0 < self.period <= 1e6 or self.after < 0:
-            raise InvalidInput(
-                f"by_heterogeneity: exponent = {self.exponent} (0 to 8), period = {self.period} (above 0), "
-                f"after = {self.after} (0 or more)"
-            )
-
-
-class Dealt(Struct):
-    """Per task: its budget, and the spread measured since the last deal (sum, updates)."""
-
     budget: dict[str, int]
-    spread: dict[str, float] = {}
-    measured: dict[str, int] = {}
+    seen: dict[str, Seen] = {}
+    claims: dict[str, float] = {}
     arrivals: int = 0
+    since: int = 0
 
 
 @policy("pacing")
@@ -82,7 +62,7 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
     ratio: int = 10
     shares: dict[str, int] | None = None
     buffer: PerTask | None = None
-    allocation: Static | ByHeterogeneity = Static()
+    allocation: Allocation = Static()
     timeout: float | None = None
     refill_first: ClassVar[bool] = False
     observes: ClassVar[tuple[type[Event], ...]] = (on.Stepped,)
@@ -111,31 +91,52 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
             )
         else:
             budget = proportional(self.in_flight, dict.fromkeys(names, 1.0))
+        if isinstance(self.allocation, InTurn):
+            budget = {n: self.in_flight * (n == names[0]) for n in names}
         if self.buffer is not None:
             for t in names:
                 of(self.buffer, t, "buffer")
         return Dealt(budget)
 
     def room(self, state: Dealt, view: View, now: int) -> Slots:
-        self._inherit(state, view)
-        free = self.in_flight - sum(t.open for t in view.tasks.values())
+        budget, turn = state.budget, isinstance(self.allocation, InTurn)
+        for name, t in view.tasks.items():
+            if (budget[name] > 0) != (t.status == "active") and (budget[name] or not turn):
+                self._turnover(state, view)
+                break
+        free = self.in_flight - len(view.leases)
+        if free <= 0:
+            return {}
         slots: dict[str, int] = {}
         for name, t in view.tasks.items():
-            if t.stepping or t.status != "active":
-                continue
-            n = min(state.budget[name] - t.open, free)
-            if n > 0:
-                slots[name] = n
+            n = budget[name] - t.open
+            if n > 0 and not t.stepping and t.status == "active":
+                slots[name] = n = min(n, free)
                 free -= n
+                if not free:
+                    break
         return slots
 
-    def _inherit(self, state: Dealt, view: View) -> None:
-        """Deal what ended tasks held to those that go on."""
-        ended = [n for n, t in view.tasks.items() if t.status == "ended" and state.budget[n]]
-        heirs = {n: float(state.budget[n]) for n, t in view.tasks.items() if t.status != "ended"}
-        if ended and heirs:
-            state.budget.update(dict.fromkeys(ended, 0))
-            state.budget.update(proportional(self.in_flight, heirs))
+    def _turnover(self, state: Dealt, view: View) -> None:
+        """Tasks came or went: deal the whole budget to those that take work."""
+        budget, total = state.budget, self.in_flight
+        going = [n for n, t in view.tasks.items() if t.status == "active"]
+        if not going:
+            return
+        if isinstance(self.allocation, InTurn):
+            claims = dict.fromkeys(going[:1], 1.0)
+        else:
+            fair = {n: 1.0 if self.shares is None else float(self.shares[n]) for n in going}
+            claims = {n: total * c / sum(fair.values()) for n, c in fair.items()}  # what a newcomer gets
+            stay = {n: budget[n] for n in going if budget[n]}
+            left = total - sum(c for n, c in claims.items() if n not in stay)
+            claims.update((n, left * b / sum(stay.values())) for n, b in stay.items())
+        budget.update(dict.fromkeys(budget, 0))
+        budget.update(proportional(total, claims))
+        for n in claims:
+            if not budget[n]:  # every task that goes on has one request at least
+                budget[max(budget, key=lambda m: budget[m])] -= 1
+                budget[n] = 1
 
     def due(self, state: Dealt, view: View, now: int) -> Due | None:
         for name, t in view.tasks.items():
@@ -148,74 +149,44 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
 
     def observe(self, state: Dealt, fact: Event, view: View, now: int) -> Sequence[Request]:
         assert isinstance(fact, on.Stepped)
+        rule = self.allocation
+        if isinstance(rule, Static | InTurn):
+            return ()
         state.arrivals += fact.count
-        if (spread := fact.facts.get("spread")) is not None:
-            state.spread[fact.task] = state.spread.get(fact.task, 0.0) + spread * fact.count
-            state.measured[fact.task] = state.measured.get(fact.task, 0) + fact.count
-        if isinstance(self.allocation, ByHeterogeneity):
-            self._deal(self.allocation, state, view)
+        seen = state.seen.setdefault(fact.task, Seen())
+        seen.steps += 1
+        if all(name in fact.facts for name in rule.measures):
+            seen.updates += fact.count
+            for name in rule.measures:
+                setattr(seen, name, getattr(seen, name) + fact.facts[name] * fact.count)
+        self._deal(rule, state, view, now)
         return ()
 
-    def _deal(self, rule: ByHeterogeneity, state: Dealt, view: View) -> None:
-        going = [n for n, t in view.tasks.items() if t.status != "ended"]
+    def _deal(self, rule: ByHeterogeneity | ByProgress, state: Dealt, view: View, now: int) -> None:
+        going = [n for n, t in view.tasks.items() if t.status == "active"]
         if (
             len(going) * self.ratio > self.in_flight
             or state.arrivals < floor(rule.period * self.in_flight) * len(going)
-            or any(t.version <= rule.after for t in view.tasks.values())
-            or not all(state.measured.get(n) for n in going)
+            or any(t.version <= rule.after for t in view.tasks.values() if t.status != "paused")
+            or not all(n in state.seen and state.seen[n].updates for n in going)
         ):
             return
-        claims = {n: (state.spread[n] / state.measured[n]) ** (rule.exponent / 2) for n in going}
-        state.budget.update(quanta(self.in_flight, self.ratio, claims))
-        state.arrivals = 0
-        state.spread.clear()
-        state.measured.clear()
+        seen = {n: state.seen[n] for n in going}
+        state.budget.update(rule.deal(self.in_flight, self.ratio, seen, state.claims, (now - state.since) / SECOND))
+        state.arrivals, state.since = 0, now
+        state.seen.clear()
 
     def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:
-        """A budget that follows the spread needs a merge that measures it."""
-        if isinstance(self.allocation, ByHeterogeneity):
-            for name, part in strategy.tasks.items():
-                if "spread" not in getattr(part.merge, "measures", ()):
-                    return (
-                        f"pacing budgets by_heterogeneity needs the spread of updates, and merge "
-                        f"{part.merge.__struct_config__.tag} of task {name!r} does not measure it; "  # type: ignore[attr-defined]
-                        "wrap it in merge spread, or use static budgets"
-                    )
+        """A budget that follows what updates are like needs a merge that measures it."""
+        for name, part in strategy.tasks.items():
+            if missing := set(self.allocation.measures) - set(getattr(part.merge, "measures", ())):
+                return (
+                    f"pacing budgets {self.allocation.__struct_config__.tag} needs the {min(missing)} of updates, and "
+                    f"merge {part.merge.__struct_config__.tag} of task {name!r} does not measure it; "  # type: ignore[attr-defined]
+                    "wrap it in merge spread, or use static budgets"
+                )
         return None
 
     def largest(self, tasks: Mapping[str, object]) -> int:
         """Leases open at once over these tasks."""
         return self.in_flight
-
-
-def proportional(total: int, claims: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers that add up to ``total``, in proportion to the claims, the largest remainders rounded up.
-
-    >>> proportional(10, {"a": 1.0, "b": 1.0, "c": 1.0})
-    {'a': 4, 'b': 3, 'c': 3}
-    """
-    whole = sum(claims.values()) or 1.0
-    exact = {n: total * c / whole for n, c in claims.items()}
-    out = {n: floor(x) for n, x in exact.items()}
-    for n in sorted(out, key=lambda n: out[n] - exact[n])[: total - sum(out.values())]:
-        out[n] += 1
-    return out
-
-
-def quanta(total: int, quantum: int, claims: Mapping[str, float]) -> dict[str, int]:
-    """Whole budgets that add up to ``total``: a quantum each, the rest by quanta to the largest claim that is left.
-
-    >>> quanta(160, 10, {"a": 1.0, "b": 1.0, "c": 3.0, "d": 3.0})
-    {'a': 20, 'b': 20, 'c': 60, 'd': 60}
-    """
-    whole = sum(claims.values()) or 1.0
-    left = {n: floor(total * c / whole) - quantum for n, c in claims.items()}
-    out = dict.fromkeys(claims, quantum)
-    rest = total - quantum * len(claims)
-    while rest > 0:
-        n = max(left, key=lambda n: left[n])
-        given = min(quantum, rest)
-        out[n] += given
-        left[n] -= given
-        rest -= given
-    return out

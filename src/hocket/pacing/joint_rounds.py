@@ -15,7 +15,7 @@ from msgspec import Struct
 from hocket.actions import Request
 from hocket.errors import InvalidInput
 from hocket.events import Event
-from hocket.pacing.budgets import proportional
+from hocket.pacing.allocation import proportional
 from hocket.pacing.in_flight import PerTask, check_timeout, of, positive
 from hocket.policies import Due, Slots
 from hocket.strategy import policy

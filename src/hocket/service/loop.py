@@ -24,6 +24,7 @@ from hocket.lease import Lease, Node
 from hocket.received import Received, Sent, decode
 from hocket.record.account import Account, Station
 from hocket.record.log import EventLog
+from hocket.schedule import Change, absent
 from hocket.schema import Vector
 from hocket.server import Server
 from hocket.service.activity import Activity
@@ -54,6 +55,7 @@ class Loop:
         journal: Journal | None,
         account: Account,
         evaluation: Evaluation,
+        schedule: Sequence[Change] = (),
         now: int = 0,
     ) -> None:
         self.server, self.book, self.received, self.journal = server, book, received, journal
@@ -62,6 +64,7 @@ class Loop:
         self.now = now
         self._tasks, self._clock, self._pool, self._evaluation = tasks, clock, pool, evaluation
         self._parts = server.strategy.tasks
+        self._schedule = tuple(schedule)
         self._offer_keys = {t: key(seed, "offer", t) for t in tasks}
         n = server.state.clients
         holds: dict[str, list[Node | None]] = {t: [None] * n for t in tasks}
@@ -95,6 +98,9 @@ class Loop:
         """
         server = self.server
         if not server.state.begun:
+            for task in absent(self._schedule):
+                self.tell(on.TaskPaused(task))
+            self._follow(-1)
             self.tell(on.Joined(tuple(range(len(self._devices)))))
         while not server.finished:
             if len(server.state.unacknowledged) >= GROUP or self.inbox.idle:
@@ -113,6 +119,12 @@ class Loop:
                 self.tell(item[1])
         self._acknowledge()
 
+    def _follow(self, after: int) -> None:
+        """Have the tasks change when it is time."""
+        for change in self._schedule:
+            if change.time > after and (event := change.event()) is not None:
+                self.inbox.at(change.time, event)
+
     def resume(self, left: Sequence[Event]) -> None:
         """Go on with a recovered server: devices begin their open leases anew; ``left`` was not told yet.
 
@@ -123,6 +135,7 @@ class Loop:
                 self._hand_out(action.lease)
             elif isinstance(action, do.WakeAt):
                 self._do((action,))
+        self._follow(self.now)
         for event in left:
             self.tell(event)
         self._acknowledge()

@@ -6,6 +6,7 @@ those of the simulator, bit for bit.
 """
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from hocket.record.account import Account
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
 from hocket.record.summary import summarise
+from hocket.schedule import Change
 from hocket.service.clock import Clock, RealClock, on_interrupt
 from hocket.service.loop import Loop
 from hocket.service.result import LoopbackResult
@@ -43,6 +45,7 @@ def run_loopback(
     clock: Clock | None = None,
     evaluation: Evaluation | None = None,
     measure: tuple[str, ...] = (),
+    schedule: Sequence[Change] = (),
     journal: Path | None = None,
     resume: bool = False,
     checkpoint: int = EVERY,
@@ -59,6 +62,7 @@ def run_loopback(
         clock: :class:`RealClock` by default; a clock serves one run.
         evaluation: when models are measured (every version on the test split by default).
         measure: facts to measure of every update before it is accepted, such as ``("finite",)``.
+        schedule: tasks that are added, paused or ended on the way, by the time of the clock.
         journal: a new folder for everything the server is told; acknowledgements wait until it is durable.
         resume: go on with the run in ``journal``, if there is one: leases that were open are worked on again. Log
             then begins at the restart, and bytes leave out what the journal does not have: parts of transfers that
@@ -79,7 +83,7 @@ def run_loopback(
     """
     if journal is not None and journal.exists() and not resume:
         raise InvalidInput(f"journal {journal} exists; go on with it (resume), remove it or choose another folder")
-    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation, measure=measure)
+    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation, measure=measure, schedule=schedule)
     tasks, received = setup.tasks, Received(setup.strategy.tasks, setup.tasks)
     server, book = setup.build(received, journaled=journal is not None, down=_rates(setup, fleet))
     at, told = Rebuilt(Account(Curve(until.confirm), Ledger())), None
@@ -98,7 +102,8 @@ def run_loopback(
         overlap = isinstance(fleet, Fleet) and fleet.links == "parallel"
         loop = Loop(
             server, book, received, tasks, clock or RealClock(at.now), pool,
-            seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=setup.evaluation, now=at.now,
+            seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=setup.evaluation,
+            schedule=setup.schedule, now=at.now,
         )  # fmt: skip
         with on_interrupt(loop.inbox, on.Halted("interrupted")):
             if at.begun:
@@ -117,6 +122,10 @@ def run_loopback(
 
 def _rates(setup: Setup, fleet: Fleet | int) -> NDArray[np.float64] | None:
     """What devices download in bytes/s, after a check of what a real run needs."""
+    if changed := [c.task for c in setup.schedule if c.cost is not None]:
+        raise InvalidInput(
+            f"schedule: the cost of task {changed[0]!r} is its devices' own here; change it in a simulation"
+        )
     setup.check_clients(fleet if isinstance(fleet, int) else len(fleet))
     if bare := [n for n, t in setup.tasks.items() if t.learner is None]:
         raise InvalidInput(f"task {bare[0]!r} is size-only; give it a learner, or simulate the run")

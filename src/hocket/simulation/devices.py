@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from hocket import actions as do
 from hocket import events as on
@@ -22,7 +23,7 @@ from hocket.keyed import key, mix
 from hocket.learning.task import Task
 from hocket.lease import Edge, Lease
 from hocket.simulation.training import LazyTraining
-from hocket.simulation.world import DOWN, IDLE, TRAIN, UP, Broke, Device, Drained, Toggle, Work, World
+from hocket.simulation.world import DOWN, IDLE, TRAIN, UP, Broke, Costs, Device, Drained, Toggle, Work, World
 
 
 class _Terms(Struct, frozen=True, gc=False):
@@ -52,6 +53,7 @@ class Devices:
         self.timed: dict[type[Event], Callable[[Any], None]] = {
             on.Fetched: self._fetched, on.Trained: self._trained, on.Uploaded: self._uploaded,
             on.Woke: self.inbox.append, Broke: self._broke, Toggle: self._toggle, Drained: self._drained,
+            **dict.fromkeys((on.TaskAdded, on.TaskPaused, on.TaskEnded), self.inbox.append), Costs: self._costs,
         }  # fmt: skip
         self._carry: dict[type[Any], Callable[[Any], None]] = {
             do.Fetch: self._fetch, do.Train: self._train, do.Upload: self._upload, do.Abort: self._abort,
@@ -62,6 +64,8 @@ class Devices:
         """Keep what is to be remembered in ``world``."""
         self._world, self._work, self._heap, self._ledger = world, world.work, world.heap, world.ledger
         self._clients = {}
+        for task, cost in world.costs.items():
+            self._terms[task] = replace(self._terms[task], cost=cost)
         for d in world.devices:
             self._clients[d.id] = client = Client(d.id, world.holds, self._overlap)
             client.downloads, client.ready, client.uploads = d.downloads, d.ready, d.uploads
@@ -248,6 +252,10 @@ class Devices:
         self.drop(on.Cancelled(e.lease, e.client))
         if not e.silent:
             self.inbox.append(on.Failed(e.lease, e.client, "failed"))
+
+    def _costs(self, e: Costs) -> None:
+        self._world.costs[e.task] = e.cost
+        self._terms[e.task] = replace(self._terms[e.task], cost=e.cost)
 
     def _next_toggle(self) -> None:
         time = self._fleet.availability.upcoming(self._world.toggles)

@@ -23,10 +23,11 @@ from hocket.lease import Lease
 from hocket.record.account import Account
 from hocket.record.ledger import Ledger
 from hocket.record.log import EventLog
+from hocket.schedule import Change, absent
 from hocket.server import Server
 from hocket.simulation.devices import Devices
 from hocket.simulation.training import LazyTraining, Progress
-from hocket.simulation.world import World
+from hocket.simulation.world import Costs, World
 
 END_OF_TIME = 2**63
 SLICE = 1000  # events between two looks at the clock
@@ -46,12 +47,13 @@ class Engine:
         seed: int,
         log: EventLog | None = None,
         planner: Callable[[str, Server], on.Planned] | None = None,
+        schedule: Sequence[Change] = (),
     ) -> None:
         self.server, self.book, self.training, self.log = server, book, training, log
         self.on_evaluated: Callable[[int, on.Evaluated], None] | None = None
         self.saves = 0
         self._tasks = dict(tasks)
-        self._planner = planner
+        self._planner, self._schedule = planner, tuple(schedule)
         self._devices = devices = Devices(fleet, tasks, book, training, seed)
         self._pack = {} if log is None else log.pack
         self._rows = bytearray() if log is None else log.rows
@@ -91,6 +93,9 @@ class Engine:
         """
         if not self.world.begun:
             self.world.begun = True
+            for task in absent(self._schedule):
+                self.tell(on.TaskPaused(task))
+            self._follow(self._schedule)
             self._devices.begin()
         done = 0
         while not self.server.finished and (events is None or done < events):
@@ -114,6 +119,18 @@ class Engine:
                     "any; give devices a compute time or a bandwidth, or stop at a number of updates"
                 )
         return bool(self.server.finished)
+
+    def tell(self, event: on.TaskAdded | on.TaskPaused | on.TaskEnded | on.Halted) -> None:
+        """Have an operator tell the server something, at once."""
+        self._devices.inbox.append(event)
+
+    def _follow(self, schedule: Sequence[Change]) -> None:
+        """Have the tasks change when it is time."""
+        for change in schedule:
+            if (event := change.event()) is not None:
+                self.world.push(change.time, event)
+            if change.cost is not None:
+                self.world.push(change.time, Costs(change.task, change.cost))
 
     def _batch(self, events: int) -> bool:
         """Handle so many timed events; whether the run is over."""
@@ -225,6 +242,10 @@ class Engine:
         fresh = self.world
         training = Progress(started=waiting, finished=waiting)
         self.thaw(World(fresh.toggles, fresh.holds, account.ledger, fresh.egress, now, training=training, begun=True))
+        for c in self._schedule:  # the server was told of the others; what they cost is nobody's but ours
+            if c.time <= now and c.cost is not None:
+                self._devices.timed[Costs](Costs(c.task, c.cost))
+        self._follow([c for c in self._schedule if c.time > now])
         for action in self.server.pending():
             if isinstance(action, do.Assign):
                 self._devices.assign(action.lease)

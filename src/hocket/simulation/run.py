@@ -23,6 +23,7 @@ from hocket.learning.task import Task
 from hocket.record.curve import Curve, Moved
 from hocket.record.log import SEGMENT, EventLog
 from hocket.record.summary import summarise
+from hocket.schedule import Change
 from hocket.server import Server
 from hocket.setup import Setup
 from hocket.simulation import checkpoint
@@ -149,7 +150,7 @@ def prepare(
     training = LazyTraining(setup, eager=eager, down=fleet.down)
     events = EventLog(tuple(tasks), folder) if log else None
     curve = Curve(confirm=setup.until.confirm)
-    engine = Engine(training.server, training.book, training, fleet, tasks, setup.seed, events, planner)
+    engine = Engine(training.server, training.book, training, fleet, tasks, setup.seed, events, planner, setup.schedule)
     engine.on_evaluated = lambda now, e: _evaluated(curve, engine, now, e, evaluation)
     devices = {f: getattr(fleet, f) for f in fleet.__struct_fields__}
     return Simulation(tasks, strategy, engine, curve, setup.digest([t.cost for t in tasks.values()], devices))
@@ -163,6 +164,7 @@ def simulate(
     *,
     seed: int = 0,
     evaluation: Evaluation | None = None,
+    schedule: Sequence[Change] = (),
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: float = 30.0,
@@ -181,6 +183,7 @@ def simulate(
         until: when to stop.
         seed: fixes everything random.
         evaluation: when models are measured (every version on the test split by default).
+        schedule: tasks that are added, paused or ended on the way, or whose work becomes harder.
         out: run directory; with it, the run writes its log, checkpoints and summary there.
         resume: go on from the checkpoint in ``out`` if there is one.
         checkpoint_every: wall seconds between checkpoints.
@@ -206,7 +209,7 @@ def simulate(
     began = wall.perf_counter()
     folder = None if out is None else Path(out)
     events = None if folder is None else folder / "events"
-    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation)
+    setup = Setup.of(task, method, until, seed=seed, evaluation=evaluation, schedule=schedule)
     sim = prepare(setup, fleet, log=log or folder is not None, folder=events, eager=eager, planner=planner)
     engine, curve = sim.engine, sim.curve
     if folder is not None and not (resume and checkpoint.load(folder, engine, curve, sim.name)):

@@ -31,7 +31,17 @@ class Drained(Event, frozen=True, gc=False, array_like=True, tag=True):
     """The shared server link may have finished a transfer."""
 
 
-Timed = on.Fetched | on.Trained | on.Uploaded | on.Woke | Broke | Toggle | Drained
+class Costs(Event, frozen=True, gc=False, array_like=True, tag=True):
+    """Jobs of a task that begin from now on take another time per sample."""
+
+    task: str
+    cost: float
+
+
+Timed = (
+    on.Fetched | on.Trained | on.Uploaded | on.Woke | on.TaskAdded | on.TaskPaused | on.TaskEnded
+    | Broke | Toggle | Drained | Costs
+)  # fmt: skip
 
 
 class Work(Struct, gc=False):
@@ -68,7 +78,8 @@ class World(Struct):
     """Everything a simulation remembers besides server, book and training.
 
     ``heap``: (time in ns, sequence, event), popped in that order; ``holds``: task to the node each device has;
-    ``flows``: transfers on the shared link; ``training``: what lazy training remembers.
+    ``flows``: transfers on the shared link; ``costs``: times per sample that have changed; ``training``: what lazy
+    training remembers.
     """
 
     toggles: Toggles
@@ -81,6 +92,7 @@ class World(Struct):
     work: dict[int, Work] = {}
     flows: dict[int, on.Fetched] = {}
     devices: list[Device] = []
+    costs: dict[str, float] = {}
     training: Progress = field(default_factory=Progress)
     begun: bool = False
 

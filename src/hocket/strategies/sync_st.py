@@ -10,15 +10,21 @@ x_m <- x_m + (eta_s / k_m) sum_i D_i, and the round ends when every task has its
 | eta_s | ``lr`` | server learning rate |
 
 Bhuyan, Moharir, "Multi-model federated learning", COMSNETS 2022; with over-commitment as in the FedAST comparison
-(arXiv 2406.00302).
+(arXiv 2406.00302). ``choose`` "ucb" is Sync-UCB-ST and "bods" Sync-Bayes-ST: who is asked is chosen for all tasks at
+once, by :mod:`hocket.matching.ucb` or :mod:`hocket.matching.bods`.
 """
 
-from hocket.matching import Uniform
+from typing import Literal
+
+from hocket.matching import BODS, UCB, Uniform
 from hocket.merge import MeanByCount
 from hocket.optimizer import SGD
 from hocket.pacing import JointRounds
 from hocket.pacing.in_flight import PerTask
+from hocket.policies import Matching
 from hocket.strategy import Strategy, TaskPart
+
+CHOOSE: dict[str, Matching] = {"uniform": Uniform(), "ucb": UCB(), "bods": BODS()}
 
 
 def sync_st(
@@ -27,6 +33,7 @@ def sync_st(
     shares: dict[str, float] | None = None,
     lr: float = 1.0,
     timeout: float | None = None,
+    choose: Literal["uniform", "ucb", "bods"] = "uniform",
 ) -> Strategy:
     """Joint rounds of ``asked`` clients.
 
@@ -34,8 +41,8 @@ def sync_st(
     60
     """
     return Strategy(
-        name="sync-st",
+        name="sync-st" if choose == "uniform" else f"sync-{choose}-st",
         pacing=JointRounds(asked, cohort, shares, timeout),
-        matching=Uniform(),
+        matching=CHOOSE[choose],
         task=TaskPart(merge=MeanByCount(), optimizer=SGD(lr)),
     )

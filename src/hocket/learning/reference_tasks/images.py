@@ -1,7 +1,8 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 divided among clients by label skew, with a small CNN each."""
+"""MNIST, Fashion-MNIST and CIFAR-10 divided among clients by label skew, with a small network each."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from msgspec import Struct
@@ -16,6 +17,8 @@ from hocket.learning.loaders.files import File
 from hocket.learning.local import LocalSGD
 from hocket.learning.partition import dirichlet
 from hocket.learning.task import Objective, Task
+
+Model = Literal["cnn", "lenet", "mlp"]
 
 
 class Images(Struct, frozen=True, eq=False):
@@ -32,16 +35,20 @@ def mnist(
     data: str | Path | None = None,
     seed: int = 0,
     samples: int | None = None,
+    held_out: int | None = None,
     local: LocalSGD | None = None,
     minimum: int = 2,
     objective: Objective = "uniform",
     name: str = "mnist",
+    model: Model = "cnn",
 ) -> Task:
     """Handwritten digits: 60,000 images of 28x28 grey pixels for training and 10,000 for test, 10 classes.
 
     A tenth of the training images, drawn by ``seed``, is the validation split; the rest is divided among the clients
-    by Dirichlet(``alpha``) label skew with ``minimum`` or more each. ``samples`` trains on that many only. Pixels are
-    bytes until a batch is used. Default local work: one pass in batches of 20 at rate 0.05.
+    by Dirichlet(``alpha``) label skew with ``minimum`` or more each. ``samples`` trains on that many only, ``held_out``
+    measures on the first so many of each split. Pixels are bytes until a batch is used. ``model``: two convolutions
+    ("cnn"), LeNet-5 with ReLU ("lenet") or 784-200-200-10 ("mlp"). Default local work: one pass in batches of 20 at
+    rate 0.05.
 
     Raises:
         MissingData: no folder is given, or it has not the files.
@@ -51,7 +58,7 @@ def mnist(
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
     """
     sets = (idx_images(catalog.MNIST, "train", data), idx_images(catalog.MNIST, "t10k", data))
-    return _task(name, sets, clients, alpha, seed, samples, local, minimum, objective, widths=(8, 16))
+    return _task(name, sets, clients, alpha, seed, samples, held_out, local, minimum, objective, (8, 16), model)
 
 
 def fashion_mnist(
@@ -61,10 +68,12 @@ def fashion_mnist(
     data: str | Path | None = None,
     seed: int = 0,
     samples: int | None = None,
+    held_out: int | None = None,
     local: LocalSGD | None = None,
     minimum: int = 2,
     objective: Objective = "uniform",
     name: str = "fashion_mnist",
+    model: Model = "cnn",
 ) -> Task:
     """Articles of clothing, of the form of :func:`mnist`, but harder.
 
@@ -74,7 +83,7 @@ def fashion_mnist(
     Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST", arXiv 1708.07747, 2017.
     """
     sets = (idx_images(catalog.FASHION_MNIST, "train", data), idx_images(catalog.FASHION_MNIST, "t10k", data))
-    return _task(name, sets, clients, alpha, seed, samples, local, minimum, objective, widths=(16, 32))
+    return _task(name, sets, clients, alpha, seed, samples, held_out, local, minimum, objective, (16, 32), model)
 
 
 def cifar10(
@@ -84,6 +93,7 @@ def cifar10(
     data: str | Path | None = None,
     seed: int = 0,
     samples: int | None = None,
+    held_out: int | None = None,
     local: LocalSGD | None = None,
     minimum: int = 2,
     objective: Objective = "uniform",
@@ -101,7 +111,7 @@ def cifar10(
     batches = [_cifar(batch, data) for batch in ("data_batch_1", "data_batch_2")]
     train = Images(np.concatenate([b.pixels for b in batches]), np.concatenate([b.classes for b in batches]))
     sets = (train, _cifar("test_batch", data))
-    return _task(name, sets, clients, alpha, seed, samples, local, minimum, objective, widths=(16, 32))
+    return _task(name, sets, clients, alpha, seed, samples, held_out, local, minimum, objective, (16, 32))
 
 
 def _task(
@@ -111,12 +121,14 @@ def _task(
     alpha: float,
     seed: int,
     samples: int | None,
+    held_out: int | None,
     local: LocalSGD | None,
     minimum: int,
     objective: Objective,
     widths: tuple[int, int],
+    model: Model = "cnn",
 ) -> Task:
-    from hocket.learning.reference_tasks.models import cnn
+    from hocket.learning.reference_tasks.models import cnn, lenet, perceptron
     from hocket.learning.torch_learner import TorchLearner
 
     train, test = sets
@@ -126,6 +138,10 @@ def _task(
         if not 1 <= samples <= len(rows):
             raise InvalidInput(f"{name}: samples is {samples}; it must be from 1 to {len(rows)}")
         rows = rows[:samples]
+    if held_out is not None:
+        if held_out < 1:
+            raise InvalidInput(f"{name}: held_out is {held_out}; it must be 1 or more")
+        validation, test = validation[:held_out], Images(test.pixels[:held_out], test.classes[:held_out])
     parts = dirichlet(train.classes[rows], clients, alpha, key(seed, "images"), minimum)
     known = Examples(train.pixels, train.classes, f"{name} train")
     divided = ClientData.partitioned(
@@ -135,7 +151,14 @@ def _task(
         Examples(test.pixels, test.classes, f"{name} test"),
     )
     _, channels, size, _ = train.pixels.shape
-    learner = TorchLearner(lambda: cnn(channels, size, 10, widths), divided)
+    made = {
+        "cnn": lambda: cnn(channels, size, 10, widths),
+        "lenet": lambda: lenet(channels, size, 10),
+        "mlp": lambda: perceptron(channels * size * size, (200, 200), 10),
+    }
+    if model not in made:
+        raise InvalidInput(f"{name}: model is {model!r}; it must be one of {', '.join(made)}")
+    learner = TorchLearner(made[model], divided)
     return Task.of(learner, local or LocalSGD(lr=0.05, batch_size=20), name=name, objective=objective)
 
 

@@ -23,6 +23,36 @@ def cnn(channels: int, size: int, classes: int, widths: tuple[int, int] = (8, 16
     )
 
 
+def lenet(channels: int, size: int, classes: int) -> nn.Module:
+    """LeNet-5 with ReLU and max pooling: 6 and 16 maps, then 120 and 84 features; images [n, channels, size, size].
+
+    Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
+    """
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * (size // 4 - 2) ** 2, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, classes),
+    )
+
+
+def perceptron(features: int, hidden: tuple[int, ...], classes: int) -> nn.Module:
+    """Linear layers with ReLU between them; images of any shape are flattened."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for width in hidden:
+        layers += [nn.Linear(features, width), nn.ReLU()]
+        features = width
+    return nn.Sequential(*layers, nn.Linear(features, classes))
+
+
 class CharacterLSTM(nn.Module):
     """Embedding, one LSTM, one linear layer: int64 [n, positions] to scores [n, positions, characters]."""
 

@@ -21,6 +21,7 @@ def shakespeare(
     length: int = 40,
     embedding: int = 16,
     hidden: int = 128,
+    held_out: int | None = None,
     local: LocalSGD | None = None,
     objective: Objective = "uniform",
     name: str = "shakespeare",
@@ -28,8 +29,8 @@ def shakespeare(
     """The next character in windows of ``length``, for the ``clients`` roles that say most; 65 characters.
 
     Of each role's windows, in the order of the text, eight tenths are for training, then a tenth for validation and
-    a tenth for test. A role needs ten windows. Accuracy is that of every position. Nothing is drawn. Default local
-    work: one pass in batches of 10 at rate 2.
+    a tenth for test. A role needs ten windows; ``held_out`` measures on that many of each split. Accuracy is that
+    of every position. Nothing is drawn. Default local work: one pass in batches of 10 at rate 2.
 
     Raises:
         MissingData: no folder is given, or it has not the file.
@@ -51,6 +52,10 @@ def shakespeare(
     begin = np.searchsorted(role, role)
     tenth = 10 * (np.arange(len(role)) - begin) // np.bincount(role)[role]
     train, validation, test = (np.flatnonzero(kept) for kept in (tenth < 8, tenth == 8, tenth == 9))
+    if held_out is not None:
+        if held_out < 1:
+            raise InvalidInput(f"{name}: held_out is {held_out}; it must be 1 or more")
+        validation, test = (rows[:: max(1, len(rows) // held_out)][:held_out] for rows in (validation, test))
     parts = [train[rows] for rows in natural(role[train])]
     divided = ClientData.divided(Examples(codes, following, name), parts, validation, test)
 

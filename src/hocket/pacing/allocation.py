@@ -1,0 +1,174 @@
+"""How budgets move between tasks: not at all, in turn, by heterogeneity (FedAST), by marginal progress.
+
+By heterogeneity, R_m is in proportion to h_m^exponent, where h_m^2 is the ``spread`` of the task's updates:
+
+    paper      exponent 1: minimises sum_m h_m^2 / R_m under sum_m R_m = R; the deal replaces the one before
+    released   exponent 2: what the authors' program does, a slip of precedence having removed the root
+    robust     exponent 1, and half of each deal's claims, on a logarithmic scale, are those of the deal before
+
+By marginal progress, with buffers b_m = R_m / rho: a step of task m makes v_m versions per second, and the loss that
+a version gains is in proportion to g_m / (1 + n_m / b_m), with g_m = |E D|^2 the ``signal`` and n_m = E|D - E D|^2 /
+g_m the relative ``noise`` of an update D (the best step along a noisy gradient). The predicted decrease of the loss
+per second of the fleet is
+
+    P_m(R_m) = v_m g_m / (eta_l tau) / (1 + rho n_m / R_m),
+
+concave in R_m, so handing out quanta of rho one after the other to the task with the largest P_m' P_m^-fairness
+maximises sum_m P_m^(1 - fairness) / (1 - fairness): 0 is the sum of all progress, 1 the sum of its logarithms (what a
+task is worth then does not depend on the scale of its loss), larger values favour the slowest task.
+
+Askin, Sharma, Joe-Wong, Joshi, "FedAST: federated asynchronous simultaneous training", UAI 2024 (arXiv 2406.00302).
+The rule by progress is hocket's own.
+"""
+
+from collections.abc import Mapping
+from math import floor
+from typing import ClassVar
+
+from msgspec import Struct
+
+from hocket.errors import InvalidInput
+
+LEAST_SIGNAL = 0.01
+"""Of the noise: below it a window of a few updates cannot tell a signal from none."""
+
+
+class Seen(Struct):
+    """Of one task since the last deal: its steps, updates that were measured, and sums over those."""
+
+    steps: int = 0
+    updates: int = 0
+    spread: float = 0.0
+    signal: float = 0.0
+    noise: float = 0.0
+
+
+class Static(Struct, frozen=True, tag="static", tag_field="kind", forbid_unknown_fields=True):
+    """Budgets stay as they are until a task comes or goes."""
+
+    measures: ClassVar[tuple[str, ...]] = ()
+
+
+class InTurn(Struct, frozen=True, tag="in_turn", tag_field="kind", forbid_unknown_fields=True):
+    """The first task that goes on has the whole budget: tasks one after the other."""
+
+    measures: ClassVar[tuple[str, ...]] = ()
+
+
+class ByHeterogeneity(Struct, frozen=True, tag="by_heterogeneity", tag_field="kind", forbid_unknown_fields=True):
+    """R_m in proportion to h_m^exponent, h_m^2 the mean ``spread`` that the task's merge measured since the last deal.
+
+    Args:
+        exponent: 1 for the standard deviation, 2 for the variance.
+        period: a deal comes after ``period`` x R arrivals per task that goes on.
+        after: steps of every task before the first deal.
+        memory: how much of the claims, on a logarithmic scale, is that of the deal before (0: nothing).
+    """
+
+    exponent: float = 1.0
+    period: float = 0.75
+    after: int = 8
+    memory: float = 0.5
+    measures: ClassVar[tuple[str, ...]] = ("spread",)
+
+    def __post_init__(self) -> None:
+        _check(self, "by_heterogeneity", exponent=(self.exponent, 0, 8), memory=(self.memory, 0, 0.99))
+
+    def deal(
+        self, total: int, quantum: int, seen: Mapping[str, Seen], claims: dict[str, float], seconds: float
+    ) -> dict[str, int]:
+        """Budgets that add up to ``total``; ``claims`` are those of the last deal, and become those of this one."""
+        own = {n: (s.spread / s.updates) ** (self.exponent / 2) for n, s in seen.items()}
+        whole = sum(own.values()) or 1.0
+        own = {n: c / whole for n, c in own.items()}
+        if self.memory and all(claims.get(n) and own[n] for n in own):
+            before = sum(claims[n] for n in own)
+            own = {n: (claims[n] / before) ** self.memory * c ** (1 - self.memory) for n, c in own.items()}
+        claims.clear()
+        claims.update(own)
+        return quanta(total, quantum, own)
+
+
+class ByProgress(Struct, frozen=True, tag="by_progress", tag_field="kind", forbid_unknown_fields=True):
+    """Quanta go where the predicted decrease of the loss per second of the fleet grows most.
+
+    Args:
+        fairness: 0 for the sum of all tasks' progress, 1 for the sum of its logarithms, more to favour the slowest.
+        period: a deal comes after ``period`` x R arrivals per task that goes on.
+        after: steps of every task before the first deal.
+    """
+
+    fairness: float = 1.0
+    period: float = 0.75
+    after: int = 8
+    measures: ClassVar[tuple[str, ...]] = ("signal", "noise")
+
+    def __post_init__(self) -> None:
+        _check(self, "by_progress", fairness=(self.fairness, 0, 16))
+
+    def deal(
+        self, total: int, quantum: int, seen: Mapping[str, Seen], claims: dict[str, float], seconds: float
+    ) -> dict[str, int]:
+        """Budgets that add up to ``total``; the last deal took place so many ``seconds`` ago."""
+        noise, gain = {}, {}
+        for n, s in seen.items():
+            signal = max(s.signal, LEAST_SIGNAL * s.noise) or 1e-30
+            noise[n] = quantum * s.noise / signal
+            gain[n] = s.steps / max(seconds, 1e-9) * signal / s.updates
+        budget = dict.fromkeys(seen, quantum)
+        rest = total - quantum * len(seen)
+
+        def worth(n: str) -> float:
+            b, more = budget[n], noise[n]
+            progress = gain[n] * b / (b + more)
+            return float(gain[n] * more / (b + more) ** 2 / progress**self.fairness)
+
+        while rest > 0:
+            n = max(budget, key=worth)
+            given = min(quantum, rest)
+            budget[n] += given
+            rest -= given
+        return budget
+
+
+Allocation = Static | InTurn | ByHeterogeneity | ByProgress
+
+
+def _check(rule: ByHeterogeneity | ByProgress, name: str, **ranges: tuple[float, float, float]) -> None:
+    ranges = {**ranges, "period": (rule.period, 1e-6, 1e6), "after": (rule.after, 0, 1e9)}
+    for field, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            raise InvalidInput(f"{name}.{field} = {value}: must be from {low:g} to {high:g}")
+
+
+def proportional(total: int, claims: Mapping[str, float]) -> dict[str, int]:
+    """Whole numbers that add up to ``total``, in proportion to the claims, the largest remainders rounded up.
+
+    >>> proportional(10, {"a": 1.0, "b": 1.0, "c": 1.0})
+    {'a': 4, 'b': 3, 'c': 3}
+    """
+    whole = sum(claims.values()) or 1.0
+    exact = {n: total * c / whole for n, c in claims.items()}
+    out = {n: floor(x) for n, x in exact.items()}
+    for n in sorted(out, key=lambda n: out[n] - exact[n])[: total - sum(out.values())]:
+        out[n] += 1
+    return out
+
+
+def quanta(total: int, quantum: int, claims: Mapping[str, float]) -> dict[str, int]:
+    """Whole budgets that add up to ``total``: a quantum each, the rest by quanta to the largest claim that is left.
+
+    >>> quanta(160, 10, {"a": 1.0, "b": 1.0, "c": 3.0, "d": 3.0})
+    {'a': 20, 'b': 20, 'c': 60, 'd': 60}
+    """
+    whole = sum(claims.values()) or 1.0
+    left = {n: floor(total * c / whole) - quantum for n, c in claims.items()}
+    out = dict.fromkeys(claims, quantum)
+    rest = total - quantum * len(claims)
+    while rest > 0:
+        n = max(left, key=lambda n: left[n])
+        given = min(quantum, rest)
+        out[n] += given
+        left[n] -= given
+        rest -= given
+    return out

@@ -1,0 +1,124 @@
+"""The worlds in which FedAST is checked: its delay model, Gaussian classes, and real data at reduced size.
+
+Devices: a quarter slow (1.3), half normal, a quarter fast (0.7), links that cost nothing; a job takes 27 (Exp(mean
+c_m) + c_m / 2) time units at speed 1, one draw per job, with c_m of the authors' program.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from msgspec.structs import replace
+
+from hocket.fleet import Fleet
+from hocket.fleet.law import ShiftedExponential
+from hocket.learning import reference_tasks
+from hocket.learning.local import LocalSGD
+from hocket.learning.task import Task
+from hocket.setup import Setup
+from hocket.simulation.run import Simulation, prepare
+from hocket.strategies import fedast
+from hocket.strategy import Strategy
+from hocket.until import Evaluation, Until
+
+COST = {"mnist": 0.148, "fashion": 0.24, "cifar": 0.228, "shakespeare": 0.555}
+"""c_m, the mean of the exponential part per step."""
+JOB = 27 * 1.5
+"""Mean of a job at c_m = 1: 27 steps, and the constant part is half the exponential one."""
+SHARES = {"mnist": 100.0, "fashion": 84.0, "cifar": 47.0, "shakespeare": 67.0}
+"""How the program's synchronous runs split their 300 clients."""
+TARGETS = {"mnist": 0.90, "fashion": 0.70, "cifar": 0.40, "shakespeare": 0.33}
+"""Accuracies of the real tasks at reduced size."""
+
+
+def fleet(clients: int, seed: int, work: float = 1.0) -> Fleet:
+    """The devices; ``work`` samples make a job."""
+    speed = np.repeat([1.3, 1.0, 1.0, 0.7], clients // 4)[np.random.default_rng(seed).permutation(clients)]
+    free = np.full(clients, float("inf"))
+    return Fleet(speed / work, free, free, compute_law=ShiftedExponential(1 / 3), undefined_is_free=True)
+
+
+def sized(costs: Mapping[str, float]) -> list[Task]:
+    """Tasks of so much work, nothing learned; 1,000 clients."""
+    local = LocalSGD(lr=0.1, batch_size=1)
+    return [
+        Task.sized(parameters=10, clients=1000, samples=1, name=n, cost=JOB * c, local=local) for n, c in costs.items()
+    ]
+
+
+def replayed(
+    method: Strategy, costs: Mapping[str, float] = COST, seed: int = 0, log: bool = False, time: float = 600.0
+) -> Simulation:
+    """600 time units of the delay model."""
+    sim = prepare(Setup.of(sized(costs), method, Until(time=time), seed=seed), fleet(1000, 64), log=log)
+    sim.engine.run()
+    return sim
+
+
+def gaussians(
+    costs: Sequence[float], seed: int, alpha: float | Sequence[float] = 0.1, local: LocalSGD | None = None
+) -> list[Task]:
+    """As many learning problems: 10 classes in 32 dimensions, 200 clients, softmax regression."""
+    alphas = [float(alpha)] * len(costs) if isinstance(alpha, int | float) else alpha
+    return [
+        replace(
+            reference_tasks.gaussian(clients=200, seed=100 * seed + i, name=f"t{i}", alpha=a, local=local),
+            cost=JOB * c,
+        )
+        for i, (c, a) in enumerate(zip(costs, alphas, strict=True))
+    ]
+
+
+def learned(
+    tasks: Sequence[Task],
+    method: Strategy,
+    seed: int,
+    every: int,
+    *,
+    time: float = 900.0,
+    until: Until | None = None,
+    log: bool = False,
+) -> Simulation:
+    """To 0.98 of the best possible accuracy in every task, or ``time``."""
+    if until is None:
+        until = Until(time=time, tasks={t.name: Until(accuracy=0.98 * (t.bayes or 1.0)) for t in tasks})
+    work = tasks[0].local.samples(int(tasks[0].samples[0]))
+    setup = Setup.of(tasks, method, until, seed=seed, evaluation=Evaluation(every=every))
+    sim = prepare(setup, fleet(200, seed, work), log=log)
+    sim.engine.run()
+    return sim
+
+
+def ended(sim: Simulation) -> dict[str, float]:
+    """When each task reached its target; infinite if it did not."""
+    done = {n for n, t in sim.engine.server.state.tasks.items() if t.status == "ended"}
+    last = {p.task: p.time_ns / 1e9 for p in sim.curve.points if p.task in done}
+    return {n: last.get(n, float("inf")) for n in sim.tasks}
+
+
+def static(ratio: int = 32) -> Strategy:
+    """The program's setting: R = 384, at most 300 clients at work."""
+    return fedast(in_flight=384, ratio=ratio, allocation="static", distinct=300)
+
+
+def real(seed: int, clients: int = 200, steps: int = 9) -> list[Task]:
+    """MNIST by a perceptron, Fashion-MNIST by LeNet-5, CIFAR-10 by a small CNN, Shakespeare by a small LSTM.
+
+    Reduced: 200 clients for 1,000, 9 local steps of 32 samples for 27, 10,000 to 20,000 images, smaller models for the
+    last two (35,000 and 24,000 parameters for 798,000 and 53,000), tests on 1,000 samples.
+
+    Raises:
+        MissingData: data are not there.
+        MissingExtra: torch is not installed.
+    """
+    few = {"clients": clients, "alpha": 0.1, "seed": seed, "minimum": 8, "held_out": 1000}
+
+    def local(lr: float, decay: float = 3e-4) -> LocalSGD:
+        return LocalSGD(lr=lr, batch_size=32, steps=steps, weight_decay=decay)
+
+    made = [
+        reference_tasks.mnist(**few, local=local(0.1), model="mlp"),  # type: ignore[arg-type]
+        reference_tasks.fashion_mnist(**few, local=local(0.06), name="fashion", model="lenet"),  # type: ignore[arg-type]
+        reference_tasks.cifar10(**few, local=local(0.1, 7e-4), name="cifar"),  # type: ignore[arg-type]
+        reference_tasks.shakespeare(clients, length=30, embedding=8, hidden=64, held_out=1000, local=local(4.0, 1e-5)),
+    ]
+    return [replace(t, cost=JOB * COST[t.name]) for t in made]
