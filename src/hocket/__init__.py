@@ -15,6 +15,7 @@ from hocket.core import Core
 from hocket.errors import HocketError, InvalidInput
 from hocket.fleet import Fleet
 from hocket.learning import LocalSGD, Task, partition, reference_tasks
+from hocket.planning import plan
 from hocket.schedule import Change
 from hocket.schema import Schema, Segment
 from hocket.simulation.run import Run, simulate
@@ -40,5 +41,5 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Change", "Core", "Evaluation", "Fleet", "HocketError", "InvalidInput", "LocalSGD", "Run", "Schema", "Segment",
     "Strategy", "Task", "TaskPart", "TorchLearner", "Until", "codec", "compose", "errors", "fleet", "guard", "matching",
-    "merge", "optimizer", "pacing", "partition", "reference_tasks", "simulate", "strategies", "tasks",
+    "merge", "optimizer", "pacing", "partition", "plan", "reference_tasks", "simulate", "strategies", "tasks",
 ]  # fmt: skip

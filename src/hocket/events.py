@@ -165,11 +165,15 @@ class Restored(Event, frozen=True, gc=False, array_like=True, tag=True):
 
 
 class Planned(Event, frozen=True, gc=False, array_like=True, tag=True):
-    """The planner's answer: a routing probability per client and how many leases to keep in flight."""
+    """The planner's answer: a routing probability per client and how many leases to keep in flight.
+
+    ``work``: seconds from the start of training to the arrival of the update that it counts on, per client.
+    """
 
     task: str
     probabilities: tuple[float, ...]
     in_flight: int
+    work: tuple[float, ...] = ()
 
 
 class Closed(Event, frozen=True, gc=False, array_like=True, tag=True):

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from hocket.cli.comparison import show_rows
 from hocket.cli.table import show, show_events
@@ -80,17 +81,45 @@ def estimate(file: Path, changes: Sequence[str], data: Path | None = None) -> No
     print(estimate(e.setup(), e.fleet).line())
 
 
-def plan(file: Path, changes: Sequence[str], objective: str, most: int | None, updates: int | None) -> None:
+def plan(
+    file: Path,
+    changes: Sequence[str],
+    *,
+    objective: str,
+    energy: float,
+    watts: str | None,
+    in_flight: int | None,
+    most: int | None,
+    noise: bool,
+    updates: int | None,
+    history: Path | None,
+    out: Path | None,
+    data: Path | None,
+) -> None:
     """Foretell a run of a file by formula, and look for better routing.
 
     Raises:
         InvalidInput: the file cannot be run, or the formulas do not cover it.
     """
-    from hocket.cli.plan import show_plan
+    from typing import get_args
 
-    e = load(file, changes)
-    setup = e.setup()
-    show_plan(setup, e.fleet, objective, most, updates)
+    from hocket.cli.plan import show_plan
+    from hocket.planning.noise import learning
+    from hocket.queueing import Goal, Learning, Minimise, Power
+
+    if objective not in get_args(Minimise):
+        raise InvalidInput(f"--objective {objective}: must be one of {', '.join(get_args(Minimise))}")
+    e = load(file, changes, data)
+    power = None
+    if watts is not None:
+        try:
+            compute, download, upload = map(float, watts.split(","))
+        except ValueError:
+            raise InvalidInput(f"--watts {watts}: give three numbers: computing, downloading, uploading") from None
+        power = Power(compute, download, upload)
+    known = learning(e.tasks[0], seed=e.seed) if noise else Learning()
+    goal = Goal(cast(Minimise, objective), energy, in_flight, most, known, power)
+    show_plan(e.setup(), e.fleet, goal, updates, history, out)
 
 
 def compare(

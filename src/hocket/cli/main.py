@@ -116,17 +116,39 @@ def simulate(
 def plan(
     file: Annotated[Path, typer.Argument(help="The experiment, in TOML.")],
     edits: Edits = None,
-    objective: Annotated[str, typer.Option(metavar="time|rounds|throughput", help="What is to be least.")] = "time",
+    objective: Annotated[
+        str, typer.Option(metavar="time|rounds|throughput|energy", help="What is to be least (or most).")
+    ] = "time",
+    energy: Annotated[float, typer.Option(metavar="RHO", help="Weight of energy beside time, 0 to 1.")] = 0.0,
+    watts: Annotated[
+        str | None, typer.Option(metavar="C,D,U", help="Watts of a device that computes, downloads, uploads.")
+    ] = None,
+    in_flight: Annotated[int | None, typer.Option(metavar="M", help="Jobs in flight, instead of the best.")] = None,
     most: Annotated[int | None, typer.Option(metavar="M", help="Jobs in flight that are tried at most.")] = None,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Estimate the learning constants from a few gradients.")
+    ] = False,
     updates: Annotated[
         int | None,
         typer.Option("--simulate", metavar="N", help="Updates to check the formulas by (100 per job); 0 for none."),
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Take how fast devices are from the event log of a run.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a page, its figures, and the plan as a strategy.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the data sets (HOCKET_DATA if not given).")
     ] = None,
 ) -> None:
     """Foretell throughput and staleness, and the routing and concurrency that are best."""
     from hocket.cli import commands
 
-    commands.plan(file, edits or [], objective, most, updates)
+    commands.plan(
+        file, edits or [], objective=objective, energy=energy, watts=watts, in_flight=in_flight, most=most,
+        noise=noise, updates=updates, history=history, out=out, data=data,
+    )  # fmt: skip
 
 
 @app.command()

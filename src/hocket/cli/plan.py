@@ -1,30 +1,33 @@
-"""``hocket plan``: what an experiment will do, and what would be better, as a table."""
+"""``hocket plan``: what an experiment will do, and what would be better, as tables, a page, and a strategy."""
+
+from pathlib import Path
 
 import numpy as np
+import tomli_w
 from rich.console import Console
 from rich.table import Table
 
 from hocket.errors import InvalidInput
+from hocket.experiment.call import plain
+from hocket.files import replace
 from hocket.fleet import Fleet
-from hocket.fleet.law import Exponential
-from hocket.plan import Foretold, calibrate, foretell, observe
-from hocket.queueing import Interval, Objective, Rounds, Seconds
+from hocket.planning import Foretold, Plan, plan_for
+from hocket.queueing import Goal
 from hocket.report.units import human_bytes
 from hocket.setup import Setup
 
-OBJECTIVES: dict[str, Objective] = {"time": Seconds(), "rounds": Rounds(), "throughput": Interval()}
+STRATEGY = "strategy.toml"
+PAGE = "plan.html"
 
 
-def show_plan(setup: Setup, fleet: Fleet, objective: str, most: int | None, updates: int | None) -> None:
+def show_plan(
+    setup: Setup, fleet: Fleet, goal: Goal, updates: int | None, history: Path | None = None, out: Path | None = None
+) -> None:
     """Print throughput and staleness: foretold and simulated, as the experiment is and at its best.
 
     Raises:
-        InvalidInput: an unknown objective, or an experiment that the formulas do not cover.
+        InvalidInput: an experiment that the formulas do not cover.
     """
-    if objective not in OBJECTIVES:
-        raise InvalidInput(f"--objective {objective}: must be one of {', '.join(OBJECTIVES)}")
-    if updates and updates < 100:
-        raise InvalidInput(f"--simulate {updates}: must be 100 or more updates, or 0 for none")
     now = getattr(setup.strategy.pacing, "in_flight", None)
     if isinstance(now, dict):
         now = next(iter(now.values()))
@@ -32,29 +35,61 @@ def show_plan(setup: Setup, fleet: Fleet, objective: str, most: int | None, upda
         raise InvalidInput(
             f"plan: strategy {setup.strategy.name} keeps no fixed number of jobs in flight; the formulas need one"
         )
-    limit = most if most is not None else max(2 * now, min(len(fleet), 200))
-    if limit < 1:
-        raise InvalidInput(f"--most {limit}: must be 1 or more jobs in flight")
-    calibration = calibrate(setup, fleet)
+    if updates is None:
+        updates = max(20_000, 100 * now)
+    found = plan_for(setup, fleet, goal, today=now, history=history, simulate=updates, details=out is not None)
+    known = found.calibration
     print(
-        f"{len(fleet):,} devices in {len(np.unique(calibration.classes)):,} "
-        f"classes; {human_bytes(calibration.down)} down, {human_bytes(calibration.up)} up per job"
+        f"{len(fleet):,} devices in {len(np.unique(known.classes)):,} "
+        f"classes; {human_bytes(known.down)} down, {human_bytes(known.up)} up per job"
     )
-    if not isinstance(fleet.compute_law, Exponential):
-        law = fleet.compute_law.__struct_config__.tag
-        print(f"the formulas take training times for exponential; this fleet's are {law}")
-    found = foretell(calibration, fleet, now, OBJECTIVES[objective], limit)
-    plans = dict(zip(("uniform", f"best for {objective}"), found, strict=True))
+    for sentence in found.broken:
+        print(sentence)
+    if found.broken:
+        print("where an assumption does not hold, trust the simulated rows")
+    Console().print(_table(found, "energy and time" if goal.energy else goal.minimise))
+    if out is not None:
+        write(found, out)
+        print(f"{out / PAGE}; {out / STRATEGY} is the plan as the [strategy] of an experiment")
+
+
+def write(found: Plan, out: Path) -> None:
+    """``plan.html``, ``strategy.toml``, and the figures as SVG, into a folder."""
+    from hocket.planning.page import charts, page
+    from hocket.report.figures import write_figures
+
+    if out.exists() and not out.is_dir():
+        raise InvalidInput(f"--out {out}: is a file; give a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    replace(out / PAGE, lambda p: p.write_text(page(found), encoding="utf-8"))
+    replace(out / STRATEGY, lambda p: p.write_text(strategy_toml(found), encoding="utf-8"))
+    write_figures(out / "figures", [(c.name, c) for c in charts(found)])
+
+
+def strategy_toml(found: Plan) -> str:
+    """The plan as ``[strategy]`` of an experiment file."""
+    part = found.links.task
+    table = {
+        "use": "generalized_asyncsgd",
+        "in_flight": found.in_flight,
+        "routing": found.routing.tolist(),
+        "uplink": plain(part.uplink),
+        "downlink": plain(part.downlink),
+    }
+    return tomli_w.dumps({"strategy": table})
+
+
+def _table(found: Plan, name: str) -> Table:
     table = Table(box=None)
-    for head in ("routing", "jobs", "updates/s", "staleness", *(f"of {k}" for k in fleet.kinds)):
+    for head in ("routing", "jobs", "updates/s", "staleness", *(f"of {k}" for k in found.fleet.kinds)):
         table.add_column(head, justify="left" if head == "routing" else "right")
-    for label, said in plans.items():
+    for label, key, said in (("uniform", "uniform", found.uniform), (f"best for {name}", "best", found.best)):
         table.add_row(label, *_row(said))
-        if updates is None or updates:
-            seen = observe(said, setup, fleet, updates or max(20_000, 100 * said.in_flight))
+        if key in found.seen:
+            seen = found.seen[key]
             table.add_row("  simulated", *_row(seen))
             table.add_row("  by foretold", "", *_ratios(seen, said))
-    Console().print(table)
+    return table
 
 
 def _row(p: Foretold) -> list[str]:

@@ -1,8 +1,15 @@
 """Which client does which task's next job?"""
 
 from hocket.matching.bods import BODS
+from hocket.matching.planned import PlannedRouting
 from hocket.matching.ucb import UCB
 from hocket.matching.uniform import Uniform
 from hocket.matching.weighted import Weighted
 
-__all__ = ["BODS", "UCB", "Uniform", "Weighted"]
+__all__ = [
+    "BODS",
+    "UCB",
+    "PlannedRouting",
+    "Uniform",
+    "Weighted",
+]

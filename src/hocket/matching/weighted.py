@@ -11,7 +11,7 @@ Walker, "An efficient method for generating discrete random variables with gener
 
 from collections.abc import Sequence
 from math import fsum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from msgspec import Struct
@@ -42,10 +42,12 @@ class Weighted(Struct, frozen=True, tag="weighted", tag_field="kind", forbid_unk
     """``routing``: a probability above 0 per client (they need not sum to 1); empty: all alike.
 
     ``weigh``: whether updates weigh 1/(n p_i); without it the model moves towards the clients drawn most.
+    ``first``: how jobs that start from version 0 are routed; "uniform" as in the papers, at weight 1.
     """
 
     routing: tuple[float, ...] = ()
     weigh: bool = True
+    first: Literal["routing", "uniform"] = "routing"
     busy: ClassVar[str] = "queue"
     observes: ClassVar[tuple[type[Event], ...]] = (Joined, Left)
 
@@ -59,7 +61,7 @@ class Weighted(Struct, frozen=True, tag="weighted", tag_field="kind", forbid_unk
         if self.routing and len(self.routing) != n:
             raise InvalidInput(f"weighted: {len(self.routing)} probabilities for {n} clients; give one per client")
         p = np.array(self.routing or [1.0] * n)
-        return _table(p / fsum(p))
+        return table(p / fsum(p))
 
     def match(self, state: Table, slots: Slots, view: View, key: int) -> list[Pick]:
         online = view.online
@@ -69,6 +71,9 @@ class Weighted(Struct, frozen=True, tag="weighted", tag_field="kind", forbid_unk
             state.online = 1.0 if len(online) == view.clients else fsum(state.p[np.frombuffer(online.items, np.int32)])
         picks = []
         for i, task in enumerate(deal(slots, view)):
+            if self.first == "uniform" and not view.tasks[task].version:
+                picks.append(Pick(task, online.items[below(mix(key ^ i), len(online))], 1 / len(online)))
+                continue
             c = self._draw(state, view, mix(key ^ i))
             p = float(state.p[c]) / state.online
             picks.append(Pick(task, c, p, 1 / (len(online) * p) if self.weigh else 1.0))
@@ -95,7 +100,7 @@ class Weighted(Struct, frozen=True, tag="weighted", tag_field="kind", forbid_unk
         return ()
 
 
-def _table(p: "np.ndarray") -> Table:
+def table(p: "np.ndarray") -> Table:
     """Vose's construction: ``keep`` own column with that chance, else take its alias."""
     n = len(p)
     scaled, alias, keep = (p * n).tolist(), np.arange(n), np.ones(n)

@@ -8,6 +8,7 @@
 True
 """
 
+from hocket.queueing.goal import Goal, Minimise
 from hocket.queueing.network import Network
 from hocket.queueing.objective import (
     FixedRate,
@@ -22,17 +23,21 @@ from hocket.queueing.objective import (
     slope,
 )
 from hocket.queueing.optimize import Optimum, optimize
+from hocket.queueing.power import Power
 from hocket.queueing.solution import Solution, solve
 
 __all__ = [
     "FixedRate",
+    "Goal",
     "Interval",
     "Joules",
     "Learning",
+    "Minimise",
     "Network",
     "Objective",
     "Optimum",
     "Partial",
+    "Power",
     "Rounds",
     "Seconds",
     "Solution",

@@ -13,7 +13,6 @@ from math import exp, log
 
 import numpy as np
 from msgspec import Struct
-from scipy.optimize import minimize
 
 from hocket.errors import InvalidInput
 from hocket.queueing.network import Floats, Network, tasks
@@ -113,6 +112,7 @@ def _descend(
     network: Network, objective: Objective, m: int, floor: float, starts: list[Floats]
 ) -> tuple[float, Floats]:
     """The least value at m that L-BFGS reaches from ``starts``, and theta there."""
+    from scipy.optimize import minimize  # takes as long to load as the rest of hocket
 
     def function(theta: Floats) -> tuple[float, Floats]:
         routing, share = _routing(network, theta, floor)

@@ -2,10 +2,10 @@
 
 from hocket.errors import InvalidInput
 from hocket.experiment.strict import unknown
-from hocket.reproduce import baselines, qafel, staleness
+from hocket.reproduce import async_queueing, baselines, qafel, staleness
 from hocket.reproduce.claim import Claim
 
-MODULES = (staleness, baselines, qafel)
+MODULES = (staleness, baselines, qafel, async_queueing)
 """Modules whose claims are known; a new one is added here."""
 
 
@@ -22,13 +22,15 @@ CLAIMS = _collect()
 
 
 def named(name: str) -> list[Claim]:
-    """The claim of a name, or all of them.
+    """The claim of a name, all claims whose names begin with it and a dash (``qafel``, ``async-queueing``), or all.
 
     Raises:
         InvalidInput: there is none; the nearest is suggested.
     """
     if name == "all":
         return list(CLAIMS.values())
+    if family := [c for n, c in CLAIMS.items() if n.startswith(f"{name}-")]:
+        return family
     if name not in CLAIMS:
         raise unknown(f"reproduce = {name!r}", ["all", *CLAIMS], "no such claim")
     return [CLAIMS[name]]

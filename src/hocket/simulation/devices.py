@@ -17,6 +17,7 @@ from hocket import actions as do
 from hocket import events as on
 from hocket.book import Book
 from hocket.client import Client
+from hocket.errors import InvalidInput
 from hocket.events import Event
 from hocket.fleet import Fleet
 from hocket.keyed import key, mix
@@ -70,6 +71,12 @@ class Devices:
             self._clients[d.id] = client = Client(d.id, world.holds, self._overlap)
             client.downloads, client.ready, client.uploads = d.downloads, d.ready, d.uploads
             client.offer, client.wanted = d.offer, d.wanted
+
+    def change(self, fleet: Fleet, seed: int) -> None:
+        """Take compute times, rates and their laws from another fleet."""
+        if len(fleet) != len(self._fleet):
+            raise InvalidInput(f"a fleet of {len(fleet)} devices in place of {len(self._fleet)}; give as many")
+        self._timing = fleet.timing(seed)
 
     def frozen(self) -> list[Device]:
         """Every client with work under way."""

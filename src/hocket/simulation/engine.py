@@ -162,6 +162,14 @@ class Engine:
             "or deadline in the pacing, more clients, or another stop condition would let it go on"
         )
 
+    def change(self, fleet: Fleet, seed: int = 0) -> None:
+        """Let devices be as fast as those of ``fleet`` from now on; work that has begun takes as long as it would have.
+
+        Raises:
+            InvalidInput: another number of devices.
+        """
+        self._devices.change(fleet, seed)
+
     # --- towards the devices -----------------------------------------------------------------------------
 
     def _assign(self, a: do.Assign) -> None:

@@ -20,6 +20,7 @@ from hocket.core import Tasks
 from hocket.errors import HocketError, InvalidInput, MissingExtra
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
+from hocket.planner import Planner
 from hocket.record.curve import Curve, Moved
 from hocket.record.log import SEGMENT, EventLog
 from hocket.record.summary import summarise
@@ -148,6 +149,7 @@ def prepare(
             "none; set timeout (seconds), or use fleet.failure for losses that are reported"
         )
     training = LazyTraining(setup, eager=eager, down=fleet.down)
+    planner = planner or Planner(setup, fleet, training.book)
     events = EventLog(tuple(tasks), folder) if log else None
     curve = Curve(confirm=setup.until.confirm)
     engine = Engine(training.server, training.book, training, fleet, tasks, setup.seed, events, planner, setup.schedule)
@@ -189,7 +191,7 @@ def simulate(
         checkpoint_every: wall seconds between checkpoints.
         eager: train each lease alone when it starts, instead of in lazy batches.
         log: keep the event log although there is no ``out``.
-        planner: answers policies that ask for a plan.
+        planner: answers policies that ask for a plan; by default from the fleet and what was tracked.
         report: called with the progress of the run, about four times a second.
         sinks: told of every evaluation while the run goes on; see :mod:`hocket.sink`.
 

@@ -8,10 +8,11 @@ from hocket.strategies.fedbuff import fedbuff
 from hocket.strategies.fedfix import fedfix
 from hocket.strategies.fedprox import fedprox
 from hocket.strategies.generalized_asyncsgd import generalized_asyncsgd
+from hocket.strategies.planned import energy_optimal, max_throughput, round_optimal, time_optimal
 from hocket.strategies.qafel import qafel
 from hocket.strategies.sync_st import sync_st
 
 __all__ = [
-    "asyncsgd", "fedast", "fedasync", "fedavg", "fedbuff", "fedfix", "fedprox", "generalized_asyncsgd", "qafel",
-    "sync_st",
+    "asyncsgd", "energy_optimal", "fedast", "fedasync", "fedavg", "fedbuff", "fedfix", "fedprox",
+    "generalized_asyncsgd", "max_throughput", "qafel", "round_optimal", "sync_st", "time_optimal",
 ]  # fmt: skip

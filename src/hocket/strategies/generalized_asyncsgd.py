@@ -12,7 +12,8 @@ energy); with p uniform it is AsyncSGD.
 |  | ``buffer`` | updates per step, divided by their number; the theory is for 1 |
 |  | ``steps`` | local steps; the theory is for 1 |
 
-While clients are away p is conditioned on who is online (see :mod:`hocket.matching.weighted`).
+Jobs that start from version 0 go to clients drawn uniformly, as in the papers. While clients are away p is conditioned
+on who is online (see :mod:`hocket.matching.weighted`).
 
 Leconte, Jonckheere, Samsonov, Moulines, "Queuing dynamics of asynchronous federated learning", AISTATS 2024 (arXiv
 2405.00017); Alahyane, Comte, Jonckheere, "Optimization trade-offs in asynchronous federated learning" (arXiv
@@ -46,5 +47,5 @@ def generalized_asyncsgd(
         asyncsgd(in_flight, lr, steps),
         name="generalized_asyncsgd",
         pacing=InFlight(in_flight, buffer, timeout=timeout),
-        matching=Weighted(tuple(float(p) for p in routing)),
+        matching=Weighted(tuple(float(p) for p in routing), first="uniform"),
     )

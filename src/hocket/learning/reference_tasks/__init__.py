@@ -5,6 +5,7 @@
 | ``digits`` | label skew | softmax regression, MLP | scikit-learn |
 | ``gaussian`` | label skew | softmax regression, MLP | drawn |
 | ``mushrooms`` | even | logistic regression, known optimum | drawn |
+| ``quadratics`` | by group | quadratic losses, all known | none |
 | ``even_digits`` | even | logistic regression, known optimum | files |
 | ``mnist``, ``fashion_mnist``, ``cifar10`` | label skew | small CNNs | files |
 | ``shakespeare`` | roles | LSTM, next character | files |
@@ -21,6 +22,7 @@ from hocket.learning.reference_tasks.heart_disease import heart_disease
 from hocket.learning.reference_tasks.images import cifar10, fashion_mnist, mnist
 from hocket.learning.reference_tasks.mushrooms import mushrooms
 from hocket.learning.reference_tasks.parkinsons import parkinsons
+from hocket.learning.reference_tasks.quadratics import quadratics
 from hocket.learning.reference_tasks.shakespeare import shakespeare
 
 __all__ = [
@@ -33,5 +35,6 @@ __all__ = [
     "mnist",
     "mushrooms",
     "parkinsons",
+    "quadratics",
     "shakespeare",
 ]

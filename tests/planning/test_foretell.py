@@ -11,9 +11,12 @@ from hocket.cli.main import main
 from hocket.codec import QSGD
 from hocket.errors import InvalidInput
 from hocket.fleet.law import Exponential
-from hocket.plan import calibrate, foretell, observe
-from hocket.queueing import Seconds
+from hocket.planner import Calibration
+from hocket.planner import calibrate as calibrated
+from hocket.planning import observe, plan_for
+from hocket.queueing import Goal
 from hocket.setup import Setup
+from hocket.simulation.run import prepare
 
 FILE = """
 [task]
@@ -44,6 +47,10 @@ def fleet(clients: int = 60, **options) -> hk.Fleet:
     )
 
 
+def calibrate(experiment: Setup, devices: hk.Fleet) -> Calibration:
+    return calibrated(experiment, devices, prepare(experiment, devices).engine.book)
+
+
 def test_the_network_of_an_experiment():
     """Compute by samples and cost, transfers by latency and the bytes of the codecs; devices alike in one class."""
     method = hk.strategies.qafel(up=QSGD(4, None), down=QSGD(8, None))
@@ -60,8 +67,8 @@ def test_the_network_of_an_experiment():
 def test_simulation_bears_the_formulas_out():
     """With queues and transfers, uniform and best routing: within 3 % after 30,000 updates, also kind by kind."""
     experiment, devices = setup(60, hk.strategies.asyncsgd(in_flight=30)), fleet(links="parallel")
-    calibration = calibrate(experiment, devices)
-    plans = foretell(calibration, devices, 30, Seconds(), 60)
+    found = plan_for(experiment, devices, Goal(most=60), today=30, details=False)
+    plans = found.uniform, found.best
     assert plans[0].staleness == pytest.approx(29) and plans[1].throughput > plans[0].throughput
     for said in plans:
         seen = observe(said, experiment, devices, 30_000)
@@ -74,16 +81,17 @@ def test_many_devices_are_put_together_within_a_percent(monkeypatch):
     near = fleet(200)
     devices = hk.Fleet(near.compute * (1 + 1e-4 * np.arange(200) / 200), near.down, near.up, compute_law=Exponential())
     experiment = setup(200, hk.strategies.asyncsgd(in_flight=30))
-    exact = foretell(calibrate(experiment, devices), devices, 30, Seconds(), 30)[0]
-    monkeypatch.setattr(sys.modules["hocket.plan.calibrate"], "FINEST", 10)
+    exact = plan_for(experiment, devices, Goal(most=30), today=30, details=False).uniform
+    monkeypatch.setattr(sys.modules["hocket.planner"], "FINEST", 10)
     rough = calibrate(experiment, devices)
     assert len(rough.network.compute) < 10
-    assert foretell(rough, devices, 30, Seconds(), 30)[0].throughput == pytest.approx(exact.throughput, rel=0.01)
+    about = plan_for(experiment, devices, Goal(most=30), today=30, details=False).uniform
+    assert about.throughput == pytest.approx(exact.throughput, rel=0.01)
 
 
 def test_the_command(tmp_path: Path, capsys):
     (tmp_path / "e.toml").write_text(FILE.format(use="asyncsgd"))
-    assert main(["plan", str(tmp_path / "e.toml"), "--simulate", "2000"]) == 0
+    assert main(["plan", str(tmp_path / "e.toml"), "--simulate", "1000"]) == 0
     out = capsys.readouterr().out
     assert "30 devices in 30 classes; 4.03 kB down, 4.03 kB up per job" in out
     assert "uniform" in out and "best for time" in out and "by foretold" in out
@@ -92,9 +100,11 @@ def test_the_command(tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("use", "more", "message"),
     [
-        ("asyncsgd", ["--objective", "speed"], "--objective speed: must be one of time, rounds, throughput"),
+        ("asyncsgd", ["--objective", "speed"], "--objective speed: must be one of time, rounds, throughput, energy"),
         ("asyncsgd", ["--simulate", "7"], "--simulate 7: must be 100 or more"),
-        ("asyncsgd", ["--most", "0"], "--most 0: must be 1 or more"),
+        ("asyncsgd", ["--most", "0"], "most = 0; give 1 or more jobs in flight"),
+        ("asyncsgd", ["--objective", "energy"], "no watts are given; set power"),
+        ("asyncsgd", ["--watts", "3"], "--watts 3: give three numbers"),
         ("fedavg", [], "keeps no fixed number of jobs in flight"),
     ],
 )
