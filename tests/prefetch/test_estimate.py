@@ -74,14 +74,14 @@ def test_starts_are_later_the_faster_a_client_is_and_meet_the_limit(rate, overco
 
 def naive(base, sizes, rate, length, r, window) -> float:
     """The same for one client, as it is written down."""
-    u, l = base, r
+    left, at = base, r
     for j in range(r, window):
-        spare = length - u / rate
+        spare = length - left / rate
         if spare > 0:
-            u, l = max(0, sizes[j - l] - spare * rate), j
+            left, at = max(0, sizes[j - at] - spare * rate), j
         else:
-            u -= length * rate
-    return (u + sizes[window - l]) / rate
+            left -= length * rate
+    return (left + sizes[window - at]) / rate
 
 
 @given(st.floats(0, 200), st.floats(0.1, 1e3), st.floats(0.01, 50), st.integers(0, 6), st.integers(0, 100))

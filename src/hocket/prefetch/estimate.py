@@ -72,7 +72,8 @@ def starts(times: Floats, most: float, strict: bool = False) -> NDArray[np.int64
     meets = times <= most
     if strict:
         meets[:, 0] = times[:, 0] < most
-    return np.logical_and.accumulate(meets, axis=1).sum(axis=1) - 1
+    at: NDArray[np.int64] = np.logical_and.accumulate(meets, axis=1).sum(axis=1) - 1
+    return at
 
 
 def moving(mean: float, new: float, weight: float) -> float:
