@@ -35,14 +35,13 @@ class Left(Event, frozen=True, gc=False, array_like=True, tag=True):
 class Fetched(Event, frozen=True, gc=False, array_like=True, tag=True):
     """A client holds a node; ``size`` bytes were sent for it. ``lease`` -1: it was an offer.
 
-    ``source``: the version it held before, -1 for none; ``took``: how long the transfer took in ns, 0 if not measured.
+    ``took``: how long the transfer took in ns, 0 if not measured.
     """
 
     lease: int
     client: int
     node: Node
     size: int
-    source: int = -1
     took: int = 0
 
 

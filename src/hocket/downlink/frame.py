@@ -37,17 +37,20 @@ def _checked(head: bytes, body: Any) -> bytes:
     return head[:-4] + crc32(body, crc32(head[:-4])).to_bytes(4, "little")
 
 
-def unframe(codec: Coded, data: bytes, version: int, where: str) -> tuple[int, bytes, bytes, memoryview]:
+def unframe(
+    codec: Coded, data: bytes, version: int, where: str, last: int = VALUES
+) -> tuple[int, bytes, bytes, memoryview]:
     """Kind, digest before, digest after and body of a message that leads to a version.
 
     Raises:
-        InvalidInput: the bytes are damaged, lead elsewhere, or come from another codec or other settings.
+        InvalidInput: the bytes are damaged, lead elsewhere, come from another codec or other settings, or are of a kind
+            after ``last``.
     """
     if len(data) < FRAME.size:
         raise InvalidInput(f"{where}: {len(data)} bytes; a frame has {FRAME.size}")
     magic, form, kind, identity, sequence, made, before, after, length, _ = FRAME.unpack_from(data)
-    if (magic, form) != (b"hh", FORMAT) or kind not in (DIFFERENCE, SNAPSHOT, VALUES):
-        raise InvalidInput(f"{where}: header {data[:4].hex()} is not 6868{FORMAT:02x} and a kind from 00 to 02")
+    if (magic, form) != (b"hh", FORMAT) or kind > last:
+        raise InvalidInput(f"{where}: header {data[:4].hex()} is not 6868{FORMAT:02x}00 to 6868{FORMAT:02x}{last:02x}")
     body = memoryview(data)[FRAME.size :]
     if len(body) != length or _checked(data[: FRAME.size], body) != data[: FRAME.size]:
         raise InvalidInput(f"{where}: {len(body)} bytes of {length}, or damaged; fetch it again")

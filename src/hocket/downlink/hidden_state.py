@@ -147,7 +147,9 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
         version = edge.target.version
-        kind, before, after, body = unframe(self.codec, data, version, f"hidden state, message to version {version}")
+        kind, before, after, body = unframe(
+            self.codec, data, version, f"hidden state, message to version {version}", SNAPSHOT
+        )
         if kind == SNAPSHOT:
             value = FULL.decode(body, schema)
         elif held is None or digest(held) != before:

@@ -8,7 +8,9 @@ With R = 0 nothing is drawn ahead and the sampler alone decides.
 Yan et al., "FedFetch: faster federated learning with adaptive downstream prefetching", INFOCOM 2025 (arXiv 2504.15366).
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,7 +20,7 @@ from hocket.errors import InvalidInput
 from hocket.events import Event, Left
 from hocket.keyed import mix
 from hocket.matching.sticky import Members, Sticky
-from hocket.matching.uniform import Uniform
+from hocket.matching.uniform import Uniform, deal
 from hocket.policies import Matching, Pick, Slots
 from hocket.strategy import FullStrategy, FullTask, policy
 from hocket.view import View
@@ -47,6 +49,7 @@ class Presample(Struct, frozen=True, tag="presample", tag_field="kind", forbid_u
     sampler: Uniform | Sticky = Uniform()
     rounds: int = 3
     replace: bool = True
+    observes: ClassVar[tuple[type[Event], ...]] = (Left, *Sticky.observes)
 
     def __post_init__(self) -> None:
         if self.rounds < 0:
@@ -54,17 +57,12 @@ class Presample(Struct, frozen=True, tag="presample", tag_field="kind", forbid_u
 
     @property
     def _sampler(self) -> Matching:
-        return self.sampler  # type: ignore[return-value]  # each takes the memory that its own init made
+        return self.sampler  # each takes the memory that its own init made
 
     @property
     def looks_ahead(self) -> bool:
         """Whether there is anything to draw ahead."""
         return self.rounds > 0
-
-    @property
-    def observes(self) -> tuple[type[Event], ...]:
-        """What the sampler observes, and who leaves."""
-        return tuple(dict.fromkeys((*self.sampler.observes, Left)))
 
     def init(self, view: View) -> Cohorts:
         return Cohorts(self.sampler.init(view))
@@ -73,7 +71,7 @@ class Presample(Struct, frozen=True, tag="presample", tag_field="kind", forbid_u
         if not self.rounds:
             return self._sampler.match(state.sampler, slots, view, key)
         picks: list[Pick] = []
-        for task, count in slots.items():
+        for task, count in Counter(deal(slots, view)).items():
             taken = {p.client for p in picks}
             version = view.tasks[task].version
             if state.begun.get(task) != version:
@@ -149,6 +147,4 @@ class Presample(Struct, frozen=True, tag="presample", tag_field="kind", forbid_u
             return (
                 f"matching presample draws the cohorts of rounds, pacing {kind} has none; use rounds, or ahead_of_route"
             )
-        if strategy.attach == "start":
-            return "matching presample knows what a cohort starts from; use attach issue, not start"
         return None

@@ -4,13 +4,13 @@ Of a group of S clients, K - C train in a round, with C newcomers from outside; 
 the places of C members at random. So that everybody counts alike on average, an update of a member weighs
 K S / (N (K - C)), one of a newcomer K (N - S) / (N C), in a mean over K (N clients).
 
-With over-commitment, of the n clients asked round(share C extra + C) are newcomers, extra = n/K - 1 being what is asked
-on top, to at most what ``newcomer_share`` of the surplus allows.
+With over-commitment C and ``newcomer_share`` of the clients asked beyond K are newcomers.
 
 He, Yan, et al., "GlueFL: reconciling client sampling and model masking for bandwidth efficient federated learning",
 MLSys 2023 (arXiv 2212.01523).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -22,7 +22,7 @@ from hocket.events import Closed, Event, Stepped
 from hocket.index_set import IndexSet
 from hocket.keyed import below, mix
 from hocket.keyed import key as derive
-from hocket.matching.uniform import draw
+from hocket.matching.uniform import deal, draw
 from hocket.policies import Pick, Slots
 from hocket.strategy import policy
 from hocket.view import View
@@ -74,7 +74,7 @@ class Sticky(Struct, frozen=True, tag="sticky", tag_field="kind", forbid_unknown
     def match(self, state: Members, slots: Slots, view: View, key: int) -> list[Pick]:
         picks: list[Pick] = []
         n = view.clients
-        for task, count in slots.items():
+        for task, count in Counter(deal(slots, view)).items():
             group = state.groups[task]
             if not len(group):
                 for c in draw(view.online, min(self.group, max(1, n - 1)), mix(key)):
@@ -102,9 +102,8 @@ class Sticky(Struct, frozen=True, tag="sticky", tag_field="kind", forbid_unknown
             group = state.groups[fact.task]
             new = [c for c in dict.fromkeys(state.fresh.pop(fact.task, [])) if c not in group][: self.newcomers]
             at = derive("sticky", fact.task, fact.node.version)
-            for i, c in enumerate(new):
+            for i in range(len(new)):
                 group.discard(group.items[below(mix(at ^ i), len(group))])
-                new[i] = c
             for c in new:
                 group.add(c)
         return ()

@@ -3,7 +3,8 @@
 The start of every client comes from :mod:`hocket.prefetch.estimate`, with what was seen so far: the length of rounds
 (an exponential mean), the bytes of an update over k versions (means of those that were sent), and each client's rate
 (an exponential mean over its transfers; the median of all for a client that was never seen). From its start on a
-client is offered every new version until its round comes. ``naive`` lets everybody start ``early`` rounds before instead.
+client is offered every new version until its round comes. ``naive`` lets everybody start a number of
+rounds before instead.
 
 Yan et al., "FedFetch: faster federated learning with adaptive downstream prefetching", INFOCOM 2025 (arXiv 2504.15366).
 """
@@ -166,8 +167,9 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
         return ()
 
     def _fetched(self, state: Diary, seen: Seen, e: Fetched) -> None:
-        span = e.node.version - e.source
-        if e.source >= 0 and 0 < span <= self.longest:
+        before = int(seen.held[e.client])
+        span = e.node.version - before
+        if before >= 0 and 0 < span <= self.longest:
             seen.counts[span] += 1
             mean = max(seen.sizes[span], 0.0)
             seen.sizes[span] = mean + (e.size - mean) / seen.counts[span]

@@ -236,7 +236,7 @@ class Loop:
             name, k = a.lease, self.account.open[a.lease].lease.seed
         else:
             self.account.held[a.client] = a.node
-        source, began = -1 if a.have is None else a.have.version, self.now
+        began = self.now
 
         def then(value: Vector) -> None:
             if a.lease < 0:
@@ -245,7 +245,7 @@ class Loop:
             else:
                 self.account.count("download", a.lease, size)
             device.nodes[a.node] = value
-            done = on.Fetched(a.lease, a.client, a.node, size, source, self.now - began)
+            done = on.Fetched(a.lease, a.client, a.node, size, self.now - began)
             self._do(device.client.handle(done, self.now))
 
         self._begin(name, a.client, "download", k, size, device.receiving(a.node, edges, data), then)

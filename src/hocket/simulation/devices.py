@@ -137,17 +137,16 @@ class Devices:
             size += edge.size
         now = world.now
         work.doing, work.begin, work.size = DOWN, now, size
-        source = -1 if a.have is None else a.have.version
         if world.egress is not None:
             work.flow, work.end = world.sequence, -1
             world.sequence += 1
             world.egress.start(work.flow, size, float(self._fleet.down[c]), now)
-            world.flows[work.flow] = on.Fetched(lease_id, c, a.node, size, source)
+            world.flows[work.flow] = on.Fetched(lease_id, c, a.node, size)
             self._next_drain()
         else:
             took = self._timing.download(c, size, k)
             work.end = end = now + took
-            heappush(self._heap, (end, world.sequence, on.Fetched(lease_id, c, a.node, size, source, took)))
+            heappush(self._heap, (end, world.sequence, on.Fetched(lease_id, c, a.node, size, took)))
             world.sequence += 1
 
     def _train(self, a: do.Train) -> None:

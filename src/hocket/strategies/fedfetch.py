@@ -23,7 +23,7 @@ from hocket.codec import Coded, TopK
 from hocket.downlink import Combined
 from hocket.matching import Presample, Uniform
 from hocket.pacing import Rounds
-from hocket.policies import Prefetch
+from hocket.policies import Matching, Prefetch, Uplink
 from hocket.prefetch import Calendar, NoPrefetch
 from hocket.strategy import Strategy, TaskPart
 from hocket.uplink import ErrorFeedback, Plain
@@ -66,7 +66,9 @@ def fedfetch(
     >>> fedfetch().prefetch.overcommit, fedfetch(prefetch=0).prefetch == fedfetch(prefetch=0, slack=0.5).prefetch
     (1.3, True)
     """
-    matching = Presample(Uniform("skip"), prefetch, replace) if prefetch else Uniform("skip")
+    matching: Matching = Uniform("skip")
+    if prefetch:
+        matching = Presample(Uniform("skip"), prefetch, replace)
     fetch = _calendar(prefetch, overcommit, slack, weight, warm_up, tail, naive, rates, code_compat)
     pacing = Rounds(cohort, overcommit, deadline)
     return Strategy("fedfetch", pacing, matching, fetch, task=_task(down, up, error_feedback, log, overlap))
@@ -91,5 +93,7 @@ def _calendar(
 
 def _task(down: Coded, up: Coded | None, error_feedback: bool, log: int = 49, overlap: float | None = 1.6) -> TaskPart:
     up = down if up is None else up
-    uplink = ErrorFeedback(up) if error_feedback else Plain(up)
+    uplink: Uplink = Plain(up)
+    if error_feedback:
+        uplink = ErrorFeedback(up)
     return TaskPart(downlink=Combined(down, log, overlap), uplink=uplink)
