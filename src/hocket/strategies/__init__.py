@@ -5,6 +5,7 @@ from hocket.strategies.fedast import fedast
 from hocket.strategies.fedasync import fedasync
 from hocket.strategies.fedavg import fedavg
 from hocket.strategies.fedbuff import fedbuff
+from hocket.strategies.fedfetch import fedfetch
 from hocket.strategies.fedfix import fedfix
 from hocket.strategies.fedprox import fedprox
 from hocket.strategies.generalized_asyncsgd import generalized_asyncsgd
@@ -12,6 +13,6 @@ from hocket.strategies.qafel import qafel
 from hocket.strategies.sync_st import sync_st
 
 __all__ = [
-    "asyncsgd", "fedast", "fedasync", "fedavg", "fedbuff", "fedfix", "fedprox", "generalized_asyncsgd", "qafel",
+    "asyncsgd", "fedast", "fedasync", "fedavg", "fedbuff", "fedfetch", "fedfix", "fedprox", "generalized_asyncsgd", "qafel",
     "sync_st",
 ]  # fmt: skip
