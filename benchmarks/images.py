@@ -14,7 +14,7 @@ from typing import Any
 
 import hocket as hk
 from hocket.codec import QSGD
-from hocket.downlink.hidden_state import FRAME
+from hocket.downlink.frame import FRAME
 from hocket.guard import Constant
 from hocket.strategies import fedbuff, qafel
 

@@ -159,8 +159,19 @@ class Client(Struct, gc=False, eq=False):
                 if lease.id == e.lease:
                     left = _without(queue, lease)
                     setattr(self, name, left)
-                    return [do.Abort(e.lease, self.id), *(self._resume(name, left) if at == 0 else ())]
+                    early = self._give_up_offer(lease) if name == "downloads" else ()
+                    return [do.Abort(e.lease, self.id), *early, *(self._resume(name, left) if at == 0 else ())]
         return []
+
+    def _give_up_offer(self, lease: Lease) -> list[Any]:
+        """A lease that waited for a fetch ahead of it is over: so is the fetch, unless another lease waits for it."""
+        offer, node = self.offer, lease.node
+        if offer is None or node is None or offer.task != node.task or (self.overlap and offer != node):
+            return []
+        if any(x.node is not None and x.node.task == offer.task for x in self.downloads):
+            return []
+        self.offer = None
+        return [do.Abort(-1, self.id)]
 
     def _resume(self, name: str, left: tuple[Lease, ...]) -> list[Any]:
         if name == "ready":

@@ -17,7 +17,7 @@ from hocket.keyed import key
 from hocket.learning.learner import Trained, measured
 from hocket.learning.local import LocalSGD
 from hocket.learning.task import Task
-from hocket.lease import Lease
+from hocket.lease import Lease, Node
 from hocket.policies import Estimate
 from hocket.server import Server
 from hocket.strategy import FullStrategy, Local, Strategy, fill
@@ -90,9 +90,9 @@ def build(
     evaluation: Evaluation | None = None,
     measure: tuple[str, ...] = (),
     journaled: bool = False,
-    estimate: Mapping[str, Estimate] | None = None,
+    down: NDArray[np.float64] | None = None,
 ) -> tuple[Server, Book]:
-    """A server and a book for tasks resolved with :func:`resolve`.
+    """A server and a book for tasks resolved with :func:`resolve`; ``down``: rates of the devices' links, if known.
 
     Raises:
         InvalidInput: a target on a metric for a task without a learner.
@@ -117,10 +117,14 @@ def build(
         objective=weights,
         measure=measure,
         journaled=journaled,
-        estimate=estimate,
+        estimate={n: Estimate(_size(book, shelf.node), down) for n, shelf in book.shelves.items()},
         first={n: shelf.node for n, shelf in book.shelves.items()},
     )
     return server, book
+
+
+def _size(book: Book, node: Node) -> int:
+    return sum(edge.size for edge in book.path(None, node))
 
 
 def _check_targets(tasks: Mapping[str, Task], until: Until | None) -> None:

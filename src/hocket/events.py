@@ -33,12 +33,16 @@ class Left(Event, frozen=True, gc=False, array_like=True, tag=True):
 
 
 class Fetched(Event, frozen=True, gc=False, array_like=True, tag=True):
-    """A client holds a node; ``size`` bytes were sent for it. ``lease`` -1: it was an offer."""
+    """A client holds a node; ``size`` bytes were sent for it. ``lease`` -1: it was an offer.
+
+    ``took``: how long the transfer took in ns, 0 if not measured.
+    """
 
     lease: int
     client: int
     node: Node
     size: int
+    took: int = 0
 
 
 class Started(Event, frozen=True, gc=False, array_like=True, tag=True):

@@ -89,12 +89,14 @@ class Contribution(Struct, gc=False):
 
 
 class Estimate(Struct, frozen=True):
-    """What a prefetch policy may know of the world: sizes in bytes, rates in bytes per second, time in ns."""
+    """What a prefetch policy is told of the world; the rest it observes.
+
+    ``full``: bytes that bring a client from nothing to the newest node. ``down``: float64[clients], the rates of the
+    devices' links in bytes per second, where the driver knows them.
+    """
 
     full: int
-    step: int
-    round_length: int
-    down: NDArray[np.float64]
+    down: NDArray[np.float64] | None = None
 
 
 Weigh = Callable[[Lease], float]

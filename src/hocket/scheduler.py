@@ -116,9 +116,9 @@ class Scheduler:
         s, view = self._state, self._view
         slots = self._pacing.room(self._pacing_memory, view, now)
         picks = self._matching.ahead(self._matching_memory, slots, view, self._draw())
-        for name, estimate in self._estimate.items():
+        for name in dict.fromkeys(p.task for p in picks):
             mine = [p for p in picks if p.task == name]
-            s.offers += self._prefetch.starts(s.memories["prefetch"], mine, view, estimate)
+            s.offers += self._prefetch.starts(s.memories["prefetch"], mine, view, self._estimate[name])
 
     def _offer(self, now: int, out: Actions) -> None:
         s, later = self._state, []

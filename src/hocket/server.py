@@ -203,6 +203,8 @@ class Server:
             raise InvalidInput(f"client {e.client} left; this server has clients 0..{s.clients - 1}")
         s.online.discard(e.client)
         s.idle.discard(e.client)
+        if s.offers:
+            s.offers = [offer for offer in s.offers if offer[0] != e.client]
         waiting = list(s.waiting.get(e.client, ()))
         for lease_id in waiting:
             self._leases.lose(s.leases[lease_id], "left", out)

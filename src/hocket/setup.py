@@ -11,7 +11,6 @@ from hocket.book import Book, Source
 from hocket.core import Tasks, build, named, resolve
 from hocket.errors import InvalidInput
 from hocket.learning.task import Task
-from hocket.policies import Estimate
 from hocket.schedule import Change, checked
 from hocket.server import Server
 from hocket.snapshot import digest
@@ -53,18 +52,14 @@ class Setup(Struct, frozen=True, eq=False):
     def build(
         self, source: Source, *, journaled: bool = False, down: NDArray[np.float64] | None = None
     ) -> tuple[Server, Book]:
-        """A server and a book; ``down`` (bytes/s, per device) is what a prefetch policy plans with.
+        """A server and a book; ``down`` (bytes/s, per device) is what a prefetch policy may plan with.
 
         Raises:
             InvalidInput: a target on a metric for a task without a learner.
         """
-        kind = self.strategy.prefetch.__struct_config__.tag  # type: ignore[attr-defined]
-        estimate = {}
-        if kind != "none" and down is not None:
-            estimate = {n: Estimate(t.schema.nbytes, t.schema.nbytes, 0, down) for n, t in self.tasks.items()}
         return build(
             self.tasks, self.strategy, source, seed=self.seed, until=self.until, evaluation=self.evaluation,
-            measure=self.measure, journaled=journaled, estimate=estimate,
+            measure=self.measure, journaled=journaled, down=down,
         )  # fmt: skip
 
     def check_clients(self, devices: int) -> None:

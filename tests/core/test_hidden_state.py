@@ -11,7 +11,8 @@ from msgspec import Struct
 import hocket as hk
 from hocket.codec import QSGD, Float32, TopK
 from hocket.downlink import HiddenState
-from hocket.downlink.hidden_state import FRAME, Hidden
+from hocket.downlink.frame import FRAME
+from hocket.downlink.hidden_state import Hidden
 from hocket.errors import Diverged, InvalidInput
 from hocket.lease import Edge, Node
 from hocket.schema import Schema, Segment, Vector

@@ -231,7 +231,7 @@ def test_a_policy_remembers_in_a_struct():
 
 def ahead(after=0) -> Server:
     method = Strategy("x", InFlight(2, 1), Ahead(), Early(after))
-    return serve(method, estimate={"a": Estimate(100, 10, SECOND, [1.0] * CLIENTS)})
+    return serve(method, estimate={"a": Estimate(100)})
 
 
 def test_an_offer_waits_for_its_version():

@@ -10,7 +10,8 @@ import hocket as hk
 from hocket import wire
 from hocket.codec import QSGD, Float32, TopK
 from hocket.downlink import HiddenState
-from hocket.downlink.hidden_state import FRAME, Hidden
+from hocket.downlink.frame import FRAME
+from hocket.downlink.hidden_state import Hidden
 from hocket.errors import Diverged, InvalidInput
 from hocket.reproduce import qafel
 from hocket.schema import Schema, Segment

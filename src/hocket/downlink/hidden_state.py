@@ -16,29 +16,19 @@ Ortega, Jafarkhani, "Quantized and asynchronous federated learning", IEEE Transa
 (arXiv 2410.00242).
 """
 
-from hashlib import blake2b
 from statistics import fmean
-from struct import Struct as Layout
-from typing import Any
-from zlib import crc32
 
 import numpy as np
 from msgspec import Struct
 
-from hocket import wire
 from hocket.codec import Coded, Float32
+from hocket.downlink.frame import DIFFERENCE, FRAME, FULL, SNAPSHOT, digest, frame, unframe
 from hocket.errors import Diverged, InvalidInput
 from hocket.lease import Edge, Node
 from hocket.schema import Schema, Vector
 from hocket.strategy import FullStrategy, FullTask, policy
 
-FRAME = Layout("<2sBBBxxxI4s16s16sII")
-"""Magic ``hh``, format 2, kind (0 difference, 1 snapshot), codec id, three zeros, sequence, digest of the codec's
-settings, digest before, digest after, length, CRC-32 of all the rest: 56 bytes."""
-FORMAT = 2
-DIFFERENCE, SNAPSHOT = 0, 1
 WATCHED = 20  # messages over which the relative error is averaged
-_FULL = Float32()
 
 
 class Message(Struct, array_like=True):
@@ -96,7 +86,7 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
                 "coordinates, and what is left out adds up unless that is below 1; use smaller buckets or more bits, "
                 "or set monitor"
             )
-        return Hidden(schema, FRAME.size + _FULL.size(schema)[0])
+        return Hidden(schema, FRAME.size + FULL.size(schema)[0])
 
     def commit(
         self, state: Hidden, task: str, before: Vector | None, after: Vector | None, version: int, key: int
@@ -110,10 +100,10 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
             value = hidden + message
         elif after is not None:
             value = after.copy()
-        node = Node(task, version, "hidden", digest="" if value is None else _digest(value).hex())
+        node = Node(task, version, "hidden", digest="" if value is None else digest(value).hex())
         if old is not None:
             size, exact = self.codec.size(state.schema)
-            data = b"" if value is None else _frame(DIFFERENCE, self.codec, node, old.digest, body)
+            data = b"" if value is None else frame(DIFFERENCE, self.codec, node, old.digest, body)
             state.log[version] = Message(old, node, len(data) or FRAME.size + size, bool(data) or exact, data)
             if len(state.log) > self.log:
                 del state.log[next(iter(state.log))]
@@ -149,21 +139,24 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
         if edge.source is None:
             if value is None:
                 raise InvalidInput(f"{edge.target} is gone; a newer one has been published")
-            return _frame(SNAPSHOT, _FULL, edge.target, "", _FULL.encode(value, schema, 0))
+            return frame(SNAPSHOT, FULL, edge.target, "", FULL.encode(value, schema, 0))
         message = state.log.get(edge.target.version)
         if message is None or message.target != edge.target:
             raise InvalidInput(f"the difference to {edge.target} is gone; take a snapshot")
         return message.data
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
-        kind, before, after, body = _unframe(self.codec, data, edge.target.version)
+        version = edge.target.version
+        kind, before, after, body = unframe(
+            self.codec, data, version, f"hidden state, message to version {version}", SNAPSHOT
+        )
         if kind == SNAPSHOT:
-            value = _FULL.decode(body, schema)
-        elif held is None or _digest(held) != before:
+            value = FULL.decode(body, schema)
+        elif held is None or digest(held) != before:
             raise InvalidInput(f"{edge.target}: the difference does not start from the state held; take a snapshot")
         else:
             value = held + self.codec.decode(body, schema)
-        if _digest(value) != after:
+        if digest(value) != after:
             raise InvalidInput(f"{edge.target}: the state reached is not the one published; take a snapshot")
         return value
 
@@ -173,37 +166,3 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
         if kind not in (None, "whole"):
             return f"downlink hidden_state keeps one state of the whole model, submodel {kind} needs parts of it"
         return None
-
-
-def _digest(value: Vector) -> bytes:
-    return blake2b(value.astype("<f4", copy=False).tobytes(), digest_size=16).digest()
-
-
-def _frame(kind: int, codec: Coded, target: Node, before: str, body: bytes) -> bytes:
-    parent = bytes.fromhex(before) if before else bytes(16)
-    names = kind, codec.id, target.version, wire.settings(codec), parent, bytes.fromhex(target.digest)
-    return _checked(FRAME.pack(b"hh", FORMAT, *names, len(body), 0), body) + body
-
-
-def _checked(head: bytes, body: Any) -> bytes:
-    """A frame with its checksum filled in."""
-    return head[:-4] + crc32(body, crc32(head[:-4])).to_bytes(4, "little")
-
-
-def _unframe(codec: Coded, data: bytes, version: int) -> tuple[int, bytes, bytes, memoryview]:
-    """Kind, digest before, digest after and body of a message that leads to a version."""
-    where = f"hidden state, message to version {version}"
-    if len(data) < FRAME.size:
-        raise InvalidInput(f"{where}: {len(data)} bytes; a frame has {FRAME.size}")
-    magic, form, kind, identity, sequence, made, before, after, length, _ = FRAME.unpack_from(data)
-    if (magic, form) != (b"hh", FORMAT) or kind not in (DIFFERENCE, SNAPSHOT):
-        raise InvalidInput(f"{where}: header {data[:4].hex()} is not 6868{FORMAT:02x}00 or 6868{FORMAT:02x}01")
-    body = memoryview(data)[FRAME.size :]
-    if len(body) != length or _checked(data[: FRAME.size], body) != data[: FRAME.size]:
-        raise InvalidInput(f"{where}: {len(body)} bytes of {length}, or damaged; fetch it again")
-    if sequence != version:
-        raise InvalidInput(f"{where}: it leads to version {sequence}; take a snapshot")
-    used = codec if kind == DIFFERENCE else _FULL
-    if identity != used.id or made != wire.settings(used):
-        raise InvalidInput(f"{where}: codec id {identity}, or its settings, are not those of {used}")
-    return kind, before, after, body

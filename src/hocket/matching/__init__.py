@@ -2,14 +2,18 @@
 
 from hocket.matching.bods import BODS
 from hocket.matching.planned import PlannedRouting
+from hocket.matching.presample import Presample
+from hocket.matching.sticky import Sticky
 from hocket.matching.ucb import UCB
 from hocket.matching.uniform import Uniform
 from hocket.matching.weighted import Weighted
 
 __all__ = [
     "BODS",
-    "UCB",
     "PlannedRouting",
+    "Presample",
+    "Sticky",
+    "UCB",
     "Uniform",
     "Weighted",
 ]

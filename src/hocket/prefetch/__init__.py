@@ -1,5 +1,6 @@
 """Who may start fetching what, from when?"""
 
+from hocket.prefetch.calendar import Calendar
 from hocket.prefetch.none import NoPrefetch
 
-__all__ = ["NoPrefetch"]
+__all__ = ["Calendar", "NoPrefetch"]

@@ -36,12 +36,10 @@ class Account(Struct):
         self.open[lease.id] = Open(lease)
 
     def count(self, station: Station, lease: int, size: int) -> None:
-        """Bytes that were sent, to whom they are owed; a negative lease is an offer."""
+        """Bytes that were sent for a lease."""
         if station == "download":
             self.ledger.down += size
-            if lease < 0:
-                self.ledger.prefetched += size
-            elif lease in self.open:
+            if lease in self.open:
                 self.open[lease].down += size
         elif station == "upload":
             self.ledger.up += size
@@ -51,7 +49,7 @@ class Account(Struct):
     def accumulate(self, a: do.Accumulate, book: Book) -> None:
         """An update was accepted."""
         lease = self.open.pop(a.lease)
-        self.ledger.accepted(lease.down, book.accumulate(lease.lease, a.weight))
+        self.ledger.accepted(lease.lease, lease.down, book.accumulate(lease.lease, a.weight))
 
     def release(self, a: do.Release, book: Book) -> None:
         """A lease came to nothing, or an accepted update was taken out of line."""
@@ -59,7 +57,7 @@ class Account(Struct):
         if lease is None:
             book.discard(a.lease, a.task)
             return
-        self.ledger.released(lease.down, lease.up, a.reason)
+        self.ledger.released(lease.lease, lease.down, lease.up, a.reason)
         book.release(lease.lease)
 
     def evaluated(self, e: Evaluated, now: int, updates: int, part_down: int = 0, part_up: int = 0) -> None:

@@ -1,21 +1,26 @@
 """Bytes, counted where they are sent, by what they were good for.
 
-``down`` = critical (for updates that went into a step) + prefetched (ahead of any lease) + overcommitted (for
-leases cancelled because the round was over) + wasted (for anything else that came to nothing) + what open
-leases hold. ``refused`` is the part of ``up`` that never went into a step. ``published`` counts each edge once,
-as if it were fetched through a cache; ``broadcast``, which the server counts, is what one channel to everybody carries:
-each step's message once. Parts of interrupted transfers count.
+``down`` = critical (for updates that went into a step) + prefetched (the same, but ahead of their leases) +
+overcommitted (for leases cancelled because the round was over) + wasted (for anything else that came to nothing) +
+what open leases hold. What was fetched ahead counts as prefetched until the client's next lease of the task ends, and
+then as what became of that lease; it is wasted if the client leaves before. ``refused`` is the part of ``up`` that
+never went into a step. ``published`` counts each edge once, as if it were fetched through a cache; ``broadcast``, which
+the server counts, is what one channel to everybody carries: each step's message once. Parts of interrupted transfers
+count.
 """
 
 from msgspec import Struct
 
-from hocket.lease import Edge
+from hocket.lease import Edge, Lease
 
 REMEMBERED = 1024  # target versions whose edges are told apart; an older one counts as published anew
 
 
 class Ledger(Struct):
-    """Running totals in bytes, and how many accepted updates had which staleness."""
+    """Running totals in bytes, and how many accepted updates had which staleness.
+
+    ``ahead``: bytes fetched ahead of a lease that is not over yet, by task and client.
+    """
 
     up: int = 0
     down: int = 0
@@ -27,6 +32,7 @@ class Ledger(Struct):
     refused: int = 0
     opened: dict[str, dict[int, list[tuple[int, int]]]] = {}
     staleness: dict[int, int] = {}
+    ahead: dict[str, dict[int, int]] = {}
 
     def open_edge(self, edge: Edge) -> None:
         """An edge starts to be sent to somebody; the first time it is published."""
@@ -39,13 +45,32 @@ class Ledger(Struct):
         if len(versions) > REMEMBERED:
             del versions[next(iter(versions))]
 
-    def accepted(self, down: int, staleness: int) -> None:
-        """An update will go into a step; ``down`` bytes were fetched for it."""
+    def early(self, task: str, client: int, size: int) -> None:
+        """A client was sent bytes ahead of a lease."""
+        self.down += size
+        each = self.ahead.setdefault(task, {})
+        each[client] = each.get(client, 0) + size
+
+    def left(self, client: int) -> None:
+        """A client is gone; what it fetched ahead is lost."""
+        for each in self.ahead.values():
+            self.wasted += each.pop(client, 0)
+
+    def _early(self, lease: Lease) -> int:
+        """What was fetched ahead of a lease that is over."""
+        each = self.ahead.get(lease.task)
+        return each.pop(lease.client, 0) if each else 0
+
+    def accepted(self, lease: Lease, down: int, staleness: int) -> None:
+        """The update of a lease will go into a step; ``down`` bytes were fetched for it."""
         self.critical += down
+        if self.ahead:
+            self.prefetched += self._early(lease)
         self.staleness[staleness] = self.staleness.get(staleness, 0) + 1
 
-    def released(self, down: int, up: int, reason: str) -> None:
+    def released(self, lease: Lease, down: int, up: int, reason: str) -> None:
         """A lease came to nothing after ``down`` and ``up`` bytes."""
+        down += self._early(lease)
         if reason == "overcommitted":
             self.overcommitted += down
         else:
@@ -63,7 +88,7 @@ class Ledger(Struct):
             "down": self.down + part_down,
             "published": self.published,
             "critical": self.critical + open_down + part_down,
-            "prefetched": self.prefetched,
+            "prefetched": self.prefetched + sum(sum(each.values()) for each in self.ahead.values()),
             "overcommitted": self.overcommitted,
             "wasted": self.wasted,
             "refused": self.refused,

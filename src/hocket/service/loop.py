@@ -226,8 +226,11 @@ class Loop:
             return
         work.future.cancel()
         if a.lease < 0:
-            self.book.let_go(self.account.held.pop(a.client))
-        self.account.count(work.station, a.lease, work.sent(self.now))
+            node = self.account.held.pop(a.client)
+            self.account.ledger.early(node.task, a.client, work.sent(self.now))
+            self.book.let_go(node)
+        else:
+            self.account.count(work.station, a.lease, work.sent(self.now))
 
     # --- what devices do ---------------------------------------------------------------------------------
 
@@ -246,13 +249,16 @@ class Loop:
             name, k = a.lease, self.account.open[a.lease].lease.seed
         else:
             self.account.held[a.client] = a.node
-        done = on.Fetched(a.lease, a.client, a.node, size)
+        began = self.now
 
         def then(value: Vector) -> None:
-            self.account.count("download", a.lease, size)
             if a.lease < 0:
+                self.account.ledger.early(a.node.task, a.client, size)
                 self.book.let_go(self.account.held.pop(a.client))
+            else:
+                self.account.count("download", a.lease, size)
             device.nodes[a.node] = value
+            done = on.Fetched(a.lease, a.client, a.node, size, self.now - began)
             self._do(device.client.handle(done, self.now))
 
         self._begin(name, a.client, "download", k, size, device.receiving(a.node, edges, data), then)

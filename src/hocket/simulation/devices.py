@@ -145,17 +145,18 @@ class Devices:
                 self._last_edge = edge
                 self._ledger.open_edge(edge)
             size += edge.size
-        work.doing, work.begin, work.size = DOWN, world.now, size
-        done = on.Fetched(lease_id, c, a.node, size)
+        now = world.now
+        work.doing, work.begin, work.size = DOWN, now, size
         if world.egress is not None:
             work.flow, work.end = world.sequence, -1
             world.sequence += 1
-            world.egress.start(work.flow, size, float(self._fleet.down[c]), world.now)
-            world.flows[work.flow] = done
+            world.egress.start(work.flow, size, float(self._fleet.down[c]), now)
+            world.flows[work.flow] = on.Fetched(lease_id, c, a.node, size)
             self._next_drain()
         else:
-            work.end = end = world.now + self._timing.download(c, size, k)
-            heappush(self._heap, (end, world.sequence, done))
+            took = self._timing.download(c, size, k)
+            work.end = end = now + took
+            heappush(self._heap, (end, world.sequence, on.Fetched(lease_id, c, a.node, size, took)))
             world.sequence += 1
 
     def _train(self, a: do.Train) -> None:
@@ -196,13 +197,14 @@ class Devices:
                 assert world.egress is not None, "a flow needs a shared link"
                 world.egress.cancel(work.flow, world.now)
                 self._next_drain()
-            work.down += part
-            ledger.down += part
             if a.lease < 0:
-                ledger.prefetched += part
-                del self._work[~a.client]
                 assert work.node is not None, "an offer has a node"
+                ledger.early(work.node.task, a.client, part)
+                del self._work[~a.client]
                 self._book.let_go(work.node)
+            else:
+                work.down += part
+                ledger.down += part
         work.doing = IDLE
 
     # --- what time brings --------------------------------------------------------------------------------
@@ -213,13 +215,14 @@ class Devices:
         if work is None or work.doing != DOWN or work.end != self._world.now:
             return
         work.doing = IDLE
-        work.down += size
-        self._ledger.down += size
         client, carry = self._clients[e.client], self._carry
         if lease_id < 0:
-            self._ledger.prefetched += size
+            self._ledger.early(e.node.task, e.client, size)
             del self._work[~e.client]
             self._book.let_go(e.node)
+        else:
+            work.down += size
+            self._ledger.down += size
         for action in client.fetched(e):
             carry[type(action)](action)
         if lease_id < 0:
@@ -275,6 +278,7 @@ class Devices:
         for c in clients[~ups].tolist():
             self.inbox.append(on.Left(c))
             self.drop(on.Lost(c, "left"))
+            self._ledger.left(c)
         if ups.any():
             self.inbox.append(on.Joined(tuple(clients[ups].tolist())))
 
@@ -295,7 +299,7 @@ class Devices:
             done = world.flows.pop(flow)
             work = self._work[done.lease if done.lease >= 0 else ~done.client]
             work.end = world.now + round(float(self._fleet.latency[done.client]) * 1e9)
-            world.push(work.end, done)
+            world.push(work.end, replace(done, took=work.end - work.begin))
             moved = True
         if moved:
             self._next_drain()

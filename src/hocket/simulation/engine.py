@@ -201,7 +201,7 @@ class Engine:
     def _accumulate(self, a: do.Accumulate) -> None:
         work = self._work.pop(a.lease)
         assert work.lease is not None, "only leases are accumulated"
-        self.ledger.accepted(work.down, self.book.accumulate(work.lease, a.weight))
+        self.ledger.accepted(work.lease, work.down, self.book.accumulate(work.lease, a.weight))
 
     def _release(self, a: do.Release) -> None:
         work = self._work.pop(a.lease, None)
@@ -209,9 +209,9 @@ class Engine:
         if work is None:
             self.book.discard(a.lease, a.task)
             return
-        self.ledger.released(work.down, work.up, a.reason)
-        if work.lease is not None:
-            self.book.release(work.lease)
+        assert work.lease is not None, "only leases are released"
+        self.ledger.released(work.lease, work.down, work.up, a.reason)
+        self.book.release(work.lease)
 
     def _decode(self, a: do.Decode) -> None:
         lease = self._work[a.lease].lease

@@ -149,7 +149,12 @@ class _Again:
         """Write an event into the accounts, an update among what was received."""
         account = self._at.account
         if isinstance(event, on.Fetched):
-            account.count("download", event.lease, event.size)
+            if event.lease < 0:
+                account.ledger.early(event.node.task, event.client, event.size)
+            else:
+                account.count("download", event.lease, event.size)
+        elif isinstance(event, on.Left):
+            account.ledger.left(event.client)
         elif isinstance(event, on.Arrived) and (x := account.open.get(event.lease)) is not None:
             if x.lease.client != event.client:
                 return  # somebody else's answer is refused, whatever came with it

@@ -5,6 +5,7 @@ from hocket.strategies.fedast import fedast
 from hocket.strategies.fedasync import fedasync
 from hocket.strategies.fedavg import fedavg
 from hocket.strategies.fedbuff import fedbuff
+from hocket.strategies.fedfetch import fedfetch
 from hocket.strategies.fedfix import fedfix
 from hocket.strategies.fedprox import fedprox
 from hocket.strategies.generalized_asyncsgd import generalized_asyncsgd
@@ -13,6 +14,6 @@ from hocket.strategies.qafel import qafel
 from hocket.strategies.sync_st import sync_st
 
 __all__ = [
-    "asyncsgd", "energy_optimal", "fedast", "fedasync", "fedavg", "fedbuff", "fedfix", "fedprox",
+    "asyncsgd", "energy_optimal", "fedast", "fedasync", "fedavg", "fedbuff", "fedfetch", "fedfix", "fedprox",
     "generalized_asyncsgd", "max_throughput", "qafel", "round_optimal", "sync_st", "time_optimal",
 ]  # fmt: skip

@@ -16,7 +16,6 @@ from hocket.lease import WHOLE, Cover
 from hocket.policies import ANY, Estimate, Facts, Pick
 from hocket.testing.moments import empty_view, lease, moments
 from hocket.testing.policy import Conformance, Observing
-from hocket.until import SECOND
 from hocket.view import View
 
 
@@ -129,7 +128,7 @@ class PrefetchConformance(Observing):
     >>> TestMine().test_starts()
     """
 
-    estimate = Estimate(4000, 400, 10 * SECOND, np.linspace(100.0, 1000.0, 9))
+    estimate = Estimate(4000, np.linspace(100.0, 1000.0, 9))
 
     def use(self, policy: Any, state: Any, view: View, now: int, k: int) -> object:
         return policy.starts(state, self._picks(view), view, self.estimate)

@@ -55,7 +55,9 @@ class ErrorFeedback(Struct, frozen=True, tag="error_feedback", tag_field="kind",
     def decode(self, data: bytes, schema: Schema, lease: Lease) -> tuple[Vector, bytes | None]:
         return wire.decode(self.codec, data, schema), None
 
-    def settle(self, memory: Residual, ordinal: int, accepted: bool) -> Residual:
+    def settle(self, memory: Residual | None, ordinal: int, accepted: bool) -> Residual | None:
+        if memory is None:
+            return None
         data = memory.sent.pop(ordinal, None)
         if data is not None and not accepted:
             memory.owed = memory.owed + wire.decode(self.codec, data, memory.schema)
