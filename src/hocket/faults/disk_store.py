@@ -7,6 +7,7 @@ that was torn. A segment ends at a checkpoint and is dropped when the older of t
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import pairwise
 
 from hocket.errors import Damaged, Fenced, InvalidInput, StoreFailed
@@ -197,11 +198,19 @@ def _frames(data: bytes) -> Iterator[tuple[Record, int]]:
     at = 0
     while at + HEAD <= len(data):
         end = at + HEAD + int.from_bytes(data[at : at + 4], "little")
-        body = data[at + HEAD : end]
-        if end > len(data) or bytes.fromhex(digest(body)) != data[at + 4 : at + HEAD]:
+        record = _record(data[at + 4 : at + HEAD], data[at + HEAD : end]) if end <= len(data) else None
+        if record is None:
             return
-        yield Record(*unpack(body, tuple[int, int, bytes, dict[str, bytes]])), end
+        yield record, end
         at = end
+
+
+@lru_cache(maxsize=4096)
+def _record(seal: bytes, body: bytes) -> Record | None:
+    """A record if its seal fits; remembered, since a crash everywhere reads the same journal again and again."""
+    if bytes.fromhex(digest(body)) != seal:
+        return None
+    return Record(*unpack(body, tuple[int, int, bytes, dict[str, bytes]]))
 
 
 def _noted(disk: Disk) -> tuple[int, int]:
