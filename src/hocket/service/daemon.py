@@ -52,6 +52,7 @@ class Daemon:
         self._client = self.work.client
         self._waiting: dict[int, tuple[Lease, Sent]] = {}
         self._over: set[int] = set()
+        self._resumed: set[int] = set()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
         self._fetched: list[tuple[int, Node]] = []
@@ -108,8 +109,8 @@ class Daemon:
         self._waiting = {w.lease.id: (w.lease, w.sent) for w in waiting}
         self.work.adopt([w.lease for w in waiting])
         c.uploads = tuple(w.lease for w in waiting)
-        for lease in c.uploads if c.overlap else c.uploads[:1]:
-            self._do([do.Upload(lease)])
+        self._resumed = set(self._waiting)
+        self._do([do.Upload(lease) for lease in (c.uploads if c.overlap else c.uploads[:1])])
 
     # --- what the server says ----------------------------------------------------------------------------
 
@@ -264,7 +265,7 @@ class Daemon:
         start = "" if lease.node is None else lease.node.digest
         update = join_update(Head(sent.samples, sent.metrics, start), sent.data)
         try:
-            answer = await self._link.upload(lease.id, update)
+            answer = await self._link.upload(lease.id, update, lease.id in self._resumed)
         except InvalidInput as e:
             answer = str(e)
         self.work.settle(lease.id, not answer)

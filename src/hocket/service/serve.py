@@ -261,10 +261,16 @@ class Service:
         runners.append(runner)
         o, loop = self.options, asyncio.get_running_loop()
         assert runner.server is not None, "it was set up"
-        limits = {} if context is None else {"ssl_handshake_timeout": HEADER_S}
+        handshake = None if context is None else HEADER_S
         try:
             return await loop.create_server(
-                runner.server, o.host, o.port, ssl=context, backlog=4096, reuse_address=True, **limits
+                runner.server,
+                o.host,
+                o.port,
+                ssl=context,
+                backlog=4096,
+                reuse_address=True,
+                ssl_handshake_timeout=handshake,
             )
         except OSError as e:
             raise InvalidInput(f"host = {o.host}, port = {o.port}: {e.strerror or e}; choose another") from None
