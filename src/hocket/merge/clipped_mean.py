@@ -4,8 +4,8 @@
 |---|---|---|
 | C | ``clip`` | norm to which updates are cut |
 
-f wrong updates among K move the step by at most 2 C f / K. Clipping as in Abadi et al., "Deep learning with differential
-privacy", CCS 2016 (arXiv 1607.00133), per update.
+f wrong updates among K move the step by at most 2 C f / K. Clipping as in Abadi et al., "Deep learning with
+differential privacy", CCS 2016 (arXiv 1607.00133), per update.
 """
 
 from collections.abc import Mapping

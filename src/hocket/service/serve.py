@@ -136,6 +136,7 @@ class Service:
         self._error: BaseException | None = None
         self._stop = asyncio.Event()
         self.parts: Uploads
+        self.edges: Edges
 
     def run(self, up: Callable[[Serving], None] = lambda serving: None) -> dict[str, Any] | None:
         """Serve until the run is over, or somebody stops it; the summary, or None if it is to go on later.
@@ -180,7 +181,7 @@ class Service:
         sessions = Sessions(monotonic, o.hold + 5.0)
         failures, each = Quota(o.failures, 4 * o.failures, monotonic), Quota(o.rate, 4 * o.rate, monotonic)
         front = Front(self.setup.digest(), host.term, register, sessions, meters, failures, each)
-        edges = Edges(host.book.read)
+        edges = self.edges = Edges(host.book.read)
         host.read = edges.read
         uploads = self.parts = Uploads(self.folder / UPLOADS, monotonic, o.patience, o.part_limit)
         pool = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2), "decode")
