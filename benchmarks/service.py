@@ -234,7 +234,8 @@ async def load(folder: Path, clients: int, rate: float, seconds: float, dropout:
         "clients": clients, "asked_per_s": rate, "seconds": wall, "accepted_per_s": sum(acknowledged.values()) / wall,
         **percentiles(taken), "max_ms": 1e3 * max(taken), "acknowledged": sum(acknowledged.values()),
         "lost": len(set(acknowledged) - set(counted)), "doubled": sum(n > 1 for n in counted.values()),
-        "server_cpu": busy, "memory_slope_mib_per_million": slope, "recovery_s": server.recovery, "restart_s": up,
+        "server_cpu": busy, "memory_slope_mib_per_million": float(slope), "recovery_s": server.recovery,
+        "restart_s": up,
     }  # fmt: skip
 
 
