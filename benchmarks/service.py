@@ -75,6 +75,7 @@ kind = "gaussian"
 clients = 20
 samples = 40
 alpha = 0.3
+local.lr = 0.002
 [fleet]
 kind = "synthetic"
 compute = {compute}
@@ -479,7 +480,7 @@ def main() -> None:
     work = {
         "load": lambda folder: load(folder, *many), "dispatch": lambda folder: dispatch(folder, 1000, 300, 20.0),
         "edge": lambda folder: edge(folder, 200, 2.0, 40e6), "roundtrip": lambda folder: roundtrip(folder, 30),
-        "agree": lambda folder: agree(folder, 0.85, 0.02),
+        "agree": lambda folder: agree(folder, 0.75, 0.004),
     }  # fmt: skip
     found: dict[str, Any] = {"machine": f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}"}
     for part in options.parts or PARTS:

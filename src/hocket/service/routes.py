@@ -152,9 +152,9 @@ class Routes:
         for lease_id, node in what.fetched:
             lease = leases.get(lease_id)
             mine = lease is not None and lease.client == client and lease.node == node
-            if mine or (lease_id < 0 and host.account.held.get(client) == node):
-                if size := self._sent.pop((client, lease_id), 0):  # nothing was sent since it was told: not again
-                    host.receive(Told(client, on.Fetched(lease_id, client, node, size)), host.now)
+            mine = mine or (lease_id < 0 and host.account.held.get(client) == node)
+            if mine and (size := self._sent.pop((client, lease_id), 0)):  # nothing sent since: told before
+                host.receive(Told(client, on.Fetched(lease_id, client, node, size)), host.now)
         for lease_id in what.started:
             if (lease := leases.get(lease_id)) is not None and lease.client == client and lease.started < 0:
                 host.receive(Told(client, on.Started(lease_id, client)), host.now)
