@@ -19,6 +19,7 @@ from hocket.service.exchange import Exchanges
 from hocket.service.front import Front, Rejected, answer, body, read
 from hocket.service.host import Host
 from hocket.service.identity import digest_of, enrol_text, session_text, verified
+from hocket.service.measured import Rates
 from hocket.service.messages import Answer, Ask, Poll, Told, Update, Value
 from hocket.service.protocol import Enrol, Enrolled, Exchange, Head, Hello, Open, Opened, Path, Progress, Step, Want
 from hocket.service.uploads import Part, Uploads
@@ -69,6 +70,7 @@ class Routes:
             for t in setup.tasks
         }
         self.ready = True
+        self.rates: dict[int, Rates] = {}
         self.told: set[int] = set()  # clients that know that the run is over
 
     def table(self) -> list[web.RouteDef]:
@@ -135,6 +137,8 @@ class Routes:
         what = await body(request, Exchange)
         if max(len(what.leases), len(what.fetched), len(what.started), len(what.failed)) > TOLD:
             raise InvalidInput(f"exchange: more than {TOLD} things of one kind; tell them in several")
+        if what.rates.known:
+            self.rates[client] = what.rates
         with self._exchanges.open(client) as box:
             finished = await self._desk.call(lambda host: self._take(host, client, what))
             if what.wait and self.ready and not (finished or box.some.is_set()):

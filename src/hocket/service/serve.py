@@ -28,6 +28,7 @@ from hocket.service.exchange import Exchanges
 from hocket.service.front import Front
 from hocket.service.host import Host
 from hocket.service.limits import Quota
+from hocket.service.measured import write_fleet
 from hocket.service.messages import Message
 from hocket.service.operate import Operator, socket_path
 from hocket.service.register import Register
@@ -43,6 +44,7 @@ from hocket.store import SQLiteStore
 from hocket.store.journal import EVERY, state_digest
 
 JOURNAL, REGISTER, TLS, UPLOADS = "journal", "register.sqlite", "tls", "uploads"
+MEASURED = "measured.parquet"
 MEASURE = ("finite",)
 HEADER_S = 5.0  # for a handshake, for the header of a request, and between two requests of a connection
 
@@ -187,7 +189,7 @@ class Service:
         pool = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2), "decode")
         table = msgspec.json.encode(self.experiment.resolved())
         routes = Routes(self.setup, table, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold)
-        operator = Operator(desk, register, sessions, exchanges, uploads, meters, self.stop)
+        operator = Operator(desk, register, sessions, exchanges, uploads, meters, routes.rates, self.stop)
         runners: list[web.AppRunner] = []
         listening: asyncio.Server | None = None
         sweeping = asyncio.create_task(_sweep(uploads, o.patience / 4))
@@ -198,6 +200,8 @@ class Service:
             scheme = "http" if context is None else "https"
             up(Serving(f"{scheme}://{_bracketed(o.host)}:{port}", ca, host, desk, register, recovery))
             await self._until_over(desk, routes, sessions, exchanges)
+            if any(r.known for r in routes.rates.values()):
+                replace(self.folder / MEASURED, lambda p: write_fleet(p, routes.rates, self._clients))
         finally:
             sweeping.cancel()
             routes.ready = False
@@ -293,17 +297,16 @@ class Service:
     async def _until_over(self, desk: Desk, routes: Routes, sessions: Sessions, exchanges: Exchanges) -> None:
         """Wait for the end of the run, and then until devices know; or for somebody who stops the service."""
         stopped = asyncio.create_task(self._stop.wait())
+        over = asyncio.create_task(desk.over.wait())
         try:
-            while not await desk.call(lambda host: host.server.finished):
-                done, _ = await asyncio.wait({stopped}, timeout=0.25)
-                if done:
-                    return
+            await asyncio.wait({stopped, over}, return_when=asyncio.FIRST_COMPLETED)
             exchanges.release()
             deadline = monotonic() + self.options.linger
             while len(routes.told) < len(sessions) and monotonic() < deadline and not self._stop.is_set():
                 await asyncio.wait({stopped}, timeout=0.05)
         finally:
             stopped.cancel()
+            over.cancel()
 
     def _results(self, host: Host, log: EventLog) -> dict[str, Any]:
         """Write what a finished run leaves."""
