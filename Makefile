@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo test lint format cover soak bench clean
 
 PYTHON ?= python3
-EXTRAS ?= sklearn,torch,dev
+EXTRAS ?= sklearn,torch,service,dev
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.hocket-setup
@@ -66,6 +66,7 @@ bench: $(STAMP) ## speed of engine, learning, codecs, journal and queueing (abou
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.codecs
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.queueing
 	@$(BIN)/python -m benchmarks.journal
+	@$(BIN)/python -m benchmarks.service
 
 clean: ## remove caches and builds; .venv and runs stay
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov

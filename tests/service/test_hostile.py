@@ -81,7 +81,7 @@ def test_t13_guessing_is_slowed_down(tmp_path: Path) -> None:
 
 def test_t26_a_model_with_nan_among_ten_equals_the_run_without(tmp_path: Path) -> None:
     e = experiment(clients=10, buffer=9, in_flight=10)
-    poison = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf, "huge": 3e38}
+    poison = {"nan": np.nan, "huge": 3e38}
 
     async def run(folder: Path, liar: str | None) -> bytes:
         async with served(e, folder / "run", rate=1e6) as (service, serving):

@@ -296,9 +296,9 @@ def join(
 def operate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run directory of the server.")],
     command: Annotated[
-        str, typer.Argument(help="status, metrics, pause, resume, end, drain, stop, revoke or invite.")
+        str, typer.Argument(help="status, metrics, fleet, pause, resume, end, drain, stop, revoke or invite.")
     ] = "status",
-    name: Annotated[str | None, typer.Argument(metavar="TASK|CLIENT", help="What it is about.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="TASK|CLIENT|FILE", help="What it is about.")] = None,
     count: Annotated[int, typer.Option(metavar="N", help="How many tokens (invite).")] = 1,
     client: Annotated[int | None, typer.Option(metavar="C", help="The client a token is for (invite).")] = None,
 ) -> None:

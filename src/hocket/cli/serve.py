@@ -8,9 +8,9 @@ from pathlib import Path
 from hocket.errors import InvalidInput, MissingExtra
 from hocket.experiment import load
 
-COMMANDS = ("status", "metrics", "pause", "resume", "end", "drain", "stop", "revoke", "invite")
+COMMANDS = ("status", "metrics", "fleet", "pause", "resume", "end", "drain", "stop", "revoke", "invite")
 _POST = {"drain": "/drain", "stop": "/stop"}
-_NAMED = {"pause": "task", "resume": "task", "end": "task", "revoke": "client"}
+_NAMED = {"pause": "task", "resume": "task", "end": "task", "revoke": "client", "fleet": "file"}
 
 
 def need_service() -> None:
@@ -94,6 +94,11 @@ def operate(folder: Path, command: str, name: str | None, count: int, client: in
     if (command in _NAMED) != (name is not None):
         wanted = f"give a {_NAMED[command]}" if command in _NAMED else "leave it out"
         raise InvalidInput(f"operate {command} {name or ''}: {wanted}")
+    if command == "fleet" and name is not None:
+        data = ask(folder, "GET", "/fleet")
+        Path(name).write_bytes(data)
+        print(f'{name}: a fleet for hocket simulate, [fleet] kind = "parquet", path = "{name}"')
+        return
     if command == "metrics":
         print(ask(folder, "GET", "/metrics").decode(), end="")
         return

@@ -20,9 +20,11 @@ from hocket.errors import HocketError, InvalidInput
 from hocket.keyed import key, mix
 from hocket.lease import Lease, Node
 from hocket.received import Sent
+from hocket.record.account import Station
 from hocket.service.device import Device
 from hocket.service.keep import Keep
 from hocket.service.link import Away, Link, Stale
+from hocket.service.measured import Meter
 from hocket.service.pace import Pace
 from hocket.service.protocol import Exchange, Head, Instructions, Want, join_update
 from hocket.setup import Setup
@@ -52,6 +54,7 @@ class Daemon:
         self._client = self.work.client
         self._waiting: dict[int, tuple[Lease, Sent]] = {}
         self._over: set[int] = set()
+        self._resumed: set[int] = set()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
         self._fetched: list[tuple[int, Node]] = []
@@ -59,6 +62,7 @@ class Daemon:
         self._failed: list[tuple[int, str]] = []
         self._group: asyncio.TaskGroup
         self._trainer = ThreadPoolExecutor(1, "train")
+        self._meter = Meter()
         self.finished = ""
         self.trained = 0
         self._carry: dict[type[Any], Any] = {
@@ -108,8 +112,8 @@ class Daemon:
         self._waiting = {w.lease.id: (w.lease, w.sent) for w in waiting}
         self.work.adopt([w.lease for w in waiting])
         c.uploads = tuple(w.lease for w in waiting)
-        for lease in c.uploads if c.overlap else c.uploads[:1]:
-            self._do([do.Upload(lease)])
+        self._resumed = set(self._waiting)
+        self._do([do.Upload(lease) for lease in (c.uploads if c.overlap else c.uploads[:1])])
 
     # --- what the server says ----------------------------------------------------------------------------
 
@@ -135,7 +139,7 @@ class Daemon:
             self._news.clear()
             told = tuple(self._fetched), tuple(self._started), tuple(self._failed)
         try:
-            said = await link.exchange(Exchange(self._in_hand(), *told, wait))
+            said = await link.exchange(Exchange(self._in_hand(), *told, wait, self._meter.rates))
         except Stale as e:
             await link.renew(used, e.retry)
         except (Away, aiohttp.ClientError, TimeoutError, OSError) as e:
@@ -226,10 +230,14 @@ class Daemon:
             return
         if self._pace is not None:
             await self._pace.keep("download", began, sum(map(len, data)), self._key(a))
+        self._note("download", sum(map(len, data)), began)
         self.work.nodes[node] = value
         await asyncio.to_thread(self._keep.hold, node, value)
         self._do(c.handle(on.Fetched(a.lease, c.id, node, sum(map(len, data))), 0))
         self.work.tidy()
+
+    def _note(self, station: Station, amount: float, began: int) -> None:
+        self._meter.note(station, amount, (monotonic_ns() - began) / 1e9)
 
     def _key(self, a: do.Fetch) -> int:
         """What keys the duration of a transfer, as in the simulator."""
@@ -245,9 +253,10 @@ class Daemon:
         except Exception as e:  # whatever a learner of somebody's raises has failed this lease, no more
             self._give_up(lease.id, " ".join(f"{type(e).__name__}: {e}".split()))
             return
+        cost = task.local.samples(int(task.samples[lease.client])) * task.cost
         if self._pace is not None:
-            cost = task.local.samples(int(task.samples[lease.client])) * task.cost
             await self._pace.keep("train", began, cost, lease.seed)
+        self._note("train", cost, began)
         self.trained += 1
         self.work.finish(lease, result)
         sent = self.work.updates[lease.id]
@@ -264,9 +273,10 @@ class Daemon:
         start = "" if lease.node is None else lease.node.digest
         update = join_update(Head(sent.samples, sent.metrics, start), sent.data)
         try:
-            answer = await self._link.upload(lease.id, update)
+            answer = await self._link.upload(lease.id, update, lease.id in self._resumed)
         except InvalidInput as e:
             answer = str(e)
+        self._note("upload", len(sent.data), began)
         self.work.settle(lease.id, not answer)
         self._keep.answered(lease, self.work.memories.get(lease.task))
         self._over.add(lease.id)

@@ -34,6 +34,8 @@ class Desk:
         deliver: called in the event loop with what a turn said.
         failed: called in the event loop with the error that ended the thread.
         sweep: seconds between two looks for silent devices.
+
+    ``over`` is set once the run is over and its journal closed.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Desk:
         self._work: SimpleQueue[tuple[Callable[[Host], Any], Future[Any]] | None] = SimpleQueue()
         self._ready: Future[Host] = Future()
         self._over = Event()
+        self.over = asyncio.Event()
         self._said: list[Message] = []
         self._loop = asyncio.get_running_loop()
         self._thread = Thread(target=self._run, name="core", daemon=True)
@@ -115,6 +118,8 @@ class Desk:
                 host.commit()
             if host.server.finished and not host.closed:
                 host.end()
+            if host.closed:
+                self._loop.call_soon_threadsafe(self.over.set)
             self.turns += 1
             if self._said:
                 said, self._said[:] = list(self._said), []

@@ -44,9 +44,11 @@ class Front:
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Turn rejections into answers, and slow down addresses that cause them."""
+        """Turn rejections into answers, and slow down addresses that cause them, but for sessions that are open."""
         try:
-            if wait := self._failures.wait(request.remote):
+            claim = Claim.read(request.headers.get(protocol.AUTHORIZATION, ""))
+            known = claim is not None and self.sessions.find(claim.session) is not None
+            if not known and (wait := self._failures.wait(request.remote)):
                 raise Rejected(429, "address", "too many rejected requests from this address", wait)
             return await handler(request)
         except Rejected as e:

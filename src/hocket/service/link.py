@@ -171,10 +171,14 @@ class Link:
                 return data
         raise HocketError(f"edge {step.digest}: three downloads were not what its digest names")
 
-    async def upload(self, lease: int, update: bytes) -> str:
-        """Send an update until it is answered; "" if it is accepted, else why not."""
-        digest, name, at = digest_header(update), sha256(update).hexdigest(), 0
-        known = await self._insist(lambda: self._known(lease, name))
+    async def upload(self, lease: int, update: bytes, resume: bool = False) -> str:
+        """Send an update until it is answered; "" if it is accepted, else why not.
+
+        ``resume``: an earlier life may have sent a part, or all of it.
+        """
+        digest, name, known = digest_header(update), sha256(update).hexdigest(), Progress()
+        if resume:
+            known = await self._insist(lambda: self._known(lease, name))
         while known.answer is None:
             at = min(known.offset, len(update))
             known = await self._insist(lambda at=at: self._send(lease, update, digest, at))  # type: ignore[misc]

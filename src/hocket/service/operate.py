@@ -4,6 +4,7 @@
 |---|---|
 | GET /status | how the run stands |
 | GET /metrics | Prometheus |
+| GET /fleet | how fast devices were measured to be, as a Parquet fleet |
 | POST /pause/TASK, /resume/TASK, /end/TASK | no new work; work again; end it |
 | POST /drain | pause every task, wait until nothing is in flight, and stop serving; the run can go on later |
 | POST /stop | stop serving now; the run can go on later |
@@ -13,8 +14,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -27,6 +29,7 @@ from hocket.events import Event
 from hocket.service.desk import Desk
 from hocket.service.exchange import Exchanges
 from hocket.service.host import Host
+from hocket.service.measured import Rates, write_fleet
 from hocket.service.register import Register
 from hocket.service.sessions import Sessions
 from hocket.service.uploads import Uploads
@@ -46,16 +49,18 @@ class Operator:
         exchanges: Exchanges,
         uploads: Uploads,
         meters: Meters,
+        rates: Mapping[int, Rates],
         stop: Callable[[], None],
     ) -> None:
         self._desk, self._register, self._sessions, self._exchanges = desk, register, sessions, exchanges
-        self._uploads, self._meters, self._stop = uploads, meters, stop
+        self._uploads, self._meters, self._rates, self._stop = uploads, meters, rates, stop
         self._draining: asyncio.Task[None] | None = None
 
     def table(self) -> list[web.RouteDef]:
         """Every route."""
         return [
             web.get("/status", self.status), web.get("/metrics", self.metrics),
+            web.get("/fleet", self.fleet),
             web.post("/pause/{task}", self._telling(on.TaskPaused)),
             web.post("/resume/{task}", self._telling(on.TaskAdded)),
             web.post("/end/{task}", self._telling(lambda task: on.TaskEnded(task, "operator"))),
@@ -98,6 +103,13 @@ class Operator:
         ):  # fmt: skip
             gauge.set(value)
         return web.Response(body=m.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def fleet(self, request: web.Request) -> web.Response:
+        clients = await self._desk.call(lambda host: host.server.state.clients)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "fleet.parquet"
+            write_fleet(path, self._rates, clients)
+            return web.Response(body=path.read_bytes(), content_type="application/vnd.apache.parquet")
 
     def _telling(self, make: Callable[[str], Event]) -> Any:
         async def tell(request: web.Request) -> web.Response:

@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from hocket.errors import InvalidInput
 from hocket.lease import Edge, Lease, Node
+from hocket.service.measured import Rates
 
 AUTHORIZATION = "Authorization"
 DIGEST = "Repr-Digest"
@@ -81,13 +82,17 @@ class Opened(Body, frozen=True):
 
 
 class Exchange(Body, frozen=True):
-    """What is in a device's hands, and what happened there; ``wait``: answer only when there is something to say."""
+    """What is in a device's hands, what happened there, and how fast it is.
+
+    ``wait``: answer only when there is something to say.
+    """
 
     leases: tuple[int, ...] = ()
     fetched: tuple[tuple[int, Node], ...] = ()
     started: tuple[int, ...] = ()
     failed: tuple[tuple[int, str], ...] = ()
     wait: bool = False
+    rates: Rates = Rates()
 
 
 class Instructions(Body, frozen=True):

@@ -19,15 +19,18 @@ from hocket.service.exchange import Exchanges
 from hocket.service.front import Front, Rejected, answer, body, read
 from hocket.service.host import Host
 from hocket.service.identity import digest_of, enrol_text, session_text, verified
+from hocket.service.measured import Rates
 from hocket.service.messages import Answer, Ask, Poll, Told, Update, Value
 from hocket.service.protocol import Enrol, Enrolled, Exchange, Head, Hello, Open, Opened, Path, Progress, Step, Want
 from hocket.service.uploads import Part, Uploads
 from hocket.service.watch import Meters
 from hocket.setup import Setup
+from hocket.strategy import policies_of
 
 CHUNK = 1 << 18  # bytes written at once
 REMEMBERED = 4096  # leases whose update's digest is kept, to tell a repeat from a second one
 LARGEST = 1e30  # of an update's coordinates: sums and models stay far from float32's end
+FETCHES = 1 << 16  # leases whose sent bytes are remembered until their device has told that it has the node
 TOLD = 256  # things that a device may tell at once
 
 
@@ -61,7 +64,13 @@ class Routes:
         self._pool, self._hold = pool, hold
         self._sent: dict[tuple[int, int], int] = defaultdict(int)  # bytes of edges, by client and lease
         self._digests: OrderedDict[int, bytes] = OrderedDict()
+        self._needs = {
+            t: frozenset(n for p in policies_of(setup.strategy, t) for n in getattr(p, "needs", ()))
+            - {"norm", "finite"}
+            for t in setup.tasks
+        }
         self.ready = True
+        self.rates: dict[int, Rates] = {}
         self.told: set[int] = set()  # clients that know that the run is over
 
     def table(self) -> list[web.RouteDef]:
@@ -128,6 +137,8 @@ class Routes:
         what = await body(request, Exchange)
         if max(len(what.leases), len(what.fetched), len(what.started), len(what.failed)) > TOLD:
             raise InvalidInput(f"exchange: more than {TOLD} things of one kind; tell them in several")
+        if what.rates.known:
+            self.rates[client] = what.rates
         with self._exchanges.open(client) as box:
             finished = await self._desk.call(lambda host: self._take(host, client, what))
             if what.wait and self.ready and not (finished or box.some.is_set()):
@@ -145,8 +156,8 @@ class Routes:
         for lease_id, node in what.fetched:
             lease = leases.get(lease_id)
             mine = lease is not None and lease.client == client and lease.node == node
-            if mine or (lease_id < 0 and host.account.held.get(client) == node):
-                size = self._sent.pop((client, lease_id), 0)
+            mine = mine or (lease_id < 0 and host.account.held.get(client) == node)
+            if mine and (size := self._sent.pop((client, lease_id), 0)):  # nothing sent since: told before
                 host.receive(Told(client, on.Fetched(lease_id, client, node, size)), host.now)
         for lease_id in what.started:
             if (lease := leases.get(lease_id)) is not None and lease.client == client and lease.started < 0:
@@ -200,6 +211,8 @@ class Routes:
             piece = view[at : min(at + CHUNK, last)]
             await out.write(piece)
             self._sent[client, lease] += len(piece)
+            if len(self._sent) > FETCHES:
+                del self._sent[next(iter(self._sent))]
             self._meters.sent.inc(len(piece))
         await out.write_eof()
         return out
@@ -294,7 +307,7 @@ class Routes:
     def _decode(self, client: int, lease: Lease, data: bytes) -> Update:
         head, update = protocol.split_update(data)
         task = self._setup.tasks[lease.task]
-        _check(head, task.local.samples(int(task.samples[client])))
+        _check(head, task.local.samples(int(task.samples[client])), self._needs[lease.task])
         sent = Sent(update, head.samples, head.metrics)
         decoded = decode(sent, self._setup.strategy.tasks[lease.task].uplink, task.schema, lease)
         if np.isfinite(largest := float(np.abs(decoded.delta).max(initial=0.0))) and largest > LARGEST:
@@ -302,8 +315,10 @@ class Routes:
         return Update(client, lease.id, head.samples, head.metrics, head.start, len(update), update, decoded)
 
 
-def _check(head: Head, most: int) -> None:
-    """What a device says about its work must be possible."""
+def _check(head: Head, most: int, needs: frozenset[str]) -> None:
+    """What a device says about its work must be possible, and all that policies want to know."""
+    if missing := needs - head.metrics.keys():
+        raise InvalidInput(f"metrics: no {min(missing)}, which this run's policies need")
     if head.samples > most:
         raise InvalidInput(f"samples = {head.samples}: this lease has at most {most}")
 

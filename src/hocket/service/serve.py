@@ -28,6 +28,7 @@ from hocket.service.exchange import Exchanges
 from hocket.service.front import Front
 from hocket.service.host import Host
 from hocket.service.limits import Quota
+from hocket.service.measured import write_fleet
 from hocket.service.messages import Message
 from hocket.service.operate import Operator, socket_path
 from hocket.service.register import Register
@@ -43,6 +44,7 @@ from hocket.store import SQLiteStore
 from hocket.store.journal import EVERY, state_digest
 
 JOURNAL, REGISTER, TLS, UPLOADS = "journal", "register.sqlite", "tls", "uploads"
+MEASURED = "measured.parquet"
 MEASURE = ("finite",)
 HEADER_S = 5.0  # for a handshake, for the header of a request, and between two requests of a connection
 
@@ -136,6 +138,7 @@ class Service:
         self._error: BaseException | None = None
         self._stop = asyncio.Event()
         self.parts: Uploads
+        self.edges: Edges
 
     def run(self, up: Callable[[Serving], None] = lambda serving: None) -> dict[str, Any] | None:
         """Serve until the run is over, or somebody stops it; the summary, or None if it is to go on later.
@@ -180,13 +183,13 @@ class Service:
         sessions = Sessions(monotonic, o.hold + 5.0)
         failures, each = Quota(o.failures, 4 * o.failures, monotonic), Quota(o.rate, 4 * o.rate, monotonic)
         front = Front(self.setup.digest(), host.term, register, sessions, meters, failures, each)
-        edges = Edges(host.book.read)
+        edges = self.edges = Edges(host.book.read)
         host.read = edges.read
         uploads = self.parts = Uploads(self.folder / UPLOADS, monotonic, o.patience, o.part_limit)
         pool = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2), "decode")
         table = msgspec.json.encode(self.experiment.resolved())
         routes = Routes(self.setup, table, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold)
-        operator = Operator(desk, register, sessions, exchanges, uploads, meters, self.stop)
+        operator = Operator(desk, register, sessions, exchanges, uploads, meters, routes.rates, self.stop)
         runners: list[web.AppRunner] = []
         listening: asyncio.Server | None = None
         sweeping = asyncio.create_task(_sweep(uploads, o.patience / 4))
@@ -197,6 +200,8 @@ class Service:
             scheme = "http" if context is None else "https"
             up(Serving(f"{scheme}://{_bracketed(o.host)}:{port}", ca, host, desk, register, recovery))
             await self._until_over(desk, routes, sessions, exchanges)
+            if any(r.known for r in routes.rates.values()):
+                replace(self.folder / MEASURED, lambda p: write_fleet(p, routes.rates, self._clients))
         finally:
             sweeping.cancel()
             routes.ready = False
@@ -261,10 +266,16 @@ class Service:
         runners.append(runner)
         o, loop = self.options, asyncio.get_running_loop()
         assert runner.server is not None, "it was set up"
-        limits = {} if context is None else {"ssl_handshake_timeout": HEADER_S}
+        handshake = None if context is None else HEADER_S
         try:
             return await loop.create_server(
-                runner.server, o.host, o.port, ssl=context, backlog=4096, reuse_address=True, **limits
+                runner.server,
+                o.host,
+                o.port,
+                ssl=context,
+                backlog=4096,
+                reuse_address=True,
+                ssl_handshake_timeout=handshake,
             )
         except OSError as e:
             raise InvalidInput(f"host = {o.host}, port = {o.port}: {e.strerror or e}; choose another") from None
@@ -286,17 +297,16 @@ class Service:
     async def _until_over(self, desk: Desk, routes: Routes, sessions: Sessions, exchanges: Exchanges) -> None:
         """Wait for the end of the run, and then until devices know; or for somebody who stops the service."""
         stopped = asyncio.create_task(self._stop.wait())
+        over = asyncio.create_task(desk.over.wait())
         try:
-            while not await desk.call(lambda host: host.server.finished):
-                done, _ = await asyncio.wait({stopped}, timeout=0.25)
-                if done:
-                    return
+            await asyncio.wait({stopped, over}, return_when=asyncio.FIRST_COMPLETED)
             exchanges.release()
             deadline = monotonic() + self.options.linger
             while len(routes.told) < len(sessions) and monotonic() < deadline and not self._stop.is_set():
                 await asyncio.wait({stopped}, timeout=0.05)
         finally:
             stopped.cancel()
+            over.cancel()
 
     def _results(self, host: Host, log: EventLog) -> dict[str, Any]:
         """Write what a finished run leaves."""

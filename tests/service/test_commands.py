@@ -1,0 +1,67 @@
+"""The commands: what they refuse, in one line each, and that a run goes on where it was stopped."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hocket.cli import main
+from hocket.service.operate import ask
+from tests.service.served import Process, accumulated, text
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def hocket(capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line as a function: exit code and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = main(list(arguments))
+        return code, capsys.readouterr().err
+
+    return run
+
+
+def test_what_cannot_be_served_or_joined_is_one_line(hocket: Run, tmp_path: Path) -> None:
+    (tmp_path / "e.toml").write_text(text())
+    sized = text().replace('kind = "gaussian"', 'kind = "sized"\nparameters = 10')
+    (tmp_path / "sized.toml").write_text(sized)
+    e, out = str(tmp_path / "e.toml"), str(tmp_path / "run")
+    for arguments, said in (
+        (("serve", e, "--out", out, "--host", "0.0.0.0", "--plain"), "not without TLS"),
+        (("serve", e, "--out", out, "--certificate", "x.pem"), "give both, or neither"),
+        (("serve", str(tmp_path / "sized.toml"), "--out", out), "size-only"),
+        (("serve", e, "--out", out, "--certificate", "x.pem", "--key", "x.key"), "PEM files that belong together"),
+        (("join", "http://example.org:1", "--state", str(tmp_path / "d")), "use https"),
+        (("join", "example.org", "--state", str(tmp_path / "d")), "give https://HOST:PORT"),
+        (("operate", str(tmp_path / "none")), "nothing serves a run there"),
+        (("operate", out, "fly"), "no such command"),
+        (("operate", out, "pause"), "give a task"),
+    ):
+        code, err = hocket(*arguments)
+        assert code == 2 and said in err and err.count("\n") == 1, err
+
+
+def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
+    process = Process(tmp_path, clients=2, buffer=2, in_flight=2)
+
+    async def main() -> None:
+        from tests.service.served import Hand
+
+        await process.start("--invite", "1")
+        token = (process.run / "tokens").read_text().strip()
+        async with Hand.join(process.url, process.ca, tmp_path / "hand", process.setup, token) as hand:
+            assert await hand.submit(await hand.work()) == ""
+            await asyncio.to_thread(ask, process.run, "POST", "/stop")
+            code, said = await process.end()
+            assert code == 0 and "goes on with the run" in said
+            await process.start()
+            assert process.recoveries
+            await hand.link.renew(hand.link.session)
+            assert await hand.submit(await hand.work()) == ""
+        await process.kill(15)
+
+    asyncio.run(main())
+    assert sum(accumulated(process.run, process.experiment).values()) == 2
