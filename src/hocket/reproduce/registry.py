@@ -2,10 +2,10 @@
 
 from hocket.errors import InvalidInput
 from hocket.experiment.strict import unknown
-from hocket.reproduce import baselines, qafel, staleness
+from hocket.reproduce import baselines, fedast, qafel, staleness
 from hocket.reproduce.claim import Claim
 
-MODULES = (staleness, baselines, qafel)
+MODULES = (staleness, baselines, qafel, fedast)
 """Modules whose claims are known; a new one is added here."""
 
 
@@ -22,13 +22,16 @@ CLAIMS = _collect()
 
 
 def named(name: str) -> list[Claim]:
-    """The claim of a name, or all of them.
+    """The claim of a name, all of a method (``qafel``: those that begin so), or all of them.
 
     Raises:
         InvalidInput: there is none; the nearest is suggested.
     """
     if name == "all":
         return list(CLAIMS.values())
-    if name not in CLAIMS:
-        raise unknown(f"reproduce = {name!r}", ["all", *CLAIMS], "no such claim")
-    return [CLAIMS[name]]
+    if name in CLAIMS:
+        return [CLAIMS[name]]
+    methods = [module.__name__.rpartition(".")[2] for module in MODULES]
+    if name in methods and (own := [c for n, c in CLAIMS.items() if n.startswith(f"{name}-")]):
+        return own
+    raise unknown(f"reproduce = {name!r}", ["all", *CLAIMS], "no such claim")
