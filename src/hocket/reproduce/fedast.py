@@ -26,8 +26,8 @@ SMALL = "acceptance list: Gaussian classes, 200 clients, R = 80, rho = 10, five 
 
 
 @cache
-def delays() -> Simulation:
-    return replayed(static(), log=True)
+def delays(seed: int = 0) -> Simulation:
+    return replayed(static(), seed=seed, log=True)
 
 
 @claim(DELAYS, "updates per task (5930, 4290, 4450, 2210), largest relative deviation", 0.0, 0.0, 0.05)
@@ -45,10 +45,11 @@ def fedast_outstanding(quick: bool) -> float:
 
 @claim(DELAYS, "clients with work, mean over time (300 may have it)", 281.0, 278.0, 282.0)
 def fedast_clients(quick: bool) -> float:
-    leases = _activity(delays()).leases
     shown = []
-    for at in np.linspace(20.0, 590.0, 58):
-        shown.append(len(np.unique(leases.client[(leases.assigned <= at) & (leases.ended > at)])))
+    for seed in range(1 if quick else 4):
+        leases = _activity(delays(seed)).leases
+        for at in np.linspace(20.0, 590.0, 58):
+            shown.append(len(np.unique(leases.client[(leases.assigned <= at) & (leases.ended > at)])))
     return mean(shown)
 
 
@@ -76,7 +77,8 @@ def fedast_rounds(quick: bool) -> float:
 
 @claim(DELAYS, "Sync-ST that waits for all 300 clients: length of a round", 80.5, 79.0, 82.0)
 def fedast_round_of_all(quick: bool) -> float:
-    return 600.0 / rounds({"mnist": 101, "fashion": 85, "cifar": 47, "shakespeare": 67}, 6000.0) * 10
+    time = 6000.0 if quick else 24000.0
+    return time / rounds({"mnist": 101, "fashion": 85, "cifar": 47, "shakespeare": 67}, time)
 
 
 @claim(DELAYS + ", equal tasks", "Sync-ST: a round of 6 tasks by one of 2 (11.0 by 5.2)", 2.1, 1.9, 2.5)
@@ -182,18 +184,20 @@ def fedast_light(quick: bool) -> float:
     return sync / own
 
 
-@claim(SMALL + ", local rate 0.3", "eta_s = 0.5, 4 tasks: makespan with a buffer of 2", 83.0, 40.0, 150.0)
+@claim(SMALL + ", local rate 0.3", "eta_s = 0.5, 4 tasks: makespan with buffers of 2 at first", 83.0, 40.0, 150.0)
 def fedast_buffer(quick: bool) -> float:
-    return mean(max(large_steps(2, s).values()) for s in range(1 if quick else 3))
+    return mean(max(large_steps(None, s).values()) for s in range(1 if quick else 3))
 
 
-@claim(SMALL + ", local rate 0.3", "the same without a buffer: tasks that end within 400 (of 4)", 0.0, 0.0, 3.0)
+@claim(
+    SMALL + ", local rate 0.3", "the same without a buffer: the shortest makespan (400: not yet)", 400.0, 399.0, 401.0
+)
 def fedast_no_buffer(quick: bool) -> float:
-    return max(sum(t < float("inf") for t in large_steps(1, s).values()) for s in range(1 if quick else 3))
+    return min(max(large_steps(1, s).values()) for s in range(1 if quick else 3))
 
 
 @cache
-def large_steps(buffer: int, seed: int) -> dict[str, float]:
+def large_steps(buffer: int | None, seed: int) -> dict[str, float]:
     from hocket.learning.local import LocalSGD
 
     tasks = gaussians((SAME,) * 4, seed, local=LocalSGD(lr=0.3, batch_size=32, steps=27))
