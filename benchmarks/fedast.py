@@ -334,7 +334,8 @@ HEAD = """# FedAST beyond its paper
 `python -m benchmarks.fedast` wrote this page, `fedast.json` and the figures. Gaussian classes (10 in 32 dimensions,
 Dirichlet 0.1 unless said otherwise), 200 clients of three speeds, at most 60 at work, R = 80, rho = 10, eta_s = 0.33;
 synchronous rounds ask 60 clients, split over the tasks, and take the first 24 in all. A task ends at 0.98 of the best
-possible accuracy. Means of two seeds. The synchronous baselines cancel jobs that come too late, which frees their clients.
+possible accuracy. Means of two seeds. The synchronous baselines cancel jobs that come too late, which frees their
+clients.
 """
 REAL = """
 ## Real data at reduced size

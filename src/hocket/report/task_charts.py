@@ -65,7 +65,9 @@ def finishing(runs: Mapping[str, Sequence[RunView]]) -> Chart | None:
     if longest <= 0:
         return None
     unit, unit_name = time_unit(longest)
-    tasks = list(dict.fromkeys(v.task or "" for own in several.values() for v in own))
+    order = [t for own in runs.values() for v in own for t in (v.tasks or (v.task or "",))]
+    timed = {v.task or "" for own in several.values() for v in own}
+    colour = {t: m for m, t in enumerate(dict.fromkeys(order)) if t in timed}
     first = next(iter(ends.values()))
     base = max(t for t, _ in first) if all(done for _, done in first) else 0.0
     said = []
@@ -90,7 +92,7 @@ def finishing(runs: Mapping[str, Sequence[RunView]]) -> Chart | None:
             marks += svg.tag("text", short(name, width - 8), class_="strong", x=2, y=at + 13)
             at += 20
             for view, (end, done) in zip(own, ends[name], strict=True):
-                m = tasks.index(view.task or "")
+                m = colour[view.task or ""]
                 said = human_seconds(end) if done else f"not within {human_seconds(end)}"
                 marks += svg.tag("text", short(view.task or "", 92), x=f.left - 6, y=at + 12, text_anchor="end")
                 long = max(f.at_x(end / unit) - f.left, 0.7)
@@ -100,7 +102,7 @@ def finishing(runs: Mapping[str, Sequence[RunView]]) -> Chart | None:
             at += 6
         return svg.svg(f, marks, text)
 
-    return chart("makespan", "Time to target by task", text, tuple((t, series(m)) for m, t in enumerate(tasks)), draw)
+    return chart("makespan", "Time to target by task", text, tuple((t, series(m)) for t, m in colour.items()), draw)
 
 
 def _end(view: RunView) -> tuple[float, bool]:
