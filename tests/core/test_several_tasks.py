@@ -1,4 +1,4 @@
-"""Several tasks in one run, each with a downlink, uplink, merge and bound of its own; a client holds one replica of each."""
+"""Several tasks in one run, each with its own downlink, uplink and bound; clients hold one replica of each."""
 
 import numpy as np
 import pytest
@@ -98,12 +98,12 @@ def test_sequential_training_is_one_task_after_the_other() -> None:
 
 
 def test_a_rule_without_an_exponent_takes_none() -> None:
-    with pytest.raises(hk.InvalidInput, match="fedast: exponent = 2.0, allocation = 'progress'"):
+    with pytest.raises(hk.InvalidInput, match=r"fedast: exponent = 2\.0, allocation = 'progress'"):
         hk.strategies.fedast(allocation="progress", exponent=2.0)
-    with pytest.raises(hk.InvalidInput, match="by_progress.*signal|noise.*mean_by_weight.*spread"):
-        part = TaskPart(merge=MeanByWeight())
-        hk.simulate(TASKS, FLEET, hk.compose(hk.Strategy("p", hk.pacing.Budgets(12, 2, allocation=hk.pacing.ByProgress())),
-                    hk.Strategy("m", task=part)), hk.Until(updates=5))  # fmt: skip
+    with pytest.raises(hk.InvalidInput, match=r"by_progress.*(signal|noise).*mean_by_weight.*spread"):
+        pacing = hk.pacing.Budgets(12, 2, allocation=hk.pacing.ByProgress())
+        method = hk.Strategy("p", pacing, task=TaskPart(merge=MeanByWeight()))
+        hk.simulate(TASKS, FLEET, method, hk.Until(updates=5))
 
 
 # --- joint matchings of the synchronous baselines --------------------------------------------------------

@@ -4,49 +4,20 @@ The bands are those of a replay of the authors' delay model (four tasks, 1,000 c
 clients at work) and of a small learning problem (200 clients, Gaussian classes, R = 80, rho = 10).
 """
 
-from collections.abc import Mapping
 from statistics import mean
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 import hocket as hk
+from hocket.merge import Spread
+from hocket.policies import Contribution
 from hocket.record.log import KINDS
+from hocket.reproduce.fedast_tasks import COST, SHARES, fleet, gaussians, learned, replayed, static
+from hocket.schema import Schema, Segment
 from hocket.setup import Setup
-from hocket.simulation.run import Simulation, prepare
-
-INF = float("inf")
-COST = {"mnist": 0.148, "fashion": 0.24, "cifar": 0.228, "shakespeare": 0.555}  # mean of the exponential part
-JOB = 27 * 1.5  # steps, and the constant part is half the exponential one
-SHARES = {"mnist": 100, "fashion": 84, "cifar": 47, "shakespeare": 67}
-
-
-def fleet(clients: int, seed: int, work: float = 1.0) -> hk.Fleet:
-    """A quarter slow (1.3), half normal, a quarter fast (0.7); links cost nothing."""
-    speed = np.repeat([1.3, 1.0, 1.0, 0.7], clients // 4)[np.random.default_rng(seed).permutation(clients)]
-    free = np.full(clients, INF)
-    law = hk.fleet.ShiftedExponential(1 / 3)
-    return hk.Fleet(speed / work, free, free, compute_law=law, undefined_is_free=True)
-
-
-def sized(costs: Mapping[str, float]) -> list[hk.Task]:
-    local = hk.LocalSGD(lr=0.1, batch_size=1)
-    return [
-        hk.Task.sized(parameters=10, clients=1000, samples=1, name=n, cost=JOB * c, local=local)
-        for n, c in costs.items()
-    ]
-
-
-def replayed(method: hk.Strategy, costs: Mapping[str, float], seed: int = 0, log: bool = False) -> Simulation:
-    """600 time units of the delay model."""
-    sim = prepare(Setup.of(sized(costs), method, hk.Until(time=600.0), seed=seed), fleet(1000, 64), log=log)
-    sim.engine.run()
-    return sim
-
-
-def static(ratio: int = 32) -> hk.Strategy:
-    return hk.strategies.fedast(in_flight=384, ratio=ratio, allocation="static", distinct=300)
+from hocket.simulation.run import prepare
+from hocket.testing import moments
 
 
 def test_the_delay_model_replayed() -> None:
@@ -101,24 +72,6 @@ def test_more_tasks_slow_rounds_but_not_fedast() -> None:
         versions.append(mean(t.version for t in replayed(static(), costs).engine.server.state.tasks.values()))
     assert lengths[0] < lengths[1] < lengths[2] and lengths[2] / lengths[0] > 2
     assert all(v == pytest.approx(1575, rel=0.02) for v in versions)
-
-
-def gaussians(costs: list[float], seed: int, alpha: float | list[float] = 0.1) -> list[hk.Task]:
-    alphas = alpha if isinstance(alpha, list) else [alpha] * len(costs)
-    return [
-        replace(hk.reference_tasks.gaussian(clients=200, seed=100 * seed + i, name=f"t{i}", alpha=a), cost=JOB * c)
-        for i, (c, a) in enumerate(zip(costs, alphas, strict=True))
-    ]
-
-
-def learned(tasks: list[hk.Task], method: hk.Strategy, seed: int, every: int) -> Simulation:
-    targets = {t.name: hk.Until(accuracy=0.98 * t.bayes) for t in tasks}
-    until = hk.Until(time=900.0, tasks=targets)
-    sim = prepare(
-        Setup.of(tasks, method, until, seed=seed, evaluation=hk.Evaluation(every=every)), fleet(200, seed, 27 * 32)
-    )
-    sim.engine.run()
-    return sim
 
 
 @pytest.mark.parametrize("allocation", ["static", "robust"])
@@ -199,3 +152,73 @@ def test_a_server_rate_of_zero_changes_nothing_else() -> None:
     ]
     assert runs[0].log.table().equals(runs[1].log.table())
     assert not np.array_equal(runs[0].models["gaussian"], runs[1].models["gaussian"])
+
+
+def test_the_estimate_ranks_heterogeneity() -> None:
+    """C10, at the first model: the relative variance of 8 updates grows as labels are dealt further apart."""
+    found = []
+    for alpha in (100.0, 1.0, 0.3, 0.1, 0.05):
+        values = []
+        for draw in range(4):
+            task = hk.reference_tasks.gaussian(clients=8, seed=draw, alpha=alpha)
+            x = task.learner.initial(draw)
+            jobs = [hk.learning.Job(i, i, x, task.local, 7 + i, 0) for i in range(8)]
+            values.append(spread_of([t.delta for t in task.learner.train(jobs)], task.schema)["spread"])
+        found.append(mean(values))
+    assert found == sorted(found) and found[-1] > 3 * found[0]
+
+
+def spread_of(updates: list[np.ndarray], schema: Schema, **settings: object) -> dict[str, float]:
+    merge = Spread(window=8, **settings)
+    state, facts = merge.init(schema, 10), {}
+    for i, d in enumerate(updates):
+        one = Contribution(moments.lease(i, client=i), 1.0, 20, d, np.zeros_like(d))
+        facts = merge.add(state, one)
+    return dict(facts)
+
+
+def test_estimators_by_hand() -> None:
+    """The three estimators against their formulas: a ring of 8, or of 7 without the biases."""
+    schema = Schema((Segment("w", (4, 3)), Segment("b", (4,))))
+    g = np.random.default_rng(0)
+    updates = [(1 + 0.5 * g.standard_normal(16)).astype(np.float32) for _ in range(11)]
+    local = moments.lease(0).local
+    path = local.lr * max(1, 20 // local.batch_size)
+
+    def parts(x: np.ndarray) -> tuple[float, float]:
+        centre = x.mean(axis=0)
+        return float(np.square(x - centre).sum() / len(x)), float(centre @ centre)
+
+    last = np.array(updates[-8:], np.float64)
+    s, n = parts(last)
+    found = spread_of(updates, schema)
+    assert found["spread"] == pytest.approx(s / n)
+    assert found["signal"] == pytest.approx((n - s / 7) / path)
+    assert found["noise"] == pytest.approx(s * 8 / 7 / path)
+    assert spread_of(updates, schema, estimator="step")["spread"] == pytest.approx(s / path**2)
+    s, n = parts(last[1:, :12])
+    released = spread_of(updates, schema, estimator="released", rate=0.5)["spread"]
+    assert released == pytest.approx(0.5 * local.lr * 0.5 * s / n / path**2)
+
+
+def test_equal_delays_give_periodic_staleness() -> None:
+    """E: without variance, and equal speeds, versions come at equal steps and staleness is what arithmetic says."""
+    tasks = [hk.Task.sized(parameters=10, clients=40, samples=1, name=n) for n in "ab"]
+    devices = hk.Fleet.equal(40, 0.1, float("inf"), float("inf"), undefined_is_free=True)
+    pacing = hk.pacing.Budgets(40, 5)
+    run = hk.simulate(tasks, devices, hk.Strategy("e", pacing), hk.Until(updates=2000), log=True)
+    assert run.summary["staleness"]["max"] == 5 and run.summary["staleness"]["mean"] == pytest.approx(4.75, rel=0.02)
+    times = [t for t, k, n in zip(*(run.log.table()[c].to_pylist() for c in ("time_ns", "kind", "task")), strict=True)
+             if KINDS[k] == "stepped" and n == 0]  # fmt: skip
+    gaps = np.diff(sorted(set(times)))
+    assert len(set(gaps.tolist())) == 1, "one period"
+
+
+def test_a_barrier_over_everybody_is_fedavg() -> None:
+    """E: R_m = b_m = n with a barrier, distinct clients: Sync-ST of one task that waits for all is FedAvg."""
+    task = hk.reference_tasks.gaussian(clients=12, samples=40)
+    devices = hk.Fleet.synthetic(12, seed=1)
+    a = hk.simulate(task, devices, hk.strategies.sync_st(12, 12), hk.Until(steps=20), seed=2)
+    b = hk.simulate(task, devices, hk.strategies.fedavg(cohort=12), hk.Until(steps=20), seed=2)
+    assert np.allclose(a.models["gaussian"], b.models["gaussian"], atol=1e-6)
+    assert a.summary["virtual_time_s"] == b.summary["virtual_time_s"]

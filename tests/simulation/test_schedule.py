@@ -180,7 +180,7 @@ def test_an_experiment_file_has_a_schedule() -> None:
     assert [c.at for c in e.schedule] == [2.0, 5.0]
     again = parse(e.table)
     assert again.schedule == e.schedule and again.toml() == e.toml()
-    with pytest.raises(hk.InvalidInput, match="task 'y' is over before 3.0 s"):
+    with pytest.raises(hk.InvalidInput, match=r"task 'y' is over before 3\.0 s"):
         tree([{"at": 2.0, "task": "y", "do": "end"}, {"at": 3.0, "task": "y", "do": "add"}])
     run = e.run()
     assert run.summary["updates"] == 60

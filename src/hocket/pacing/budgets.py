@@ -99,22 +99,23 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
         return Dealt(budget)
 
     def room(self, state: Dealt, view: View, now: int) -> Slots:
-        budget, turn = state.budget, isinstance(self.allocation, InTurn)
-        for name, t in view.tasks.items():
-            if (budget[name] > 0) != (t.status == "active") and (budget[name] or not turn):
-                self._turnover(state, view)
-                break
         free = self.in_flight - len(view.leases)
         if free <= 0:
             return {}
-        slots: dict[str, int] = {}
+        budget, slots = state.budget, {}
         for name, t in view.tasks.items():
             n = budget[name] - t.open
-            if n > 0 and not t.stepping and t.status == "active":
-                slots[name] = n = min(n, free)
-                free -= n
-                if not free:
-                    break
+            if t.status != "active":
+                if n + t.open:  # it left its budget behind
+                    self._turnover(state, view)
+                    return self.room(state, view, now)
+            elif n > 0 and budget[name]:
+                if free and not t.stepping:
+                    slots[name] = n = min(n, free)
+                    free -= n
+            elif not budget[name] and not (isinstance(self.allocation, InTurn) and any(budget.values())):  # it has come
+                self._turnover(state, view)
+                return self.room(state, view, now)
         return slots
 
     def _turnover(self, state: Dealt, view: View) -> None:
@@ -122,6 +123,7 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
         budget, total = state.budget, self.in_flight
         going = [n for n, t in view.tasks.items() if t.status == "active"]
         if not going:
+            budget.update(dict.fromkeys(budget, 0))
             return
         if isinstance(self.allocation, InTurn):
             claims = dict.fromkeys(going[:1], 1.0)
@@ -139,11 +141,13 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
                 budget[n] = 1
 
     def due(self, state: Dealt, view: View, now: int) -> Due | None:
+        ratio, fixed = self.ratio, self.buffer
         for name, t in view.tasks.items():
-            if t.buffer and not t.stepping:
-                # t.open + 1 were outstanding when the newest of the buffer arrived
-                size = -(-(t.open + 1) // self.ratio) if self.buffer is None else of(self.buffer, name, "buffer")
-                if len(t.buffer) >= size:
+            n = len(t.buffer)
+            if n and not t.stepping:
+                # t.open + 1 were outstanding when the newest of the buffer arrived: b = ceil of that by the ratio
+                full = n * ratio > t.open if fixed is None else n >= of(fixed, name, "buffer")
+                if full:
                     return Due(name)
         return None
 

@@ -18,7 +18,7 @@ from msgspec import Struct, structs
 
 from hocket.errors import Damaged
 from hocket.record.log import KINDS, read_log
-from hocket.report import charts, fleet_charts
+from hocket.report import charts, fleet_charts, task_charts
 from hocket.report.activity import Activity, activity
 from hocket.report.chart import Chart
 from hocket.report.headline import headline
@@ -28,6 +28,7 @@ from hocket.report.view import RunView, metrics
 
 EVENTS = 3000
 """Rows of event logs on a page, of all runs together."""
+DETAILS = (task_charts.budgets, fleet_charts.lanes, fleet_charts.utilisation)
 DETAILED = 6
 """Runs that get figures of their own (who worked when); pages with more say so."""
 
@@ -121,6 +122,7 @@ def contents(views: Sequence[RunView]) -> Contents:
     ]  # fmt: skip
     summaries = {name: own[0].summary for name, own in runs.items()}
     compared = [
+        task_charts.finishing(runs),
         charts.staleness(found),
         charts.contributions(found, {name: own[0].clients for name, own in runs.items()}),
         charts.device_classes(found, {name: own[0] for name, own in runs.items()}),
@@ -129,7 +131,7 @@ def contents(views: Sequence[RunView]) -> Contents:
         *per_client,
     ]
     first = list(found.items())[:DETAILED]
-    detailed = [draw(name, run) for name, run in first for draw in (fleet_charts.lanes, fleet_charts.utilisation)]
+    detailed = [draw(name, run) for name, run in first for draw in DETAILS]
     return Contents(
         switched,
         [c for c in compared if c],

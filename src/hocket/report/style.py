@@ -41,7 +41,7 @@ def rules(theme: str) -> str:
         f".lost{{fill:{ink['soft']};fill-opacity:.45}}",
         f".none{{fill:{ink['grid']}}}",
         ".line{fill:none;stroke-width:1.8;stroke-linejoin:round}.line.dash{stroke-dasharray:6 3}",
-        ".soft{fill-opacity:.16}.faint{fill-opacity:.38}",
+        ".soft{fill-opacity:.16}.faint{fill-opacity:.38}.stacked{fill-opacity:.8}",
     ]
     heat = SERIES[theme][0]
     lines += [f".h{level}{{fill:{heat};fill-opacity:{level / HEAT:.2f}}}" for level in range(1, HEAT + 1)]

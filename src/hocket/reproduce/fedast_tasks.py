@@ -26,7 +26,7 @@ JOB = 27 * 1.5
 """Mean of a job at c_m = 1: 27 steps, and the constant part is half the exponential one."""
 SHARES = {"mnist": 100.0, "fashion": 84.0, "cifar": 47.0, "shakespeare": 67.0}
 """How the program's synchronous runs split their 300 clients."""
-TARGETS = {"mnist": 0.90, "fashion": 0.70, "cifar": 0.40, "shakespeare": 0.33}
+TARGETS = {"mnist": 0.85, "fashion": 0.60, "cifar": 0.27, "shakespeare": 0.32}
 """Accuracies of the real tasks at reduced size."""
 
 
@@ -89,10 +89,10 @@ def learned(
 
 
 def ended(sim: Simulation) -> dict[str, float]:
-    """When each task reached its target; infinite if it did not."""
+    """When each task reached its target; the limit of the run if it did not, so that a makespan is a lower bound."""
     done = {n for n, t in sim.engine.server.state.tasks.items() if t.status == "ended"}
     last = {p.task: p.time_ns / 1e9 for p in sim.curve.points if p.task in done}
-    return {n: last.get(n, float("inf")) for n in sim.tasks}
+    return {n: last.get(n, sim.engine.now / 1e9) for n in sim.tasks}
 
 
 def static(ratio: int = 32) -> Strategy:
