@@ -63,7 +63,8 @@ def data(name: str, seed: int, quick: bool) -> ClientData:
 
 
 def _flat(images: Images) -> NDArray[np.float32]:
-    return images.pixels.reshape(len(images.pixels), -1).astype(np.float32) / 255
+    flat: NDArray[np.float32] = images.pixels.reshape(len(images.pixels), -1).astype(np.float32) / np.float32(255)
+    return flat
 
 
 def task(name: str, rate: float, seed: int, quick: bool) -> Task:
