@@ -122,7 +122,9 @@ def test_leases_under_way_keep_their_probability_and_fewer_jobs_are_not_recalled
 
 def test_a_run_that_plans_again_resumes_bit_for_bit(tmp_path: Path):
     def start(name: str) -> Simulation:
-        return ready(hk.strategies.time_optimal(most=60, every=250), devices(uneven(), LogNormal(2.5)), 1500, tmp_path / name)
+        return ready(
+            hk.strategies.time_optimal(most=60, every=250), devices(uneven(), LogNormal(2.5)), 1500, tmp_path / name
+        )
 
     whole, half, again = start("whole"), start("half"), start("half")
     whole.engine.run()

@@ -37,7 +37,9 @@ def fleet(faster: float = 1.0, **options) -> hk.Fleet:
 
 @pytest.fixture(scope="module")
 def found() -> Plan:
-    return hk.plan(fleet(), task(), goal=Goal(energy=0.2, most=30, power=Power(compute=5.0, upload=1.0)), simulate=20_000)
+    return hk.plan(
+        fleet(), task(), goal=Goal(energy=0.2, most=30, power=Power(compute=5.0, upload=1.0)), simulate=20_000
+    )
 
 
 def test_the_best_is_on_the_curve_and_is_its_least(found: Plan):

@@ -170,6 +170,8 @@ def _plans(plan: Plan) -> str:
         rows.append([label, *_numbers(said), human_seconds(seconds)])
         if key in plan.seen:
             rows.append([f"{label}, simulated", *_numbers(plan.seen[key]), ""])
+    if "itself" in plan.seen:
+        rows.append(["the experiment itself, simulated", *_numbers(plan.seen["itself"]), ""])
     return _table(["routing", "jobs in flight", "updates/s", "mean staleness", "time to the target"], rows)
 
 

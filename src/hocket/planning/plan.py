@@ -14,7 +14,7 @@ from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.planner import Calibration, Times, averaged, calibrate, gathered
 from hocket.planning.assumptions import broken
-from hocket.planning.foretell import Foretold, observe
+from hocket.planning.foretell import Foretold, observe, observe_itself
 from hocket.planning.history import recalibrate_from
 from hocket.queueing import Goal, Rounds, Seconds, Solution, optimize, solve
 from hocket.setup import Setup
@@ -62,7 +62,8 @@ class Plan(Struct, frozen=True, eq=False):
         curve: plans for other m, by m; the devices put together there into at most about 150 classes.
         what_if: the same with other codecs, links and processors.
         broken: assumptions of the formulas that do not hold here, a sentence each.
-        seen: simulated, under ``"uniform"`` and ``"best"``; empty if it was not asked for.
+        seen: simulated, under ``"uniform"`` and ``"best"``, and where an assumption does not hold the experiment's own
+            strategy under ``"itself"``; empty if it was not asked for.
     """
 
     goal: Goal
@@ -166,8 +167,11 @@ def plan_for(
     part = next(iter(setup.strategy.tasks.values()))
     uniform, found = (Foretold.of(s, known, fleet) for s in (before, best))
     seen = {}
+    wrong = broken(setup, fleet)
     if simulate:
         seen = {n: observe(f, setup, fleet, simulate, seed) for n, f in (("uniform", uniform), ("best", found))}
+    if simulate and wrong and today is not None:
+        seen["itself"] = observe_itself(uniform, setup, fleet, simulate, seed)
     return Plan(
         goal, fleet, known,
         Strategy("links", task=TaskPart(uplink=part.uplink, downlink=part.downlink)),
@@ -175,7 +179,7 @@ def plan_for(
         (time.at(before).value, time.at(best).value),
         curve(known, fleet, goal, found.in_flight) if details else (),
         what_if(known, setup, fleet, goal) if details else (),
-        broken(setup, fleet), seen,
+        wrong, seen,
     )  # fmt: skip
 
 
