@@ -14,7 +14,7 @@ where w_i' is what the plan before counted on: the mean of exponential times of 
 seconds of an upload are taken from the fleet; what changed is put down to the processor.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -86,18 +86,26 @@ def calibrate(setup: Setup, fleet: Fleet, book: Book) -> Calibration:
     return Calibration(network, classes, times, up, down)
 
 
-def gathered(times: Times, most: int = 20_000, within: float = 0.01) -> tuple[Network, NDArray[np.int64]]:
-    """Devices with equal times are a class; if there are more than ``most``, those ``within`` a ratio of each other."""
+def gathered(
+    times: Times, most: int = 20_000, within: float = 0.01, kind: NDArray[Any] | None = None
+) -> tuple[Network, NDArray[np.int64]]:
+    """Devices with equal times are a class; if there are more than ``most``, those ``within`` a ratio of each other,
+    devices of another ``kind`` apart."""
     grid = np.stack(times)
-    keys, where = np.unique(grid, axis=1, return_inverse=True)
-    where = where.ravel()
-    if keys.shape[1] > most:
+    _, where = np.unique(grid, axis=1, return_inverse=True)
+    if where.max() >= most:
         rough = np.round(np.log(np.maximum(grid, 1e-12)) / within)
-        where = np.unique(rough, axis=1, return_inverse=True)[1].ravel()
-        counts = np.bincount(where)
-        keys = np.stack([np.bincount(where, row) / counts for row in grid])
-    compute, download, upload = keys
-    return Network(compute, download, upload, clients=np.bincount(where)), where.astype(np.int64)
+        rough = rough if kind is None else np.vstack([rough, kind])
+        where = np.unique(rough, axis=1, return_inverse=True)[1]
+    classes = where.ravel().astype(np.int64)
+    return averaged(times, classes), classes
+
+
+def averaged(times: Times, classes: NDArray[np.int64]) -> Network:
+    """The network of devices in given classes, each as fast as its mean."""
+    counts = np.bincount(classes)
+    compute, download, upload = (np.bincount(classes, row) / counts for row in times)
+    return Network(compute, download, upload, clients=counts)
 
 
 class Planner:

@@ -74,7 +74,7 @@ def test_the_least_energy_is_serial():
 def test_energy_beside_time_takes_fewer_jobs():
     found = []
     for share in (0.0, 0.3, 1.0):
-        method = hk.strategies.time_optimal(energy=share, power=Power(compute=5.0))
+        method = hk.strategies.time_optimal(most=40, energy=share, power=Power(compute=5.0))
         engine = ready(method, devices(uneven()), 50).engine
         engine.run()
         found.append(in_force(engine)[1])
@@ -97,7 +97,7 @@ def test_jobs_of_the_first_version_are_drawn_uniformly_and_later_ones_weigh_by_p
 def test_devices_that_change_are_planned_for_anew(law):
     """The faster half becomes four times slower: at most 50 updates per client later the plan is within 10 %."""
     before, after = uneven(), uneven() * np.where(np.arange(CLIENTS) < CLIENTS // 2, 4.0, 1.0)
-    engine = ready(hk.strategies.time_optimal(every=100), devices(before, law), 20_000).engine
+    engine = ready(hk.strategies.time_optimal(most=60, every=200), devices(before, law), 20_000).engine
     until(engine, 3000)
     assert in_force(engine)[2] <= (1 if isinstance(law, Exponential) else 3), "nothing has changed yet"
     engine.change(devices(after, law))
@@ -122,12 +122,14 @@ def test_leases_under_way_keep_their_probability_and_fewer_jobs_are_not_recalled
 
 def test_a_run_that_plans_again_resumes_bit_for_bit(tmp_path: Path):
     def start(name: str) -> Simulation:
-        return ready(hk.strategies.time_optimal(every=50), devices(uneven(), LogNormal(2.5)), 3000, tmp_path / name)
+        return ready(
+            hk.strategies.time_optimal(most=60, every=250), devices(uneven(), LogNormal(2.5)), 1500, tmp_path / name
+        )
 
     whole, half, again = start("whole"), start("half"), start("half")
     whole.engine.run()
     assert in_force(whole.engine)[2] > 1
-    until(half.engine, 1500)
+    until(half.engine, 800)
     checkpoint.save(tmp_path / "half", half.engine, half.curve, half.name)
     assert checkpoint.load(tmp_path / "half", again.engine, again.curve, again.name)
     again.engine.run()

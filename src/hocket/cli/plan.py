@@ -89,6 +89,10 @@ def _table(found: Plan, name: str) -> Table:
             seen = found.seen[key]
             table.add_row("  simulated", *_row(seen))
             table.add_row("  by foretold", "", *_ratios(seen, said))
+    if "itself" in found.seen:
+        seen = found.seen["itself"]
+        table.add_row("this experiment itself, simulated", *_row(seen))
+        table.add_row("  by foretold for uniform", "", *_ratios(seen, found.uniform))
     return table
 
 

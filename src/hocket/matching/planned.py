@@ -30,6 +30,7 @@ from hocket.view import View
 _DRAW = Weighted(first="uniform")
 _MEAN = 2 * 0.5772156649  # of one term of G at a single observation, the most it can be
 _SURE = 4.0  # standard deviations
+_LOST = 10  # updates without a first plan after which it is asked for again
 
 
 class Tracked(Struct):
@@ -96,13 +97,17 @@ class PlannedRouting(Struct, frozen=True, tag="planned", tag_field="kind", forbi
 
     def _closed(self, state: Tracked, e: Closed, view: View, now: int) -> Sequence[Request]:
         c, started = e.lease.client, e.lease.started
-        if not self.every or e.outcome != "accepted" or started < 0:
+        if e.outcome != "accepted" or started < 0:
+            return ()
+        state.since += 1
+        if not state.plans:  # the answer was lost with a server that stopped
+            return (Plan(e.lease.task),) if state.since % _LOST == 0 else ()
+        if not self.every:
             return ()
         fade = 1.0 - 1.0 / self.window
         state.spent[c] = fade * state.spent[c] + (now - started) / 1e9
         state.count[c] = fade * state.count[c] + 1.0
-        state.since += 1
-        if state.since < self.every or not state.plans:
+        if state.since < self.every:
             return ()
         state.since = 0
         return (Plan(e.lease.task),) if self.drifted(state) else ()

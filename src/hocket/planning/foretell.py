@@ -36,7 +36,7 @@ class Foretold(Struct, frozen=True, eq=False):
         """From a solved network."""
         p, stale = solution.routing[calibration.classes], solution.staleness[calibration.classes]
         kinds = np.broadcast_to(fleet.kind, len(fleet))
-        shares = np.bincount(kinds, p, len(fleet.kinds))
+        shares: Floats = np.bincount(kinds, p, len(fleet.kinds)).astype(np.float64)
         with np.errstate(invalid="ignore"):
             by_kind = np.bincount(kinds, p * stale, len(fleet.kinds)) / shares
         return cls(solution.in_flight, solution.throughput, float(p @ stale), by_kind, shares, p)

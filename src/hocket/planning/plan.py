@@ -12,9 +12,9 @@ from hocket.codec import QSGD
 from hocket.errors import InvalidInput
 from hocket.fleet import Fleet
 from hocket.learning.task import Task
-from hocket.planner import Calibration, Times, calibrate, gathered
+from hocket.planner import Calibration, Times, averaged, calibrate, gathered
 from hocket.planning.assumptions import broken
-from hocket.planning.foretell import Foretold, observe
+from hocket.planning.foretell import Foretold, observe, observe_itself
 from hocket.planning.history import recalibrate_from
 from hocket.queueing import Goal, Rounds, Seconds, Solution, optimize, solve
 from hocket.setup import Setup
@@ -25,7 +25,7 @@ from hocket.until import Until
 
 Floats = NDArray[np.float64]
 FASTEST = Goal()
-CURVE_CLASSES = 60
+CURVE_CLASSES = 150
 """Classes beyond which devices are put together for the curves against m, and for what-if questions."""
 
 
@@ -59,10 +59,11 @@ class Plan(Struct, frozen=True, eq=False):
         calibration: the network.
         links: uplink and downlink of the method it was made for.
         uniform, best: foretold: all clients alike, and the plan.
-        curve: plans for other m, by m; the devices put together there into at most about 60 classes.
+        curve: plans for other m, by m; the devices put together there into at most about 150 classes.
         what_if: the same with other codecs, links and processors.
         broken: assumptions of the formulas that do not hold here, a sentence each.
-        seen: simulated, under ``"uniform"`` and ``"best"``; empty if it was not asked for.
+        seen: simulated, under ``"uniform"`` and ``"best"``, and where an assumption does not hold the experiment's own
+            strategy under ``"itself"``; empty if it was not asked for.
     """
 
     goal: Goal
@@ -166,8 +167,11 @@ def plan_for(
     part = next(iter(setup.strategy.tasks.values()))
     uniform, found = (Foretold.of(s, known, fleet) for s in (before, best))
     seen = {}
+    wrong = broken(setup, fleet)
     if simulate:
         seen = {n: observe(f, setup, fleet, simulate, seed) for n, f in (("uniform", uniform), ("best", found))}
+    if simulate and wrong and today is not None:
+        seen["itself"] = observe_itself(uniform, setup, fleet, simulate, seed)
     return Plan(
         goal, fleet, known,
         Strategy("links", task=TaskPart(uplink=part.uplink, downlink=part.downlink)),
@@ -175,13 +179,13 @@ def plan_for(
         (time.at(before).value, time.at(best).value),
         curve(known, fleet, goal, found.in_flight) if details else (),
         what_if(known, setup, fleet, goal) if details else (),
-        broken(setup, fleet), seen,
+        wrong, seen,
     )  # fmt: skip
 
 
 def curve(known: Calibration, fleet: Fleet, goal: Goal, best: int) -> tuple[Point, ...]:
     """The best routing for m around the best one, a dozen values."""
-    rough = coarse(known)
+    rough = coarse(known, fleet)
     joules = rough.joules(goal.power, fleet)
     objective = goal.objective(rough.network, joules)
     most = max(2.5 * best, 8.0)
@@ -200,12 +204,13 @@ def _point(s: Solution, value: float, known: Calibration, fleet: Fleet, goal: Go
     return Point(s.in_flight, value, s.throughput, rounds / s.throughput, spent, said.shares, said.by_kind)
 
 
-def coarse(known: Calibration) -> Calibration:
+def coarse(known: Calibration, fleet: Fleet) -> Calibration:
     """The same with at most about :data:`CURVE_CLASSES` classes of devices."""
     within = 0.05
     network, classes = known.network, known.classes
-    while len(network.compute) > CURVE_CLASSES and within < 5:  # type: ignore[arg-type]
-        network, classes = gathered(known.times, CURVE_CLASSES, within)
+    kind = np.broadcast_to(fleet.kind, len(fleet))
+    while len(network.processing) > CURVE_CLASSES and within < 5:
+        network, classes = gathered(known.times, CURVE_CLASSES, within, kind)
         within *= 1.5
     return Calibration(network, classes, known.times, known.up, known.down)
 
@@ -226,16 +231,16 @@ def what_if(known: Calibration, setup: Setup, fleet: Fleet, goal: Goal) -> tuple
             changes[f"{bits} bits both ways"] = both._replace(download=np.maximum(t.download - less, 0.0))
     changes["links twice as fast"] = t._replace(download=t.download / 2, upload=t.upload / 2)
     changes["processors twice as fast"] = t._replace(compute=t.compute / 2)
-    now, _ = _best(known, goal, fleet)
+    rough = coarse(known, fleet)
+    now, _ = _best(rough, goal, fleet)
     rows = []
     for change, times in changes.items():
-        network, classes = gathered(times)
-        seconds, s = _best(Calibration(network, classes, times, known.up, known.down), goal, fleet)
+        other = Calibration(averaged(times, rough.classes), rough.classes, times, known.up, known.down)
+        seconds, s = _best(other, goal, fleet)
         rows.append(WhatIf(change, s.in_flight, s.throughput, seconds / now))
     return tuple(rows)
 
 
 def _best(known: Calibration, goal: Goal, fleet: Fleet) -> tuple[float, Solution]:
-    rough = coarse(known)
-    s = goal.best(rough.network, rough.joules(goal.power, fleet)).solution
+    s = goal.best(known.network, known.joules(goal.power, fleet)).solution
     return Seconds(goal.learning).at(s).value, s

@@ -143,14 +143,18 @@ def contents(views: Sequence[RunView]) -> Contents:
 
 def page(views: Sequence[RunView], shown: Contents, title: str) -> str:
     """The text of the page."""
+    body = headline(views) + _figures(shown) + _events(shown) + _experiments(views)
+    data = {"kinds": KINDS, "logs": shown.events}
+    return document(html.escape(title), _intro(views), body, data)
+
+
+def document(title: str, intro: str, body: str, data: object = None) -> str:
+    """A page that needs nothing else; title, intro and body are HTML, ``data`` is for its script."""
     parts = {
-        "title": html.escape(title),
-        "intro": _intro(views),
-        "table": headline(views),
-        "figures": _figures(shown),
-        "events": _events(shown),
-        "experiments": _experiments(views),
-        "data": json.dumps({"kinds": KINDS, "logs": shown.events}, separators=(",", ":")).replace("<", "\\u003c"),
+        "title": title,
+        "intro": intro,
+        "body": body,
+        "data": json.dumps(data or {"kinds": [], "logs": []}, separators=(",", ":")).replace("<", "\\u003c"),
         "light": rules("light"),
         "dark": rules("dark"),
         "style": _file("page.css"),
@@ -202,7 +206,8 @@ def _intro(views: Sequence[RunView]) -> str:
     return text
 
 
-def _figure(chart: Chart, hidden: bool = False) -> str:
+def figure(chart: Chart, hidden: bool = False) -> str:
+    """A chart with its legend and its words."""
     buttons = "".join(
         f'<button type="button" aria-pressed="true" data-s="{_index(classes, i)}"><span class="key {classes}"></span>'
         f"{html.escape(name)}</button>"
@@ -234,7 +239,7 @@ def _figures(shown: Contents) -> str:
             _choice(head, options) for head, options in [*choices, ("Against", ["time", "updates", "bytes"])]
         )
         head = f"Task {task}" if task else "Learning"
-        body = "".join(_figure(c, hidden=i > 0) for i, c in enumerate(drawn))
+        body = "".join(figure(c, hidden=i > 0) for i, c in enumerate(drawn))
         parts.append(
             f'<section class="switch" data-metric="{html.escape(ms[0])}"><h2>{html.escape(head)}</h2>'
             f'<div class="choices">{bars}</div>{body}</section>'
@@ -242,13 +247,13 @@ def _figures(shown: Contents) -> str:
     made = f'<div class="columns">{"".join(parts)}</div>' if len(parts) > 1 else "".join(parts)
     if shown.compared:
         made += (
-            f'<section><h2>The fleet</h2><div class="columns">{"".join(map(_figure, shown.compared))}</div></section>'
+            f'<section><h2>The fleet</h2><div class="columns">{"".join(map(figure, shown.compared))}</div></section>'
         )
     if shown.detailed:
         note = (
             f"<p>Shown for the first {DETAILED} runs; {shown.left_out} more are left out.</p>" if shown.left_out else ""
         )
-        body = "".join(map(_figure, shown.detailed))
+        body = "".join(map(figure, shown.detailed))
         made += f'<section><h2>Clients at work</h2>{note}<div class="columns">{body}</div></section>'
     return made
 

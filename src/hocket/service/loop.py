@@ -57,11 +57,13 @@ class Loop:
         evaluation: Evaluation,
         schedule: Sequence[Change] = (),
         now: int = 0,
+        planner: Callable[[str, Server], on.Planned] | None = None,
     ) -> None:
         self.server, self.book, self.received, self.journal = server, book, received, journal
         self.inbox = Inbox(clock)
         self.log, self.account = EventLog(tuple(tasks)), account
         self.now = now
+        self._planner = planner
         self._tasks, self._clock, self._pool, self._evaluation = tasks, clock, pool, evaluation
         self._parts = server.strategy.tasks
         self._schedule = tuple(schedule)
@@ -81,7 +83,7 @@ class Loop:
             do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
             do.Evaluate: self._evaluate,
-            do.Step: lambda a: self.tell(book.step(a.task)),
+            do.Step: lambda a: self.tell(book.step(a.task)), do.Plan: self._plan,
             do.Rank: lambda a: self.tell(book.rank(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             do.Fetch: self._fetch, do.Train: self._train, do.Upload: self._upload, do.Abort: self._abort,
@@ -168,6 +170,13 @@ class Loop:
             if (carry := self._carry.get(type(action))) is None:
                 raise InvalidInput(f"loopback: nothing here carries out {action}; simulate the run instead")
             carry(action)
+
+    def _plan(self, a: do.Plan) -> None:
+        if self._planner is None:
+            raise InvalidInput(
+                "a policy asked for a plan and this run knows no devices; give a Fleet, not their number"
+            )
+        self.tell(self._planner(a.task, self.server))
 
     def _write(self, item: Event | do.Action) -> None:
         self.log.add(self.now, item)

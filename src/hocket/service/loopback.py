@@ -18,6 +18,7 @@ from hocket import events as on
 from hocket.core import Tasks
 from hocket.errors import InvalidInput
 from hocket.fleet import Fleet
+from hocket.planner import Planner
 from hocket.received import Received
 from hocket.record.account import Account
 from hocket.record.curve import Curve
@@ -102,8 +103,13 @@ def run_loopback(
         overlap = isinstance(fleet, Fleet) and fleet.links == "parallel"
         loop = Loop(
             server, book, received, tasks, clock or RealClock(at.now), pool,
+<<<<<<< HEAD
             seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=setup.evaluation,
             schedule=setup.schedule, now=at.now,
+=======
+            seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=setup.evaluation, now=at.now,
+            planner=Planner(setup, fleet, book) if isinstance(fleet, Fleet) else None,
+>>>>>>> planner
         )  # fmt: skip
         with on_interrupt(loop.inbox, on.Halted("interrupted")):
             if at.begun:

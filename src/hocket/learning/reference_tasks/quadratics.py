@@ -1,11 +1,12 @@
 """Quadratic losses with different optima: everything about them is known, and a step costs next to nothing.
 
 f_i(w) = (w - c_i)' diag(h) (w - c_i) / 2 with c_i the centre of client i's group; a stochastic gradient is
-diag(h)(w - c_i) + z with z standard normal times ``noise``. The metrics of w are ``gradient``, the squared norm of the
-gradient of the mean loss, ``loss``, and ``accuracy``, 1/(1 + gradient).
+diag(h)(w - c_i) + z with z normal and E|z|^2 = ``noise``^2. w starts at 0. The metrics of w are ``gradient``, the
+squared norm of the gradient of the mean loss, ``loss``, and ``accuracy``, 1/(1 + gradient).
 """
 
 from collections.abc import Sequence
+from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +28,7 @@ class Quadratics:
             raise InvalidInput(
                 f"quadratics: curvature {self._h.shape}, centres {self._c.shape}; give [d], [clients, d]"
             )
-        self._noise = noise
+        self._noise = noise / sqrt(len(self._h))
         self.schema = Schema((Segment("w", (len(self._h),)),))
         self.samples: NDArray[np.int64] = np.full(len(self._c), samples, np.int64)
 
@@ -74,7 +75,8 @@ def quadratics(
     local: LocalSGD | None = None,
     name: str = "quadratics",
 ) -> Task:
-    """``groups`` are numbers of clients with a centre in common, drawn from N(0, ``spread``^2); h goes from 0.2 to 1.
+    """``groups`` are numbers of clients with a centre in common, drawn from N(0, ``spread``^2) in every
+    coordinate; h goes from 0.2 to 1.
 
     Default local work: one gradient at rate 0.01.
 
