@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import replace
 
 from hocket.codec import EDEN, LFL, QSGD, Coded, TopK
 from hocket.fleet import Fleet
