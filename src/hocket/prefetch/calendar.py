@@ -61,11 +61,12 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
 
     Args:
         overcommit: clients asked per update wanted (OC); that of the pacing.
-        slack: beta, 0 to 1: how far towards the slowest client the limit is moved; fewer bytes, less speed.
+        slack: beta, up to 1: how far towards the slowest client the limit is moved; fewer bytes, less speed. Below 0,
+            down to -1, the limit is tighter than the paper's.
         weight: alpha, of the newest round length in their mean.
         warm_up: rounds before anybody is scheduled, so that lengths and sizes are known.
-        reach: who cannot make it in time starts at once, as in the paper, unless it would take more than ``reach`` times
-            the limit: that client does not fetch ahead. None: everybody does.
+        reach: who cannot make it in time starts at once, as in the paper, unless it would take more than ``reach``
+            times the limit: that client does not fetch ahead. None: everybody does.
         by: the limit is on the "download", as in the paper, or on when a client will "finish": its download, and what
             it was seen to take from there until its update arrived (who was not seen is judged by the download). The
             slowest are then those that are cut off, and who has time to spare does not fetch early.
@@ -90,7 +91,7 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
     def __post_init__(self) -> None:
         for name, value, least, most in (
             ("overcommit", self.overcommit, 1, 1e6),
-            ("slack", self.slack, 0, 1),
+            ("slack", self.slack, -1, 1),
             ("weight", self.weight, 0, 1),
             ("warm_up", self.warm_up, 0, 10**9),
             ("reach", self.reach or 1, 1, float("inf")),
