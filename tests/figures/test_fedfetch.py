@@ -1,4 +1,4 @@
-"""FedFetch: exactness on a small training, catching up, schedules and bytes; the figures of its acceptance list in small."""
+"""FedFetch: exactness on a small training, catching up, schedules, bytes and sizes."""
 
 from collections.abc import Sequence
 from functools import cache

@@ -1,7 +1,7 @@
 """Rounds that keep the fastest of two groups: so many newcomers, and so many members of a sticky group (GlueFL).
 
-A round of K asks OC K clients and ends when C newcomers and K - C members are in. The first C newcomers are kept; of the
-members that came before the last of those, K - C at random. The rest is discarded, who is at work is cancelled.
+A round of K asks OC K clients and ends when C newcomers and K - C members are in. The first C newcomers are kept; of
+the members that came before the last of those, K - C at random. The rest is discarded, who is at work is cancelled.
 
 He, Yan, et al., "GlueFL: reconciling client sampling and model masking for bandwidth efficient federated learning",
 MLSys 2023 (arXiv 2212.01523).
@@ -46,7 +46,7 @@ class StickyRounds(Struct, frozen=True, tag="sticky_rounds", tag_field="kind", f
             raise InvalidInput(
                 f"sticky_rounds: newcomers = {self.newcomers}, cohort = {self.cohort}; must be 0 < newcomers < cohort"
             )
-        self._rounds  # checks the rest
+        Rounds(self.cohort, self.overcommit, timeout=self.timeout)  # it checks the rest
 
     @property
     def _rounds(self) -> Rounds:

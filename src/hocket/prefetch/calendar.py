@@ -34,8 +34,8 @@ class Seen(Struct):
     ``length``: seconds of a round, -1 unknown; ``stepped``: when the last one ended (ns). ``sizes``, ``counts``: mean
     bytes of an update over k versions (-1: not seen) and how many were seen. ``held``: int32[clients], the version a
     client holds. ``work``: float64[clients], seconds from its download to its update's arrival, -1 unknown.
-    ``limits``: T_limit of each version's cohort by what it is on; ``running``: version to the clients of its cohort and the version from which they
-    fetch.
+    ``limits``: T_limit of each version's cohort by what it is on; ``running``: version to the clients of its cohort and
+    the version from which they fetch.
     """
 
     sizes: np.ndarray

@@ -2,8 +2,8 @@
 
     w_{t+1} = w_t + Q(mean of Q(d_i + e_i))
 
-Vargaftik, Ben Basat, Portnoy, Mendelson, Ben-Itzhak, Mitzenmacher, "EDEN: communication-efficient and robust distributed
-mean estimation for federated learning", ICML 2022 (arXiv 2108.08842).
+Vargaftik, Ben Basat, Portnoy, Mendelson, Ben-Itzhak, Mitzenmacher, "EDEN: communication-efficient and robust
+distributed mean estimation for federated learning", ICML 2022 (arXiv 2108.08842).
 """
 
 from msgspec.structs import replace

@@ -2,8 +2,8 @@
 
     w_{t+1} = w_t + Q(mean of Q(d_i + e_i)),   Q(M) = P Q^T of rank r
 
-Vogels, Karimireddy, Jaggi, "PowerSGD: practical low-rank gradient compression for distributed optimization", NeurIPS 2019
-(arXiv 1905.13727).
+Vogels, Karimireddy, Jaggi, "PowerSGD: practical low-rank gradient compression for distributed optimization", NeurIPS
+2019 (arXiv 1905.13727).
 """
 
 from msgspec.structs import replace

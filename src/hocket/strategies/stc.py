@@ -2,8 +2,8 @@
 
     w_{t+1} = w_t + top_q(mean of top_q(d_i + e_i)),   e_i <- d_i + e_i - top_q(d_i + e_i)
 
-Values travel in full precision, as FedFetch's authors run it; ``ternary`` sends signs at their mean magnitude, as in the
-paper, and then missed updates travel one by one.
+Values travel in full precision, as FedFetch's authors run it; ``ternary`` sends signs at their mean magnitude, as in
+the paper, and then missed updates travel one by one.
 
 Sattler, Wiedemann, Müller, Samek, "Robust and communication-efficient federated learning from non-iid data", IEEE TNNLS
 31(9), 2020 (arXiv 1903.02891).
