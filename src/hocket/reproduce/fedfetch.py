@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from hocket.codec import EDEN, LFL, QSGD, Coded, TopK
 from hocket.fleet import Fleet
@@ -12,14 +13,16 @@ from hocket.fleet.availability import Always, Availability
 from hocket.fleet.renewal import Renewal
 from hocket.learning.loaders.files import File, folder
 from hocket.learning.local import LocalSGD
+from hocket.learning.reference_tasks import gaussian
 from hocket.learning.task import Task
 from hocket.record.log import KINDS
 from hocket.reproduce.claim import claim
-from hocket.simulation.run import Run, simulate
+from hocket.setup import Setup
+from hocket.simulation.run import Run, prepare, simulate
 from hocket.snapshot import digest
 from hocket.strategies import fedfetch
 from hocket.strategy import Strategy, describe
-from hocket.until import Until
+from hocket.until import Evaluation, Until
 
 DEVICES = File(
     "fedscale/fedfetch_client_capacity.parquet",
@@ -285,3 +288,62 @@ def fedfetch_churn_bytes(quick: bool) -> float:
 def fedfetch_churn_time(quick: bool) -> float:
     with_it, without = (measured(s, CHURN, 0, MINUTES) for s in (released("stc", CHURN), baseline("stc", CHURN)))
     return with_it.total / without.total
+
+
+# --- masks of real updates -----------------------------------------------------------------------------------
+
+
+@cache
+def unions(share: float, rounds: int) -> dict[int, float]:
+    """Share of coordinates that k top-k updates in a row change, mean over a small training, by k.
+
+    An MLP 64-128-128-10 on a Gaussian mixture, 100 clients, Dirichlet 0.3, ten clients per round.
+    """
+    local = LocalSGD(lr=0.01, batch_size=20, steps=10, momentum=0.9, weight_decay=5e-4)
+    task = gaussian(100, 10, 64, samples=75, alpha=0.3, hidden=(128, 128), local=local, held_out=500)
+    setup = Setup.of(task, fedfetch(10, 1.0, 0, TopK(share)), Until(steps=rounds), evaluation=Evaluation(every=50))
+    engine = prepare(setup, Fleet.equal(100, 0.01, 1e6, 1e6)).engine
+    changed: dict[int, NDArray[np.uint8]] = {}
+    over = False
+    while not over:
+        over = engine.run(50)
+        log = engine.book.shelves["gaussian"].downlink.log
+        changed |= {v: np.frombuffer(m.changed, np.uint8) for v, m in log.items() if v not in changed}
+    each = [changed[v] for v in sorted(changed)]
+    out = {}
+    for k in (1, 3, 5, 10, 20, 40):
+        windows = [np.bitwise_or.reduce(each[a : a + k]) for a in range(0, len(each) - k + 1, 3)]
+        out[k] = float(np.mean([np.unpackbits(w).sum() for w in windows])) / task.schema.size
+    return out
+
+
+REAL = "the acceptance list of FedFetch: union densities of a small real training"
+
+
+def off(share: float, wanted: dict[int, float]) -> float:
+    """Largest difference from these densities, by k."""
+    found = unions(share, 150)
+    return max(abs(found[k] - p) for k, p in wanted.items())
+
+
+@claim(
+    REAL,
+    "largest difference to .20, .60, .78, .89, .95 after 1, 5, 10, 20, 40 updates that keep a fifth",
+    0.0,
+    0.0,
+    0.04,
+)
+def fedfetch_unions(quick: bool) -> float:
+    return off(0.2, {1: 0.20, 5: 0.60, 10: 0.78, 20: 0.89, 40: 0.95})
+
+
+@claim(
+    REAL,
+    "the same after 5, 10, 20, 40 updates that keep a tenth (.38 .58 .78 .90) or 0.3 (.73 .86 .94 .97)",
+    0.0,
+    0.0,
+    0.05,
+)
+def fedfetch_unions_others(quick: bool) -> float:
+    tenth, third = {5: 0.38, 10: 0.58, 20: 0.78, 40: 0.90}, {5: 0.73, 10: 0.86, 20: 0.94, 40: 0.97}
+    return max(off(0.1, tenth), off(0.3, third))
