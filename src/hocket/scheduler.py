@@ -7,7 +7,7 @@ from hocket import actions as do
 from hocket.errors import InvalidInput
 from hocket.keyed import key, mix
 from hocket.lease_table import Actions, LeaseTable
-from hocket.policies import Due, Estimate
+from hocket.policies import Due, Estimate, Pick
 from hocket.server_state import ServerState
 from hocket.strategy import FullStrategy
 from hocket.task_table import TaskTable
@@ -109,8 +109,17 @@ class Scheduler:
         slots = self._pacing.room(self._pacing_memory, self._view, now)
         if slots:
             route = self._leases.route
-            for pick in self._matching.match(self._matching_memory, slots, self._view, self._draw()):
+            picks = self._matching.match(self._matching_memory, slots, self._view, self._draw())
+            for pick in picks:
                 route(pick, now, out)
+            if self._state.offers:
+                self._forget(picks)
+
+    def _forget(self, picks: list[Pick]) -> None:
+        """What was to be fetched ahead of these routes will not be offered any more."""
+        s = self._state
+        routed = {(p.client, p.task): s.tasks[p.task].version for p in picks}
+        s.offers = [o for o in s.offers if o[2] > routed.get((o[0], o[1]), -1)]
 
     def _look_ahead(self, now: int) -> None:
         s, view = self._state, self._view

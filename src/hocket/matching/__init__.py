@@ -3,17 +3,12 @@
 from hocket.matching.bods import BODS
 from hocket.matching.planned import PlannedRouting
 from hocket.matching.presample import Presample
+from hocket.matching.route_ahead import RouteAhead
 from hocket.matching.sticky import Sticky
 from hocket.matching.ucb import UCB
 from hocket.matching.uniform import Uniform
 from hocket.matching.weighted import Weighted
 
 __all__ = [
-    "BODS",
-    "PlannedRouting",
-    "Presample",
-    "Sticky",
-    "UCB",
-    "Uniform",
-    "Weighted",
-]
+    "BODS", "PlannedRouting", "Presample", "RouteAhead", "Sticky", "UCB", "Uniform", "Weighted",
+]  # fmt: skip

@@ -144,7 +144,5 @@ class Presample(Struct, frozen=True, tag="presample", tag_field="kind", forbid_u
         """Only rounds have cohorts."""
         kind = strategy.pacing.__struct_config__.tag  # type: ignore[attr-defined]
         if kind not in _ROUNDS:
-            return (
-                f"matching presample draws the cohorts of rounds, pacing {kind} has none; use rounds, or ahead_of_route"
-            )
+            return f"matching presample draws the cohorts of rounds, pacing {kind} has none; use rounds, or route_ahead"
         return None

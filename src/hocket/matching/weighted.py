@@ -28,7 +28,7 @@ from hocket.view import View
 _PATIENCE = 64  # draws of clients that are away before those who are there are counted
 
 
-class Table(Struct):
+class Table(Struct, tag=True):
     """Alias table over all clients, their probabilities, and the sum over those online (-1: to be made anew)."""
 
     keep: np.ndarray

@@ -6,17 +6,10 @@ from hocket.pacing.in_flight import InFlight
 from hocket.pacing.joint_rounds import JointRounds
 from hocket.pacing.planned import PlannedInFlight
 from hocket.pacing.rounds import Rounds
+from hocket.pacing.sticky_rounds import StickyRounds
 from hocket.pacing.windows import Windows
 
 __all__ = [
-    "Budgets",
-    "ByHeterogeneity",
-    "ByProgress",
-    "InFlight",
-    "InTurn",
-    "JointRounds",
-    "PlannedInFlight",
-    "Rounds",
-    "Static",
-    "Windows",
-]
+    "Budgets", "ByHeterogeneity", "ByProgress", "InFlight", "InTurn", "JointRounds", "PlannedInFlight", "Rounds",
+    "Static", "StickyRounds", "Windows",
+]  # fmt: skip

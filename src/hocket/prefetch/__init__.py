@@ -1,6 +1,7 @@
 """Who may start fetching what, from when?"""
 
 from hocket.prefetch.calendar import Calendar
+from hocket.prefetch.next_routes import NextRoutes
 from hocket.prefetch.none import NoPrefetch
 
-__all__ = ["Calendar", "NoPrefetch"]
+__all__ = ["Calendar", "NextRoutes", "NoPrefetch"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hocket.actions import Offer, Request
 from hocket.errors import InvalidInput
-from hocket.events import Event, Fetched, Left, Stepped
+from hocket.events import Closed, Event, Fetched, Left, Stepped
 from hocket.policies import Estimate, Pick
 from hocket.prefetch.estimate import fetch_times, limit, moving, spans, starts
 from hocket.strategy import FullStrategy, FullTask, policy
@@ -33,16 +33,18 @@ class Seen(Struct):
 
     ``length``: seconds of a round, -1 unknown; ``stepped``: when the last one ended (ns). ``sizes``, ``counts``: mean
     bytes of an update over k versions (-1: not seen) and how many were seen. ``held``: int32[clients], the version a
-    client holds. ``limits``: T_limit by version; ``running``: version to the clients of its cohort and the version from
-    which they fetch.
+    client holds. ``work``: float64[clients], seconds from its download to its update's arrival, -1 unknown.
+    ``limits``: T_limit of each version's cohort by what it is on; ``running``: version to the clients of its cohort and
+    the version from which they fetch.
     """
 
     sizes: np.ndarray
     counts: np.ndarray
     held: np.ndarray
+    work: np.ndarray
     length: float = -1.0
     stepped: int = 0
-    limits: dict[int, float] = {}
+    limits: dict[int, dict[str, float]] = {}
     running: dict[int, dict[int, int]] = {}
 
 
@@ -59,10 +61,15 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
 
     Args:
         overcommit: clients asked per update wanted (OC); that of the pacing.
-        slack: beta, 0 to 1: how far towards the slowest client the limit is moved; fewer bytes, less speed.
+        slack: beta, up to 1: how far towards the slowest client the limit is moved; fewer bytes, less speed. Below 0,
+            down to -1, the limit is tighter than the paper's.
         weight: alpha, of the newest round length in their mean.
         warm_up: rounds before anybody is scheduled, so that lengths and sizes are known.
-        tail: what clients that cannot make it in time do: start at once, as in the paper, or not at all.
+        reach: who cannot make it in time starts at once, as in the paper, unless it would take more than ``reach``
+            times the limit: that client does not fetch ahead. None: everybody does.
+        by: the limit is on the "download", as in the paper, or on when a client will "finish": its download, and what
+            it was seen to take from there until its update arrived (who was not seen is judged by the download). The
+            slowest are then those that are cut off, and who has time to spare does not fetch early.
         naive: everybody starts so many rounds early; None schedules.
         rates: "measured" from transfers, or "known" from the driver.
         code_compat: who is exactly at the limit does not meet it, and catching up is taken to span a version more.
@@ -73,19 +80,21 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
     slack: float = 0.0
     weight: float = 0.125
     warm_up: int = 5
-    tail: Literal["early", "never"] = "early"
+    reach: float | None = None
+    by: Literal["download", "finish"] = "download"
     naive: int | None = None
     rates: Literal["measured", "known"] = "measured"
     code_compat: bool = False
     longest: int = 64
-    observes: ClassVar[tuple[type[Event], ...]] = (Stepped, Fetched, Left)
+    observes: ClassVar[tuple[type[Event], ...]] = (Stepped, Fetched, Closed, Left)
 
     def __post_init__(self) -> None:
         for name, value, least, most in (
             ("overcommit", self.overcommit, 1, 1e6),
-            ("slack", self.slack, 0, 1),
+            ("slack", self.slack, -1, 1),
             ("weight", self.weight, 0, 1),
             ("warm_up", self.warm_up, 0, 10**9),
+            ("reach", self.reach or 1, 1, float("inf")),
             ("naive", self.naive or 0, 0, 10**6),
             ("longest", self.longest, 1, 4096),
         ):
@@ -96,7 +105,12 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
         def seen() -> Seen:
             sizes = np.full(self.longest + 1, -1.0)
             sizes[0] = 0.0
-            return Seen(sizes, np.zeros(self.longest + 1, np.int64), np.full(view.clients, -1, np.int32))
+            return Seen(
+                sizes,
+                np.zeros(self.longest + 1, np.int64),
+                np.full(view.clients, -1, np.int32),
+                np.full(view.clients, -1.0),
+            )
 
         return Diary(np.zeros(view.clients), {t: seen() for t in view.tasks})
 
@@ -128,11 +142,21 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
         if seen.length <= 0:
             return np.full(len(clients), window)
         times = self._times(state, seen, clients, now, window, estimate)
-        most = seen.limits.get(version)
-        if most is None:
-            most = seen.limits[version] = limit(times[:, 0], self.overcommit, self.slack)
+        limits = seen.limits.setdefault(version, {})
+        at = self._late(times, limits, "download")
+        if self.by == "finish":
+            work, known = seen.work[clients], seen.work[seen.work >= 0]
+            usual = float(np.median(known)) if known.size else 0.0
+            finish = times + np.where(work >= 0, work, usual)[:, None]
+            at = np.where(work >= 0, self._late(finish, limits, "finish"), at)
+        return at
+
+    def _late(self, times: NDArray[np.float64], limits: dict[str, float], name: str) -> NDArray[np.int64]:
+        """The last rounds that meet the limit, which is that of the whole cohort for who is drawn in later."""
+        most = limits.setdefault(name, limit(times[:, 0], self.overcommit, self.slack))
         at = starts(times, most, self.code_compat)
-        return np.where(at < 0, 0 if self.tail == "early" else window, at)
+        hopeless = times[:, 0] > most * (np.inf if self.reach is None or name != self.by else self.reach)
+        return np.where(at < 0, np.where(hopeless, times.shape[1] - 1, 0), at)
 
     def _times(
         self, state: Diary, seen: Seen, clients: NDArray[np.int64], now: int, window: int, estimate: Estimate
@@ -160,6 +184,8 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
             self._fetched(state, state.tasks[fact.node.task], fact)
         elif isinstance(fact, Stepped):
             return self._stepped(state.tasks[fact.task], fact, view, now)
+        elif isinstance(fact, Closed):
+            self._closed(state.tasks[fact.lease.task], fact, now)
         elif isinstance(fact, Left):
             for seen in state.tasks.values():
                 for clients in seen.running.values():
@@ -178,6 +204,13 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
             rate = e.size * SECOND / e.took
             state.rates[e.client] = moving(state.rates[e.client] or -1.0, rate, 0.5)
 
+    def _closed(self, seen: Seen, e: Closed, now: int) -> None:
+        """A client took so long from its download to its update's arrival, or longer if it was cut off before."""
+        if e.lease.started >= 0:
+            took, before = (now - e.lease.started) / SECOND, float(seen.work[e.lease.client])
+            late = e.outcome != "accepted"
+            seen.work[e.lease.client] = max(before, took) if late else moving(before, took, 0.5)
+
     def _stepped(self, seen: Seen, e: Stepped, view: View, now: int) -> list[Request]:
         seen.length = moving(seen.length, (now - seen.stepped) / SECOND, self.weight)
         seen.stepped, version = now, e.node.version
@@ -185,7 +218,7 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
             seen.sizes[1] = e.size
         for over in [v for v in seen.running if v <= version]:
             del seen.running[over]
-        seen.limits = {v: most for v, most in seen.limits.items() if v > version}
+        seen.limits = {v: each for v, each in seen.limits.items() if v > version}
         online = view.online
         again = {c for clients in seen.running.values() for c, start in clients.items() if start < version}
         return [Offer(c, e.node) for c in sorted(again) if c in online]

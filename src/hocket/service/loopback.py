@@ -103,13 +103,8 @@ def run_loopback(
         overlap = isinstance(fleet, Fleet) and fleet.links == "parallel"
         loop = Loop(
             server, book, received, tasks, clock or RealClock(at.now), pool,
-<<<<<<< HEAD
             seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=setup.evaluation,
-            schedule=setup.schedule, now=at.now,
-=======
-            seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=setup.evaluation, now=at.now,
-            planner=Planner(setup, fleet, book) if isinstance(fleet, Fleet) else None,
->>>>>>> planner
+            schedule=setup.schedule, now=at.now, planner=Planner(setup, fleet, book) if isinstance(fleet, Fleet) else None,
         )  # fmt: skip
         with on_interrupt(loop.inbox, on.Halted("interrupted")):
             if at.begun:

@@ -1,6 +1,7 @@
 """One published method per file: its equation, its symbols, its citation, its composition."""
 
 from hocket.strategies.asyncsgd import asyncsgd
+from hocket.strategies.eden import eden
 from hocket.strategies.fedast import fedast
 from hocket.strategies.fedasync import fedasync
 from hocket.strategies.fedavg import fedavg
@@ -9,11 +10,17 @@ from hocket.strategies.fedfetch import fedfetch
 from hocket.strategies.fedfix import fedfix
 from hocket.strategies.fedprox import fedprox
 from hocket.strategies.generalized_asyncsgd import generalized_asyncsgd
+from hocket.strategies.gluefl import gluefl
+from hocket.strategies.lfl import lfl
 from hocket.strategies.planned import energy_optimal, max_throughput, round_optimal, time_optimal
+from hocket.strategies.powersgd import powersgd
 from hocket.strategies.qafel import qafel
+from hocket.strategies.qsgd import qsgd
+from hocket.strategies.stc import stc
 from hocket.strategies.sync_st import sync_st
 
 __all__ = [
-    "asyncsgd", "energy_optimal", "fedast", "fedasync", "fedavg", "fedbuff", "fedfetch", "fedfix", "fedprox",
-    "generalized_asyncsgd", "max_throughput", "qafel", "round_optimal", "sync_st", "time_optimal",
+    "asyncsgd", "eden", "energy_optimal", "fedast", "fedasync", "fedavg", "fedbuff", "fedfetch", "fedfix", "fedprox",
+    "generalized_asyncsgd", "gluefl", "lfl", "max_throughput", "powersgd", "qafel", "qsgd", "round_optimal", "stc",
+    "sync_st", "time_optimal",
 ]  # fmt: skip

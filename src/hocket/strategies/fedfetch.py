@@ -39,7 +39,8 @@ def fedfetch(
     up: Coded | None = None,
     slack: float = 0.0,
     *,
-    tail: Literal["early", "never"] = "early",
+    reach: float | None = None,
+    by: Literal["download", "finish"] = "download",
     naive: bool = False,
     rates: Literal["measured", "known"] = "measured",
     warm_up: int = 5,
@@ -55,7 +56,8 @@ def fedfetch(
 
     Args:
         up: the codec of ``down`` if left out.
-        tail: what clients that are expected to come too late do: fetch from the start, as in the paper, or not at all.
+        by, reach: on what the time limit is, and how far beyond it fetching ahead is given up; see
+            :class:`hocket.prefetch.Calendar`. The paper's are "download" and None.
         naive: everybody starts when drawn; nothing is scheduled.
         rates: bandwidths as "measured" from transfers, or "known".
         warm_up, weight, code_compat: see :class:`hocket.prefetch.Calendar`.
@@ -69,7 +71,7 @@ def fedfetch(
     matching: Matching = Uniform("skip")
     if prefetch:
         matching = Presample(Uniform("skip"), prefetch, replace)
-    fetch = _calendar(prefetch, overcommit, slack, weight, warm_up, tail, naive, rates, code_compat)
+    fetch = _calendar(prefetch, overcommit, slack, weight, warm_up, reach, by, naive, rates, code_compat)
     pacing = Rounds(cohort, overcommit, deadline)
     return Strategy("fedfetch", pacing, matching, fetch, task=_task(down, up, error_feedback, log, overlap))
 
@@ -80,7 +82,8 @@ def _calendar(
     slack: float = 0.0,
     weight: float = 0.125,
     warm_up: int = 5,
-    tail: Literal["early", "never"] = "early",
+    reach: float | None = None,
+    by: Literal["download", "finish"] = "download",
     naive: bool = False,
     rates: Literal["measured", "known"] = "measured",
     code_compat: bool = False,
@@ -88,7 +91,7 @@ def _calendar(
     if not window:
         return NoPrefetch()
     ahead = window if naive else None
-    return Calendar(overcommit, slack, weight, warm_up, tail, ahead, rates, code_compat, max(64, window))
+    return Calendar(overcommit, slack, weight, warm_up, reach, by, ahead, rates, code_compat, max(64, window))
 
 
 def _task(down: Coded, up: Coded | None, error_feedback: bool, log: int = 49, overlap: float | None = 1.6) -> TaskPart:
