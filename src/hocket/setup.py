@@ -12,6 +12,7 @@ from hocket.core import Tasks, build, named, resolve
 from hocket.errors import InvalidInput
 from hocket.learning.task import Task
 from hocket.policies import Estimate
+from hocket.received import Received
 from hocket.server import Server
 from hocket.snapshot import digest
 from hocket.strategy import FullStrategy, Strategy, describe
@@ -59,10 +60,13 @@ class Setup(Struct, frozen=True, eq=False):
         estimate = {}
         if kind != "none" and down is not None:
             estimate = {n: Estimate(t.schema.nbytes, t.schema.nbytes, 0, down) for n, t in self.tasks.items()}
-        return build(
+        server, book = build(
             self.tasks, self.strategy, source, seed=self.seed, until=self.until, evaluation=self.evaluation,
             measure=self.measure, journaled=journaled, estimate=estimate,
         )  # fmt: skip
+        if isinstance(source, Received):
+            source.ranking = book.ranking
+        return server, book
 
     def check_clients(self, devices: int) -> None:
         """Make sure that each task has a client per device.

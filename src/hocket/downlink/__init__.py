@@ -1,7 +1,8 @@
 """Which nodes and edges exist?"""
 
+from hocket.downlink.bands import Bands
 from hocket.downlink.direct import Direct
 from hocket.downlink.full import Full
 from hocket.downlink.hidden_state import HiddenState
 
-__all__ = ["Direct", "Full", "HiddenState"]
+__all__ = ["Bands", "Direct", "Full", "HiddenState"]

@@ -116,7 +116,7 @@ class Host:
             do.Decode: lambda a: self.tell(on.Measured(a.lease, self.received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
             do.Evaluate: self._evaluate, do.Step: lambda a: self.tell(book.step(a.task)),
-            do.Rank: lambda a: self.tell(book.rank(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
+            do.Rank: lambda a: self.tell(book.rank(a.task, a.cuts)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             **dict.fromkeys((do.Offer, do.Publish, do.Save, do.Finish), ignore),
         }  # fmt: skip
@@ -238,7 +238,13 @@ class Host:
             return
         sent, lease = Sent(m.body, m.samples, m.metrics), held.lease
         try:
-            decoded = decode(sent, self.setup.strategy.tasks[lease.task].uplink, self._schema(lease), lease)
+            decoded = decode(
+                sent,
+                self.setup.strategy.tasks[lease.task].uplink,
+                self._schema(lease),
+                lease,
+                self.book.ranking(lease.task, lease.cover),
+            )
         except InvalidInput as e:
             self.tell(on.Failed(lease.id, m.client, f"malformed: {e}"))
             self.outbox.append(Answer(m.client, m.lease, "malformed"))

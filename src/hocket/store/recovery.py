@@ -98,7 +98,7 @@ class _Again:
                 ("Measured", a.lease), lambda: on.Measured(a.lease, received.measure(at.account.open[a.lease].lease))
             ),
             do.Evaluate: self._evaluate,
-            do.Step: lambda a: self._did(book.step(a.task)), do.Rank: lambda a: self._did(book.rank(a.task)),
+            do.Step: lambda a: self._did(book.step(a.task)), do.Rank: lambda a: self._did(book.rank(a.task, a.cuts)),
             do.Keep: lambda a: self._did(book.keep(a.task)),
             do.Restore: lambda a: self._did(book.restore_kept(a.task)),
         }  # fmt: skip
