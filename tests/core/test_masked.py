@@ -23,10 +23,10 @@ from hocket.schema import Kind, Schema, Segment
 from hocket.snapshot import pack, unpack
 from hocket.submodel import Controller, Pruning, Slices, pruned
 from hocket.submodel.pruned import Sizes
-from hocket.submodel.slices import at_width, block
 from hocket.submodel.tracker import Tracker
 from hocket.testing.moments import lease
 from hocket.uplink import Banded
+from hocket.width import at_width, block
 
 MIB = 2**20
 THREE = Schema((Segment("w", (3,)),))

@@ -6,6 +6,7 @@ from hocket.learning.learner import Job, Learner, Trained
 from hocket.learning.local import LocalSGD
 from hocket.learning.mlp import MLP, Model, softmax
 from hocket.learning.numpy_learner import NumpyLearner
+from hocket.learning.slices import SlicedLearner
 from hocket.learning.task import Task
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LocalSGD",
     "Model",
     "NumpyLearner",
+    "SlicedLearner",
     "Task",
     "Trained",
     "loaders",

@@ -2,10 +2,10 @@
 
 from hocket.errors import InvalidInput
 from hocket.experiment.strict import unknown
-from hocket.reproduce import baselines, qafel, staleness
+from hocket.reproduce import baselines, prfl, qafel, staleness
 from hocket.reproduce.claim import Claim
 
-MODULES = (staleness, baselines, qafel)
+MODULES = (staleness, baselines, qafel, prfl)
 """Modules whose claims are known; a new one is added here."""
 
 
