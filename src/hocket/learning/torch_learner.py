@@ -135,12 +135,15 @@ class TorchLearner:
                 sample for a model that needs two.
             Diverged: a result is not finite; the message names the client.
         """
-        kinds: dict[tuple[LocalSGD, int], list[int]] = {}
+        kinds: dict[tuple[LocalSGD, int, bool], list[int]] = {}
         for i, job in enumerate(jobs):
             self._check(job)
-            kinds.setdefault((job.local, width(job.local, self._held(job.client))), []).append(i)
+            kind = job.local, width(job.local, self._held(job.client)), job.covered is not None
+            kinds.setdefault(kind, []).append(i)
         with single_threaded():
-            blocks = [b for (local, wide), members in kinds.items() for b in self._blocks(local, wide, members, jobs)]
+            blocks = [
+                b for (local, wide, _), members in kinds.items() for b in self._blocks(local, wide, members, jobs)
+            ]
         done = self._workers.map(lambda b: self._choice.train(b[0], b[1], [jobs[i] for i in b[2]]), blocks)
         out: dict[int, Trained] = {}
         for (_, _, block), results in zip(blocks, done, strict=True):

@@ -3,8 +3,8 @@
 Fashion-MNIST, the first 20,000 training images (the next 1,500 are the validation split), 1,500 of test; an MLP
 784-128-64-10 whose full model is charged as 25.19 MiB; ten links thirteen-fold apart with jitter, at most 10 MB/s from
 the server; 0.5 s of computing for everybody, whatever the density, since zeros are computed too; Dirichlet(1), clients
-with less data on faster links; 5 local steps of SGD at 0.1 on 20 images. An accuracy at the end is the mean over the last
-tenth of the time; a time to an accuracy is that of the first of three evaluations in a row.
+with less data on faster links; 5 local steps of SGD at 0.1 on 20 images. An accuracy at the end is the mean over the
+last tenth of the time; a time to an accuracy is that of the first of three evaluations in a row.
 """
 
 from functools import cache
@@ -61,7 +61,8 @@ METHODS: dict[str, Strategy] = {
     "FedAsync": fedasync(in_flight=10),
     "fixed densities": heterofl(10, densities=PAPER_DENSITIES, interval=10),
 }
-"""The first six are PR-FL and its ablations; FedAsyn and FedFIX mix as the paper's code does, FedAsync as its own does."""
+"""The first six are PR-FL and its ablations; FedAsyn and FedFIX mix as the paper's code does, FedAsync as its own
+does."""
 
 
 @cache
