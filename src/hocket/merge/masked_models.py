@@ -37,7 +37,7 @@ from hocket.strategy import policy
 
 
 class Held(Struct):
-    """A client's latest model: its covered values float32[length] (float16 if ``half``), its weight without the
+    """A client's latest model: its covered values float32[length], its weight without the
     guard's.
 
     ``order`` names the ranking among those kept (-1: all coordinates in their own order).
@@ -81,14 +81,12 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
     Args:
         average: over the clients that cover a coordinate, only where all do, or as if what is not covered were 0.
         latest: average the latest model of every client; else only what has arrived.
-        half: keep models in half precision: half the memory, values to 3 digits.
         buckets: sums kept, each of a range of versions.
         resum: steps from one making of the sums to the next.
     """
 
     average: Literal["covered", "common", "plain"] = "covered"
     latest: bool = True
-    half: bool = False
     buckets: int = 16
     resum: int = 64
     keeps: ClassVar[bool] = True
@@ -114,8 +112,6 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
         order = _order(state, c)
         where: slice | Positions = slice(None) if c.covered is None else c.covered
         values = c.start[where] + c.delta[where]
-        if self.half:
-            values = np.clip(values, -65504, 65504).astype(np.float16)
         held = state.held[client] = Held(c.lease, values, order, c.share, number)
         _put(state, held, where)
         state.arrived.append(client)
@@ -132,7 +128,7 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
         bucket = state.buckets[held.bucket]
         bucket.count -= 1
         if bucket.count:
-            bucket.total[where] -= held.share * held.values.astype(np.float64)
+            bucket.total[where] -= np.multiply(held.values, held.share, dtype=np.float64)
             bucket.weight[where] -= held.share
             bucket.whole -= held.share
         else:
@@ -169,7 +165,7 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
         for client in arrived:
             held = state.held[client]
             where, p = _where(state, held), held.share * weigh(held.lease)
-            total[where] += p * held.values.astype(np.float64)
+            total[where] += p * held.values
             weight[where] += p
             whole += p
         all_of_them = sum(held.share * weigh(held.lease) for held in state.held.values())
@@ -234,7 +230,7 @@ def _put(state: Buffer, held: Held, where: slice | Positions) -> None:
     if bucket is None:
         bucket = Bucket(np.zeros(state.size), np.zeros(state.size), held.lease)
         state.buckets[held.bucket] = bucket
-    bucket.total[where] += held.share * held.values.astype(np.float64)
+    bucket.total[where] += np.multiply(held.values, held.share, dtype=np.float64)
     bucket.weight[where] += held.share
     bucket.whole += held.share
     bucket.count += 1
