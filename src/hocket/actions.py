@@ -123,9 +123,13 @@ class Evaluate(Action, frozen=True, gc=False, array_like=True, tag=True):
 
 
 class Rank(Action, frozen=True, gc=False, array_like=True, tag=True):
-    """Re-rank the coordinates of a task; answered by ``Ranked``."""
+    """Re-rank the coordinates of a task; answered by ``Ranked``.
+
+    ``cuts``: lengths of covers in the new epoch, where its bands end (none: one band).
+    """
 
     task: str
+    cuts: tuple[int, ...] = ()
 
 
 class Keep(Action, frozen=True, gc=False, array_like=True, tag=True):

@@ -18,12 +18,15 @@ from hocket.chunks import finite, norm
 from hocket.errors import Diverged, InvalidInput
 from hocket.events import Kept, Ranked, Restored, Stepped
 from hocket.keyed import key, mix
-from hocket.learning.learner import Trained
-from hocket.lease import WHOLE, Cover, Edge, Lease, Node
-from hocket.policies import Contribution
+from hocket.learning import squares
+from hocket.learning.learner import Job, Trained
+from hocket.lease import INDEX, WHOLE, Cover, Edge, Lease, Node
+from hocket.policies import Contribution, Nested
+from hocket.ranking import Positions, Ranking, listing, schema_of
 from hocket.schema import Schema, Vector
 from hocket.snapshot import pack, unpack
 from hocket.strategy import FullTask
+from hocket.submodel.whole import Whole
 
 
 class Source(Protocol):
@@ -37,7 +40,10 @@ class Source(Protocol):
 
 
 class Shelf(Struct):
-    """What a book keeps for one task; ``values`` and ``readers`` are keyed by version."""
+    """What a book keeps for one task; ``values`` and ``readers`` are keyed by version.
+
+    ``rankings`` by epoch: the newest, and those of ``covered``, the open leases of each epoch.
+    """
 
     schema: Schema
     node: Node
@@ -47,7 +53,8 @@ class Shelf(Struct):
     pending: list[tuple[Lease, float]] = []
     kept: list[bytes] | None = None
     epoch: int = 0
-    rankings: dict[int, np.ndarray] = {}
+    rankings: dict[int, Ranking] = {}
+    covered: dict[int, int] = {}
     merge: Any = None
     optimizer: Any = None
     downlink: Any = None
@@ -78,6 +85,7 @@ class Book:
         self._parts = dict(parts)
         self._keys = {t: key(seed, "commit", t) for t in parts}
         self._upload: dict[str, tuple[int, bool]] = {}
+        self._nested = {t: p.submodel if isinstance(p.submodel, Nested) else None for t, p in parts.items()}
         self.shelves: dict[str, Shelf] = {}
         for t, part in self._parts.items():
             schema = schemas[t]
@@ -95,14 +103,18 @@ class Book:
             if value is not None:
                 value.flags.writeable = False
             self._upload[t] = part.uplink.size(schema, Cover())
+            if (nested := self._nested[t]) is not None:
+                self._begin_epoch(t, nested.cuts(schema), None)
 
     # --- leases ------------------------------------------------------------------------------------------
 
     def open(self, lease: Lease) -> None:
         """Keep the start node of a lease until it is consumed or released."""
-        readers = self.shelves[lease.task].readers
-        v = lease.version
-        readers[v] = readers.get(v, 0) + 1
+        shelf, v = self.shelves[lease.task], lease.version
+        shelf.readers[v] = shelf.readers.get(v, 0) + 1
+        if lease.cover.length != WHOLE:
+            epoch = lease.cover.epoch
+            shelf.covered[epoch] = shelf.covered.get(epoch, 0) + 1
 
     def hold(self, node: Node) -> bool:
         """Keep a node that is offered ahead of any lease; False if it is gone already."""
@@ -119,7 +131,7 @@ class Book:
 
     def release(self, lease: Lease) -> None:
         """Forget a lease that will never be accumulated."""
-        self._close(self.shelves[lease.task], lease.version)
+        self._let(self.shelves[lease.task], lease)
 
     def discard(self, lease_id: int, task: str) -> None:
         """Take an accepted update out of line; nothing happens if it is not in line."""
@@ -127,8 +139,18 @@ class Book:
         for at, (waiting, _) in enumerate(shelf.pending):
             if waiting.id == lease_id:
                 del shelf.pending[at]
-                self._close(shelf, waiting.version)
+                self._let(shelf, waiting)
                 return
+
+    def _let(self, shelf: Shelf, lease: Lease) -> None:
+        self._close(shelf, lease.version)
+        if lease.cover.length != WHOLE:
+            epoch = lease.cover.epoch
+            shelf.covered[epoch] -= 1
+            if not shelf.covered[epoch]:
+                del shelf.covered[epoch]
+                if epoch != shelf.epoch:
+                    del shelf.rankings[epoch]
 
     def _close(self, shelf: Shelf, v: int) -> None:
         left = shelf.readers[v] - 1
@@ -140,8 +162,41 @@ class Book:
             shelf.values.pop(v, None)
 
     def start(self, lease: Lease) -> Vector:
-        """The value a lease trains from, float32[size], read-only."""
-        return self.shelves[lease.task].values[lease.version]
+        """The value a lease trains from, float32[size], read-only; zero outside its cover."""
+        value = self.shelves[lease.task].values[lease.version]
+        covered = self.covered(lease)
+        if covered is None:
+            return value
+        start = np.zeros_like(value)
+        start[covered] = value[covered]
+        start.flags.writeable = False
+        return start
+
+    def job(self, lease: Lease) -> Job:
+        """The local work of a lease."""
+        nested = self._nested[lease.task]
+        return Job(
+            lease.id, lease.client, self.start(lease), lease.local, lease.seed, lease.version, self.covered(lease),
+            nested is not None and nested.squares(lease),
+        )  # fmt: skip
+
+    def ranking(self, task: str, cover: Cover) -> Ranking | None:
+        """The ranking that a cover is a prefix of; None for the whole model.
+
+        Raises:
+            InvalidInput: nothing was ranked in the cover's epoch.
+        """
+        if cover.length == WHOLE:
+            return None
+        ranking = self.shelves[task].rankings.get(cover.epoch)
+        if ranking is None:
+            raise InvalidInput(f"task {task!r}: no ranking of epoch {cover.epoch}; Rank comes before covers")
+        return ranking
+
+    def covered(self, lease: Lease) -> Positions | None:
+        """The coordinates that a lease was sent, int32[length]; None if they are all, in their own order."""
+        ranking = self.ranking(lease.task, lease.cover)
+        return None if ranking is None or ranking.order is None else ranking.positions(lease.cover.length)
 
     # --- transfers ---------------------------------------------------------------------------------------
 
@@ -152,13 +207,45 @@ class Book:
 
     def read(self, edge: Edge) -> bytes:
         """The bytes of an edge; ``len`` of them is ``edge.size`` where the edge is exact."""
-        shelf = self.shelves[edge.target.task]
+        shelf, cover = self.shelves[edge.target.task], edge.target.cover
+        ranking = self.ranking(edge.target.task, cover)
+        if ranking is not None and edge.target.kind == INDEX:
+            return listing(ranking.band(ranking.cuts.index(cover.length)), shelf.schema.size)
         value = shelf.values.get(edge.target.version)
+        if ranking is not None and value is not None:
+            value = value[ranking.positions(cover.length)]
         return self._parts[edge.target.task].downlink.open(shelf.downlink, edge, value, shelf.schema)
 
     def upload_size(self, task: str) -> tuple[int, bool]:
         """Bytes of an update of a task, and whether every update has exactly that size."""
         return self._upload[task]
+
+    def has_parts(self, task: str) -> bool:
+        """Whether clients of a task may train less than the whole model."""
+        return not isinstance(self._parts[task].submodel, Whole)
+
+    def compute(self, lease: Lease) -> float:
+        """What a sample costs to train in the cover of a lease, relative to the whole model.
+
+        A structured sub-model is charged by its share of the coordinates; one of zeros costs what the whole does.
+        """
+        nested = self._nested[lease.task]
+        if nested is None or not nested.structured or lease.cover.length == WHOLE:
+            return 1.0
+        return lease.cover.length / self.shelves[lease.task].schema.size
+
+    def update_size(self, lease: Lease) -> tuple[int, bool]:
+        """Bytes of the update of a lease, and whether it has exactly that size."""
+        ranking, part = self.ranking(lease.task, lease.cover), self._parts[lease.task]
+        if ranking is None:
+            size, exact = self._upload[lease.task]
+        else:
+            size, exact = part.uplink.size(schema_of(ranking.cuts, lease.cover.length), lease.cover)
+        nested = self._nested[lease.task]
+        if nested is not None and nested.squares(lease):
+            n = self.shelves[lease.task].schema.size if ranking is None else lease.cover.length
+            size += squares.size(n)
+        return size, exact
 
     # --- steps -------------------------------------------------------------------------------------------
 
@@ -187,9 +274,11 @@ class Book:
         if before is not None:
             weighed = [(lease, weight * weigh(lease)) for lease, weight in pending]
             leases = [lease for lease, _ in pending]
-            for (lease, weight), trained in zip(weighed, self.source.take(leases), strict=True):
-                start, mask = shelf.values[lease.version], self.mask(task, lease.cover)
-                contribution = Contribution(lease, weight, trained.samples, trained.delta, start, mask, trained.aux)
+            for (lease, weight), (_, share), trained in zip(weighed, pending, self.source.take(leases), strict=True):
+                contribution = Contribution(
+                    lease, weight, trained.samples, trained.delta, self.start(lease), self.covered(lease), trained.aux,
+                    share,
+                )  # fmt: skip
                 for name, value in part.merge.add(shelf.merge, contribution).items():
                     measured.setdefault(name, []).append(value)
             facts = {name: sum(values) / len(values) for name, values in measured.items()}
@@ -203,7 +292,7 @@ class Book:
                     "learning rate or bound the updates with guard.NormBound"
                 )
         for lease, _ in pending:
-            self._close(shelf, lease.version)
+            self._let(shelf, lease)
         previous = shelf.node
         self._commit(task, before, after)
         size = sum(edge.size for edge in self.path(previous, shelf.node))
@@ -236,40 +325,49 @@ class Book:
         shelf = self.shelves[task]
         if shelf.kept is None:
             raise InvalidInput(f"task {task!r}: nothing was kept, so there is nothing to restore; Keep first")
-        shelf.epoch += 1
         x, merge, optimizer = shelf.kept
         shelf.merge = unpack(merge, type(shelf.merge))
         shelf.optimizer = unpack(optimizer, type(shelf.optimizer))
         self._commit(task, shelf.x, unpack(x, type(shelf.x)))
+        if shelf.epoch in shelf.rankings:
+            self._begin_epoch(task, shelf.rankings[shelf.epoch].cuts, self._importance(task), shelf.epoch + 1)
+        else:
+            shelf.epoch += 1
         return Restored(task, shelf.node, shelf.epoch)
 
-    def rank(self, task: str) -> Ranked:
-        """Order the coordinates anew, most important first, and begin an epoch with that order.
+    def rank(self, task: str, cuts: tuple[int, ...] = ()) -> Ranked:
+        """Order the coordinates anew, most important first, and begin an epoch with that order and these cuts.
 
-        Important is what the merge says (``importance(state)``, float64[size]), else the size of the weights.
+        The submodel policy makes the order, knowing what the merge says of coordinates (``importance(state)``,
+        float64[size]); one that does not care leaves it to that, or to the size of the weights.
         """
-        shelf, merge = self.shelves[task], self._parts[task].merge
-        shelf.epoch += 1
-        if shelf.x is not None:
-            said = getattr(merge, "importance", None)
-            importance = np.abs(shelf.x) if said is None else said(shelf.merge)
-            shelf.rankings[shelf.epoch] = np.argsort(-importance, kind="stable").astype(np.int32)
+        shelf = self.shelves[task]
+        self._begin_epoch(task, cuts, self._importance(task), shelf.epoch + 1)
         return Ranked(task, shelf.epoch)
 
-    def mask(self, task: str, cover: Cover) -> NDArray[np.bool_] | None:
-        """The coordinates of a cover, bool[size]; None if they are all.
+    def _importance(self, task: str) -> NDArray[np.float64] | None:
+        shelf, said = self.shelves[task], getattr(self._parts[task].merge, "importance", None)
+        return None if said is None or shelf.x is None else said(shelf.merge)
 
-        Raises:
-            InvalidInput: nothing was ranked in the cover's epoch.
-        """
-        if cover.length == WHOLE:
-            return None
-        shelf = self.shelves[task]
-        if cover.epoch not in shelf.rankings:
-            raise InvalidInput(f"task {task!r}: no ranking of epoch {cover.epoch}; Rank comes before covers")
-        mask = np.zeros(shelf.schema.size, np.bool_)
-        mask[shelf.rankings[cover.epoch][: cover.length]] = True
-        return mask
+    def _begin_epoch(
+        self, task: str, cuts: tuple[int, ...], importance: NDArray[np.float64] | None, epoch: int = 0
+    ) -> None:
+        shelf, part = self.shelves[task], self._parts[task]
+        order: Positions | None = None
+        nested = self._nested[task]
+        if nested is not None:
+            if shelf.x is not None:
+                order = nested.order(shelf.schema, shelf.x, importance)
+        elif shelf.x is not None:
+            importance = np.abs(shelf.x).astype(np.float64) if importance is None else importance
+            order = np.argsort(-importance, kind="stable").astype(np.int32)
+        if shelf.epoch not in shelf.covered:
+            shelf.rankings.pop(shelf.epoch, None)
+        shelf.epoch = epoch
+        shelf.rankings[epoch] = ranking = Ranking.of(order, cuts, shelf.schema.size)
+        ranked = getattr(part.downlink, "ranked", None)
+        if ranked is not None and nested is not None:
+            ranked(shelf.downlink, epoch, ranking.cuts, nested.listed, shelf.node.version)
 
     def model(self, task: str, subject: str = "published", lease: int = -1) -> Vector | None:
         """A model to be measured, float32[size]; None for a size-only task. Subjects as in ``Evaluate``.
@@ -288,8 +386,9 @@ class Book:
                 f"task {task!r}: no subject {subject!r} of lease {lease}; published, kept, or returned by a "
                 "lease whose update waits for the next step"
             )
-        start = shelf.values.get(waiting[lease].version)
-        return None if start is None else start + self.source.look(waiting[lease]).delta
+        if waiting[lease].version not in shelf.values:
+            return None
+        return self.start(waiting[lease]) + self.source.look(waiting[lease]).delta
 
     # --- memory ------------------------------------------------------------------------------------------
 

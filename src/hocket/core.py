@@ -119,6 +119,7 @@ def build(
         journaled=journaled,
         estimate={n: Estimate(_size(book, shelf.node), down) for n, shelf in book.shelves.items()},
         first={n: shelf.node for n, shelf in book.shelves.items()},
+        schemas={n: t.schema for n, t in tasks.items()},
     )
     return server, book
 
@@ -285,7 +286,7 @@ class Core:
                     case do.Step():
                         queue.append(self.book.step(a.task))
                     case do.Rank():
-                        queue.append(self.book.rank(a.task))
+                        queue.append(self.book.rank(a.task, a.cuts))
                     case do.Keep():
                         queue.append(self.book.keep(a.task))
                     case do.Restore():

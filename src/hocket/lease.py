@@ -11,6 +11,8 @@ from msgspec import Struct
 from hocket.learning.local import LocalSGD
 
 WHOLE = -1
+INDEX = "index"
+"""Kind of the nodes that list the coordinates of a band."""
 
 
 class Cover(Struct, frozen=True, gc=False, array_like=True):

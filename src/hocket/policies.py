@@ -14,7 +14,7 @@ that, and nothing else, makes the simulator train before the server step. What a
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from msgspec import Struct
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from hocket.actions import Request
 from hocket.events import Event
 from hocket.lease import Cover, Edge, Lease, Node
+from hocket.ranking import Positions
 from hocket.schema import Schema, Vector
 from hocket.view import View
 
@@ -75,8 +76,9 @@ class Facts(Struct, gc=False):
 class Contribution(Struct, gc=False):
     """One accepted update on its way into a step: ``delta`` and ``start`` are float32[size].
 
-    ``mask``: bool[size], the coordinates that were sent to this client (None: all of them). ``aux``: what the
-    method uploads besides the update.
+    ``covered``: int32[length], the coordinates that were sent to this client (None: all of them); start and delta are
+    zero elsewhere. ``aux``: what the method uploads besides the update. ``share``: the weight without the guard's, for
+    merges that keep updates and ask again what they weigh.
     """
 
     lease: Lease
@@ -84,8 +86,9 @@ class Contribution(Struct, gc=False):
     samples: int
     delta: Vector
     start: Vector
-    mask: NDArray[np.bool_] | None = None
+    covered: Positions | None = None
     aux: bytes | None = None
+    share: float = 1.0
 
 
 class Estimate(Struct, frozen=True):
@@ -166,15 +169,43 @@ class Prefetch(Protocol):
 
 
 class Submodel(Protocol):
-    """Which coordinates does this client train?"""
+    """Which coordinates does this client train?
+
+    A policy whose covers are parts of the model is a :class:`Nested` one as well.
+    """
 
     observes: ClassVar[tuple[type[Event], ...]]
 
-    def init(self, view: View) -> State: ...
+    def init(self, view: View, task: str) -> State: ...
 
     def cover(self, state: State, client: int) -> Cover: ...
 
     def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
+
+
+@runtime_checkable
+class Nested(Protocol):
+    """The data-plane half of a submodel policy: one ranking per epoch, whose prefixes are its covers.
+
+    ``listed``: a ranking depends on the training, so clients must be sent lists of coordinates; else they make it
+    themselves. ``structured``: a cover is a smaller model that computes less; else the model is computed whole, with
+    zeros.
+    """
+
+    listed: ClassVar[bool]
+    structured: ClassVar[bool]
+
+    def cuts(self, schema: Schema) -> tuple[int, ...]:
+        """Lengths of covers in epoch 0."""
+
+    def order(self, schema: Schema, x: Vector | None, importance: NDArray[np.float64] | None) -> Positions:
+        """All coordinates, those of the smallest covers first, int32[size].
+
+        ``x`` is the model (None if ``listed`` is False); ``importance`` what the merge says of it, if anything.
+        """
+
+    def squares(self, lease: Lease) -> bool:
+        """Whether a client is to upload the squared gradients of this job."""
 
 
 class Guard(Protocol):
@@ -278,7 +309,12 @@ class Optimizer(Protocol):
 
 
 class Downlink(Protocol):
-    """Which nodes and edges exist? ``apply`` is the device's half, everything else the server's."""
+    """Which nodes and edges exist? ``apply`` is the device's half, everything else the server's.
+
+    One that sends parts of the model (class attribute ``covers``) is told of every epoch by
+    ``ranked(state, epoch, cuts, listed, version)``. Its values, on the wire and on the device, are those of the
+    coordinates of the cover, band by band; edges to a node of kind ``"index"`` carry lists of them.
+    """
 
     def init(self, schema: Schema) -> State: ...
 

@@ -18,6 +18,7 @@ from hocket.lease import Lease, Node
 from hocket.lease_table import Actions, LeaseTable
 from hocket.policies import Estimate, Facts, Guard
 from hocket.scheduler import Scheduler
+from hocket.schema import Schema
 from hocket.server_state import ServerState, fresh, invariants, policy_memories
 from hocket.snapshot import pack, unpack
 from hocket.strategy import FullStrategy, policies_of
@@ -46,6 +47,7 @@ class Server:
         journaled: hold acknowledgements back until ``Durable`` covers them, and answer repeats alike.
         estimate: task to what a prefetch policy may know of sizes and rates.
         first: task to the node of its version 0 (a plain model if left out).
+        schemas: task to what its model is made of, for policies that give out parts of it.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Server:
         journaled: bool = False,
         estimate: Mapping[str, Estimate] | None = None,
         first: Mapping[str, Node] | None = None,
+        schemas: Mapping[str, Schema] | None = None,
     ) -> None:
         if clients < 1:
             raise InvalidInput(f"clients = {clients}: a fleet has at least 1")
@@ -77,7 +80,8 @@ class Server:
         }
         self._admit = {n: None if _admits_all(p.guard) else p.guard.admit for n, p in strategy.tasks.items()}
         state = fresh({t: (first or {}).get(t, Node(t, 0)) for t in strategy.tasks}, clients)
-        view = _view(state)
+        self._schemas = dict(schemas or {})
+        view = _view(state, self._schemas)
         state.memories = policy_memories(strategy, view)
         self._bind(state, view)
 
@@ -136,7 +140,7 @@ class Server:
                 f"{self.state.clients} clients, {', '.join(kinds)}. Restore into a server built alike"
             )
         state.memories = {n: unpack(pack(state.memories[n]), kind) for n, kind in kinds.items()}
-        self._bind(state, _view(state))
+        self._bind(state, _view(state, self._schemas))
 
     def pending(self) -> list[do.Action]:
         """What was asked and is not answered, for a driver that lost it (after a restart)."""
@@ -344,5 +348,5 @@ def _admits_all(guard: Guard) -> bool:
     return isinstance(guard, Staleness) and guard.limit is None
 
 
-def _view(state: ServerState) -> View:
-    return View(state.clients, state.tasks, state.leases, state.idle, state.online, state.busy)
+def _view(state: ServerState, schemas: Mapping[str, Schema]) -> View:
+    return View(state.clients, state.tasks, state.leases, state.idle, state.online, state.busy, schemas)

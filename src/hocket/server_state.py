@@ -73,7 +73,7 @@ def policy_memories(strategy: FullStrategy, view: View) -> dict[str, Any]:
         InvalidInput: a memory that a snapshot could not bring back.
     """
     out = {level: getattr(strategy, level).init(view) for level in ("pacing", "matching", "prefetch")}
-    out |= {"submodel." + n: part.submodel.init(view) for n, part in strategy.tasks.items()}
+    out |= {"submodel." + n: part.submodel.init(view, n) for n, part in strategy.tasks.items()}
     for level, memory in out.items():
         if memory is not None and not isinstance(memory, Struct):
             raise InvalidInput(

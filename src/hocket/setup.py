@@ -11,6 +11,7 @@ from hocket.book import Book, Source
 from hocket.core import Tasks, build, named, resolve
 from hocket.errors import InvalidInput
 from hocket.learning.task import Task
+from hocket.received import Received
 from hocket.schedule import Change, checked
 from hocket.server import Server
 from hocket.snapshot import digest
@@ -57,10 +58,13 @@ class Setup(Struct, frozen=True, eq=False):
         Raises:
             InvalidInput: a target on a metric for a task without a learner.
         """
-        return build(
+        server, book = build(
             self.tasks, self.strategy, source, seed=self.seed, until=self.until, evaluation=self.evaluation,
             measure=self.measure, journaled=journaled, down=down,
         )  # fmt: skip
+        if isinstance(source, Received):
+            source.ranking = book.ranking
+        return server, book
 
     def check_clients(self, devices: int) -> None:
         """Make sure that each task has a client per device.

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from hocket.index_set import IndexSet, Ints
 from hocket.lease import Lease, Node
+from hocket.schema import Schema
 
 Status = Literal["active", "paused", "ended"]
 
@@ -48,7 +49,7 @@ class View(Struct):
     """Read-only window on the server for policies.
 
     ``idle``: clients that are online and have no open lease; ``online``: all that can be given work;
-    ``busy[c]``: open leases of client c; ``leases``: open leases by id.
+    ``busy[c]``: open leases of client c; ``leases``: open leases by id; ``schemas``: what the models are made of.
     """
 
     clients: int
@@ -57,3 +58,4 @@ class View(Struct):
     idle: IndexSet
     online: IndexSet
     busy: Ints
+    schemas: Mapping[str, Schema] = {}

@@ -55,6 +55,11 @@ def decode(codec: Codec, data: bytes, schema: Schema) -> Vector:
     return codec.decode(_open(codec, data, schema), schema)
 
 
+def length(data: bytes) -> int:
+    """Bytes of the message at the beginning of ``data``, as its frame says; what follows it is somebody else's."""
+    return FRAME.size + FRAME.unpack_from(data)[6] if len(data) >= FRAME.size else len(data)
+
+
 def size(codec: Codec, schema: Schema) -> tuple[int, bool]:
     """Bytes of frame and body, and whether every encoding has exactly that many (else: no more than that)."""
     body, exact = codec.size(schema)

@@ -81,6 +81,12 @@ def pairs(row: Mapping[str, int]) -> set[tuple[tuple[str, int], tuple[str, int]]
     return set(combinations(sorted(row.items()), 2))
 
 
+def _names(sentence: str, *values: Any) -> bool:
+    """Whether a sentence names all of these policies."""
+    tags = [str(getattr(getattr(v, "__struct_config__", None), "tag", v)) for v in values]
+    return all(f" {tag} " in f" {sentence} ".replace(",", " ").replace(";", " ").replace(":", " ") for tag in tags)
+
+
 def completions(
     fixed: Mapping[str, int], sizes: Mapping[str, int], tries: int, *names: int | str
 ) -> Iterator[dict[str, int]]:
@@ -98,7 +104,8 @@ class Covering(Struct):
 
 
 def cover(found: Mapping[str, list[Any]]) -> Covering:
-    """Greedy pairwise covering array: each row is the best of a few dozen legal draws around an open pair."""
+    """Greedy pairwise covering array: each row is the best of a few dozen draws around an open pair, or the first legal
+    one of a thousand."""
     sizes = {a: len(values) for a, values in found.items()}
 
     def row_of(at: Mapping[str, int]) -> dict[str, Any]:
@@ -115,7 +122,9 @@ def cover(found: Mapping[str, list[Any]]) -> Covering:
         best: dict[str, int] | None = None
         gain = -1
         sentences: list[str] = []
-        for at in completions({a: i, b: j}, sizes, 40, a, i, b, j):
+        for tried, at in enumerate(completions({a: i, b: j}, sizes, 1000, a, i, b, j)):
+            if tried >= 40 and (best is not None or any(_names(s, found[a][i], found[b][j]) for s in sentences)):
+                break  # more than a few dozen only for a pair that few rows allow
             new = len(pairs(at) & todo)
             if new > gain:
                 sentence = refusal(row_of(at))
@@ -125,7 +134,7 @@ def cover(found: Mapping[str, list[Any]]) -> Covering:
                     sentences.append(sentence)
         if best is None:
             one, other = found[a][i], found[b][j]
-            both = [s for s in sentences if all(str(v.__struct_config__.tag) in s for v in (one, other))]
+            both = [s for s in sentences if _names(s, one, other)]
             out.refused.append((one, other, both[0] if both else sentences[0]))
             todo.discard(pair)
         else:

@@ -168,13 +168,16 @@ def test_nothing_kept_nothing_restored():
 
 def test_covers_are_the_first_of_a_ranking():
     book, _ = book_of()
-    assert book.mask("a", Cover()) is None
+    assert book.ranking("a", Cover()) is None
     with pytest.raises(InvalidInput, match="task 'a': no ranking of epoch 0; Rank comes before covers"):
-        book.mask("a", Cover(0, 2))
+        book.ranking("a", Cover(0, 2))
     assert book.rank("a").epoch == 1
-    assert book.mask("a", Cover(1, 2)).tolist() == [False, True, True, False], "the largest weights first"
-    assert book.mask("a", Cover(1, 4)).all()
-    assert not (book.mask("a", Cover(1, 2)) & ~book.mask("a", Cover(1, 3))).any(), "covers are nested"
+    assert sorted(book.ranking("a", Cover(1, 2)).positions(2)) == [1, 2], "the largest weights first"
+    assert book.rank("a", (2, 3)).epoch == 2
+    ranking = book.ranking("a", Cover(2, 3))
+    assert ranking.cuts == (2, 3, 4) and ranking.positions(2).tolist() == [1, 2] == ranking.band(0).tolist()
+    with pytest.raises(InvalidInput, match="no ranking of epoch 1"):
+        book.ranking("a", Cover(1, 2))
 
 
 def test_subjects_of_an_evaluation():
@@ -247,4 +250,4 @@ def test_a_book_restored_between_any_two_moves_goes_on_bit_for_bit():
     one, other = play(False), play(True)
     assert one.model("a").tobytes() == other.model("a").tobytes()
     assert one.snapshot() == other.snapshot()
-    assert one.mask("a", Cover(1, 2)).tolist() == other.mask("a", Cover(1, 2)).tolist()
+    assert one.ranking("a", Cover(2, 2)).order.tolist() == other.ranking("a", Cover(2, 2)).order.tolist()

@@ -89,7 +89,7 @@ class Half(Struct, frozen=True, tag="half"):
 
     observes: ClassVar[tuple[type[on.Event], ...]] = ()
 
-    def init(self, view):
+    def init(self, view, task):
         return None
 
     def cover(self, state, client):

@@ -177,7 +177,7 @@ class Eager(Struct, frozen=True, tag="eager", tag_field="kind"):
 
     observes: ClassVar[tuple[type, ...]] = (Stepped,)
 
-    def init(self, view: View) -> None: ...
+    def init(self, view: View, task: str) -> None: ...
 
     def cover(self, state: None, client: int) -> Cover:
         return Cover()

@@ -192,11 +192,12 @@ class Asking(Struct, frozen=True, tag="asking", tag_field="kind"):
     observes: ClassVar[tuple[type[on.Event], ...]] = (on.Stepped, on.Kept, on.Restored, on.Ranked, on.Evaluated,
                                                      on.Planned, on.Closed)  # fmt: skip
 
-    def init(self, view: Any) -> Calls:
+    def init(self, view: Any, task: str) -> Calls:
         return Calls()
 
     def cover(self, state: Calls, client: int) -> Cover:
-        return Cover(1, 100) if "Ranked" in state.seen else Cover()
+        epoch = sum(name in ("Ranked", "Restored") for name in state.seen)
+        return Cover(epoch, 100) if epoch else Cover()
 
     def observe(self, state: Calls, fact: on.Event, view: Any, now: int) -> Sequence[do.Request]:
         if isinstance(fact, on.Closed):
@@ -236,7 +237,7 @@ def test_policies_may_rank_keep_restore_evaluate_and_plan() -> None:
     assert kept[5] == kept[2] != kept[3]  # version 4 was restored at once: 5 is what was kept at 2
     assert engine.server.view.tasks["gaussian"].epoch == 2  # one ranking, one restore
     covers = {lease.cover for lease in engine.server.view.leases.values()}
-    assert covers <= {Cover(1, 100), Cover()} and Cover(1, 100) in covers
+    assert covers <= {Cover(1, 100), Cover(2, 100), Cover()} and Cover(2, 100) in covers
     assert memory.outcomes["accepted"] == engine.server.state.updates
 
 

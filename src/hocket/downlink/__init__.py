@@ -1,8 +1,11 @@
 """Which nodes and edges exist?"""
 
+from hocket.downlink.bands import Bands
 from hocket.downlink.combined import Combined
 from hocket.downlink.direct import Direct
 from hocket.downlink.full import Full
 from hocket.downlink.hidden_state import HiddenState
 
-__all__ = ["Combined", "Direct", "Full", "HiddenState"]
+__all__ = [
+    "Bands", "Combined", "Direct", "Full", "HiddenState",
+]  # fmt: skip

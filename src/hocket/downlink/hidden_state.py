@@ -164,5 +164,8 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
         """One hidden state covers the whole model."""
         kind = None if task is None else task.submodel.__struct_config__.tag  # type: ignore[attr-defined]
         if kind not in (None, "whole"):
-            return f"downlink hidden_state keeps one state of the whole model, submodel {kind} needs parts of it"
+            return (
+                f"downlink hidden_state keeps one state of the whole model, submodel {kind} needs parts of it; use "
+                "downlink bands"
+            )
         return None

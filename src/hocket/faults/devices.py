@@ -194,12 +194,12 @@ class Device:
             self._give_up(lease, "gone")
             return
         try:
-            value = self.work.receiving(m.node, m.edges, m.data)()
+            received = self.work.receiving(m.node, m.edges, m.data)()
         except InvalidInput as e:  # what is held here is not what the edges begin at: begin from nothing
             client.holds[m.node.task][self.id] = None
             self._give_up(lease, f"cannot apply: {e}")
             return
-        self.work.nodes[m.node] = value
+        self.work.keep(m.node, *received)
         size = sum(map(len, m.data))
         self._do(client.fetched(on.Fetched(m.lease, self.id, m.node, size)))
         self.work.tidy()

@@ -14,6 +14,7 @@ from hocket.fleet.law import (
     LogNormal,
     ShiftedExponential,
 )
+from hocket.fleet.links import ten_links
 from hocket.fleet.renewal import Renewal
 from hocket.fleet.timing import Timing
 from hocket.fleet.toggles import Changes, Toggles
@@ -36,4 +37,5 @@ __all__ = [
     "ShiftedExponential",
     "Timing",
     "Toggles",
+    "ten_links",
 ]

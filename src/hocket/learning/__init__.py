@@ -7,6 +7,7 @@ from hocket.learning.local import LocalSGD
 from hocket.learning.mlp import MLP, Model, softmax
 from hocket.learning.numpy_learner import NumpyLearner
 from hocket.learning.shift import Shift
+from hocket.learning.slices import SlicedLearner
 from hocket.learning.task import Task
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Model",
     "NumpyLearner",
     "Shift",
+    "SlicedLearner",
     "Task",
     "Trained",
     "loaders",

@@ -15,13 +15,19 @@ from numpy.typing import NDArray
 from hocket.chunks import norm
 from hocket.errors import Diverged
 from hocket.learning.local import LocalSGD
+from hocket.ranking import Positions
 from hocket.schema import Schema, Vector
 
 
 class Job(Struct, frozen=True, eq=False):
     """Local work to be computed: ``client`` trains from ``start`` (float32[size], never written to).
 
-    ``seed`` keys the order of the samples; ``version`` is that of the start node and sets the rate.
+    ``seed`` keys the order of the samples; ``version`` is that of the start node and sets the rate. ``covered``:
+    int32[length], the coordinates of a sub-model; the others are zero in ``start`` and stay as they are. None: all.
+    ``squares``: the result's ``aux`` is to hold the squared gradients of the last batch, of the covered coordinates in
+    that order (:mod:`hocket.learning.squares`).
+
+    A learner that cannot train sub-models says so (:func:`plain_only`).
     """
 
     lease: int
@@ -30,6 +36,8 @@ class Job(Struct, frozen=True, eq=False):
     local: LocalSGD
     seed: int
     version: int
+    covered: Positions | None = None
+    squares: bool = False
 
 
 class Trained(Struct, frozen=True, eq=False):

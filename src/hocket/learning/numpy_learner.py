@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hocket.errors import InvalidInput
 from hocket.keyed import MASK
+from hocket.learning import squares
 from hocket.learning.cross_entropy import fold
 from hocket.learning.data import ClientData, Examples
 from hocket.learning.learner import Job, Trained, diverged
@@ -153,6 +154,7 @@ class NumpyLearner:
         start = x.copy() if local.proximal else x
         g = np.empty_like(x)
         velocity = np.zeros_like(x) if local.momentum else x
+        masks, last = _masks(jobs, self._size), np.zeros_like(x) if any(j.squares for j in jobs) else None
         work = self._model.workspace(len(jobs), wide)
         base = np.arange(len(jobs))[:, None] * (self._model.classes * wide) + np.arange(wide)
         losses = np.zeros((len(jobs), wide))
@@ -164,13 +166,29 @@ class NumpyLearner:
             target = labels.take(rows) * wide + base[:k]
             loss = work.gradient(x[:k], target, batch.scale, g[:k])
             losses[:k] += loss * (batch.scale > 0)
+            if masks is not None:
+                g[:k] *= masks[:k]
+            if last is not None:
+                last[:k] = g[:k]
             _descend(local, rate[:k], x[:k], start[:k], velocity[:k], g[:k])
         totals = fold(losses[:, :, None])[:, 0, 0].tolist()
         out = []
-        for job, after, total, n in zip(jobs, x, totals, sizes.tolist(), strict=True):
-            samples = local.samples(n)
-            out.append(Trained(after - job.start, samples, {"loss": total / samples}))
+        for i, (job, after, total, n) in enumerate(zip(jobs, x, totals, sizes.tolist(), strict=True)):
+            samples, aux = local.samples(n), None
+            if job.squares and last is not None:
+                aux = squares.encode(last[i] if job.covered is None else last[i, job.covered])
+            out.append(Trained(after - job.start, samples, {"loss": total / samples}, aux))
         return out
+
+
+def _masks(jobs: Sequence[Job], size: int) -> Lanes | None:
+    """1 where a job's coordinates are covered and 0 elsewhere, float32[jobs, size]; None if all are everywhere."""
+    if all(j.covered is None for j in jobs):
+        return None
+    masks = np.zeros((len(jobs), size), np.float32)
+    for mask, job in zip(masks, jobs, strict=True):
+        mask[slice(None) if job.covered is None else job.covered] = 1.0
+    return masks
 
 
 def _descend(local: LocalSGD, rate: Lanes, x: Lanes, start: Lanes, velocity: Lanes, g: Lanes) -> None:

@@ -141,12 +141,13 @@ class TorchLearner:
                 sample for a model that needs two.
             Diverged: a result is not finite; the message names the client.
         """
-        kinds: dict[tuple[LocalSGD, int], list[int]] = {}
+        kinds: dict[tuple[LocalSGD, int, bool], list[int]] = {}
         for i, job in enumerate(jobs):
             self._check(job)
-            kinds.setdefault((job.local, width(job.local, self._held(job.client))), []).append(i)
+            kind = job.local, width(job.local, self._held(job.client)), job.covered is not None
+            kinds.setdefault(kind, []).append(i)
         with single_threaded():
-            parts = [b for (local, wide), members in kinds.items() for b in self._blocks(local, wide, members, jobs)]
+            parts = [b for (local, wide, _), members in kinds.items() for b in self._blocks(local, wide, members, jobs)]
         done = self._mapped([Block(name, wide, [jobs[i] for i in members]) for name, wide, members in parts])
         out: dict[int, Trained] = {}
         for (_, _, members), results in zip(parts, done, strict=True):

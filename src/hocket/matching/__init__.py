@@ -10,5 +10,12 @@ from hocket.matching.uniform import Uniform
 from hocket.matching.weighted import Weighted
 
 __all__ = [
-    "BODS", "PlannedRouting", "Presample", "RouteAhead", "Sticky", "UCB", "Uniform", "Weighted",
+    "BODS",
+    "UCB",
+    "PlannedRouting",
+    "Presample",
+    "RouteAhead",
+    "Sticky",
+    "Uniform",
+    "Weighted",
 ]  # fmt: skip

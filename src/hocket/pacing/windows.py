@@ -1,7 +1,8 @@
 """Step at fixed times with whatever has arrived since the last one (FedFix).
 
-Windows end at the multiples of ``window`` seconds of the run's clock; an empty one makes no step. Who delivers
-waits for the end of the window and gets the new version then, so a client counts at most once per window.
+Windows end at the multiples of ``window`` seconds of the run's clock; an empty one makes no step. With ``opened`` a
+window begins with the first update that arrives in it (PR-FL). Who delivers waits for the end of the window and gets
+the new version then, so a client counts at most once per window.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,10 @@ from hocket.view import View
 
 
 class WindowsState(Struct):
-    """Number of the newest window in which each task stepped (or began)."""
+    """Number of the newest window in which each task stepped (or began); when the window of a task opened, ns."""
 
     closed: dict[str, int] = {}
+    opened: dict[str, int] = {}
 
 
 @policy("pacing")
@@ -33,11 +35,13 @@ class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unkno
         window: seconds.
         in_flight: leases open at once per task; None keeps every client at work.
         timeout: seconds after which a lease expires.
+        opened: a window begins with its first update.
     """
 
     window: float = 10.0
     in_flight: int | None = None
     timeout: float | None = None
+    opened: bool = False
     observes: ClassVar[tuple[type[Event], ...]] = ()
 
     def __post_init__(self) -> None:
@@ -65,6 +69,8 @@ class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unkno
 
     def due(self, state: WindowsState, view: View, now: int) -> Due | None:
         length = round(self.window * SECOND)
+        if self.opened:
+            return self._opened(state, view, now, length)
         window = now // length
         waiting = False
         for t in view.tasks.values():
@@ -76,6 +82,18 @@ class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unkno
                     return Due(t.name)
             waiting = waiting or bool(t.buffer)
         return Due(look_again_at=(window + 1) * length) if waiting else None
+
+    def _opened(self, state: WindowsState, view: View, now: int, length: int) -> Due | None:
+        ends = []
+        for t in view.tasks.values():
+            if not t.buffer or t.stepping or t.status == "ended":
+                continue
+            end = state.opened.setdefault(t.name, now) + length
+            if end <= now:
+                del state.opened[t.name]
+                return Due(t.name)
+            ends.append(end)
+        return Due(look_again_at=min(ends)) if ends else None
 
     def observe(self, state: WindowsState, fact: Event, view: View, now: int) -> Sequence[Request]:
         return ()

@@ -2,10 +2,10 @@
 
 from hocket.errors import InvalidInput
 from hocket.experiment.strict import unknown
-from hocket.reproduce import async_queueing, async_queueing_images, baselines, fedast, fedfetch, qafel, staleness
+from hocket.reproduce import async_queueing, async_queueing_images, baselines, fedast, fedfetch, prfl, qafel, staleness
 from hocket.reproduce.claim import Claim
 
-MODULES = (async_queueing, async_queueing_images, baselines, fedast, fedfetch, qafel, staleness)
+MODULES = (async_queueing, async_queueing_images, baselines, fedast, fedfetch, prfl, qafel, staleness)
 """Modules whose claims are known; a new one is added here."""
 
 

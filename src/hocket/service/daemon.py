@@ -18,7 +18,7 @@ from hocket import events as on
 from hocket.client import Client
 from hocket.errors import HocketError, InvalidInput
 from hocket.keyed import key, mix
-from hocket.lease import Lease, Node
+from hocket.lease import WHOLE, Lease, Node
 from hocket.received import Sent
 from hocket.record.account import Station
 from hocket.service.device import Device
@@ -220,7 +220,7 @@ class Daemon:
                 c.holds[node.task][c.id] = have
                 work = self.work.receiving(node, [s.edge for s in steps], data)
                 try:
-                    value = await asyncio.to_thread(work)
+                    value, lists = await asyncio.to_thread(work)
                 except InvalidInput:
                     continue
                 break
@@ -231,8 +231,9 @@ class Daemon:
         if self._pace is not None:
             await self._pace.keep("download", began, sum(map(len, data)), self._key(a))
         self._note("download", sum(map(len, data)), began)
-        self.work.nodes[node] = value
-        await asyncio.to_thread(self._keep.hold, node, value)
+        self.work.keep(node, value, lists)
+        if node.cover.length == WHOLE:  # the coordinates of a part are not kept, so a restart fetches both again
+            await asyncio.to_thread(self._keep.hold, node, value)
         self._do(c.handle(on.Fetched(a.lease, c.id, node, sum(map(len, data))), 0))
         self.work.tidy()
 

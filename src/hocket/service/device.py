@@ -6,21 +6,27 @@ on the driver's thread and changes nothing; the driver keeps the result if it is
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from hocket.client import Client
 from hocket.errors import InvalidInput
 from hocket.learning.learner import Job, Trained
 from hocket.learning.task import Task
-from hocket.lease import Edge, Lease, Node
-from hocket.policies import State
-from hocket.received import Sent
+from hocket.lease import INDEX, WHOLE, Cover, Edge, Lease, Node
+from hocket.policies import Nested, State
+from hocket.ranking import Positions, Ranking, listed
+from hocket.received import Sent, encode
 from hocket.schema import Vector
 from hocket.strategy import FullTask
+
+Lists = dict[int, Positions]
+"""Coordinates of bands, by their number."""
 
 
 class Device:
     """One device: its state machine, the nodes it holds decoded, and what it is about to upload."""
 
-    __slots__ = ("_encoded", "_parts", "_tasks", "client", "memories", "nodes", "updates")
+    __slots__ = ("_encoded", "_lists", "_parts", "_tasks", "client", "memories", "nodes", "updates")
 
     def __init__(self, client: Client, tasks: Mapping[str, Task], parts: Mapping[str, FullTask]) -> None:
         self.client = client
@@ -28,31 +34,66 @@ class Device:
         self.updates: dict[int, Sent] = {}
         self.memories: dict[str, State] = {}
         self._encoded: dict[int, Lease] = {}  # by an uplink that remembers and has not heard what became of them
+        self._lists: dict[tuple[str, int], Lists] = {}  # by task and epoch
         self._tasks, self._parts = tasks, parts
 
-    def receiving(self, node: Node, edges: Sequence[Edge], data: Sequence[bytes]) -> Callable[[], Vector]:
-        """Decode what was fetched into the value of a node."""
+    def receiving(self, node: Node, edges: Sequence[Edge], data: Sequence[bytes]) -> Callable[[], tuple[Vector, Lists]]:
+        """Decode what was fetched into the value of a node, and lists of the coordinates of its bands."""
         schema, downlink = self._tasks[node.task].schema, self._parts[node.task].downlink
         held = self.client.holds[node.task][self.client.id]
         before = None if held is None else self.nodes.get(held)
 
-        def work() -> Vector:
+        def work() -> tuple[Vector, Lists]:
             if not data:
                 raise InvalidInput(f"{node} is gone; a newer one has been published")
-            value = before
+            value, lists = before, {}
             for edge, each in zip(edges, data, strict=True):
-                value = downlink.apply(value, edge, each, schema)
+                if edge.target.kind == INDEX:
+                    lists[-1 - edge.band] = listed(each, schema.size)
+                else:
+                    value = downlink.apply(value, edge, each, schema)
             assert value is not None, "a path has edges"
-            return value
+            return value, lists
 
         return work
+
+    def keep(self, node: Node, value: Vector, lists: Lists) -> None:
+        """Hold what was received."""
+        self.nodes[node] = value
+        if lists:
+            bands = self._lists.setdefault((node.task, node.cover.epoch), {})
+            bands.update(lists)
+
+    def _ranking(self, task: str, cover: Cover) -> Ranking | None:
+        """The ranking that a cover is a prefix of, as far as this device knows it; None for the whole model."""
+        if cover.length == WHOLE:
+            return None
+        submodel, schema = self._parts[task].submodel, self._tasks[task].schema
+        if isinstance(submodel, Nested) and not submodel.listed:
+            return Ranking.of(submodel.order(schema, None, None), submodel.cuts(schema))
+        bands = self._lists[task, cover.epoch]
+        known = [bands[i] for i in sorted(bands)]
+        return Ranking(tuple(np.cumsum([len(b) for b in known]).tolist()), np.concatenate(known))
+
+    def _job(self, lease: Lease) -> Job:
+        """The local work of a lease, from the decoded node."""
+        assert lease.node is not None, "a lease in real work has a node"
+        value, ranking = self.nodes[lease.node], self._ranking(lease.task, lease.cover)
+        submodel, covered = self._parts[lease.task].submodel, None
+        if ranking is not None:
+            covered = ranking.positions(lease.cover.length)
+            start = np.zeros(self._tasks[lease.task].schema.size, np.float32)
+            start[covered] = value
+            value = start
+        squares = isinstance(submodel, Nested) and submodel.squares(lease)
+        return Job(lease.id, lease.client, value, lease.local, lease.seed, lease.version, covered, squares)
 
     def training(self, lease: Lease) -> Callable[[], Trained | Sent]:
         """Do the local work of a lease from the decoded node; encode the update, unless that takes a memory."""
         task, uplink = self._tasks[lease.task], self._parts[lease.task].uplink
         learner = task.learner
-        assert learner is not None and lease.node is not None, "a lease in real work has a learner and a node"
-        job = Job(lease.id, lease.client, self.nodes[lease.node], lease.local, lease.seed, lease.version)
+        assert learner is not None, "a lease in real work has a learner"
+        job = self._job(lease)
         remembers = getattr(uplink, "memory", None) is not None
 
         def work() -> Trained | Sent:
@@ -83,12 +124,18 @@ class Device:
 
     def _encode(self, lease: Lease, done: Trained, memory: State) -> tuple[Sent, State]:
         uplink, schema = self._parts[lease.task].uplink, self._tasks[lease.task].schema
-        data, memory = uplink.encode(memory, done.delta, done.aux, schema, lease)
+        ranking = self._ranking(lease.task, lease.cover)
+        data, memory = encode(uplink, memory, done, schema, lease, ranking)
         return Sent(data, done.samples, done.metrics), memory
 
     def tidy(self) -> None:
         """Forget nodes that are neither the newest one held nor the start of work under way."""
         c = self.client
-        wanted = {lease.node for lease in (*c.downloads, *c.ready)}
+        wanted_leases = (*c.downloads, *c.ready)
+        wanted = {lease.node for lease in wanted_leases}
         for node in [n for n in self.nodes if n not in wanted and c.holds[n.task][c.id] != n]:
             del self.nodes[node]
+        current = {(n.task, n.cover.epoch) for n in self.nodes} | {
+            (x.task, x.cover.epoch) for x in (*wanted_leases, *c.uploads)
+        }
+        self._lists = {name: bands for name, bands in self._lists.items() if name in current}

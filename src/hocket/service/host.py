@@ -124,7 +124,7 @@ class Host:
             do.Decode: lambda a: self.tell(on.Measured(a.lease, self.received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
             do.Evaluate: self._evaluate, do.Step: self._step_task,
-            do.Rank: lambda a: self.tell(book.rank(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
+            do.Rank: lambda a: self.tell(book.rank(a.task, a.cuts)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             **dict.fromkeys((do.Publish, do.Save, do.Finish), ignore),
         }  # fmt: skip
@@ -273,7 +273,11 @@ class Host:
         sent, lease = Sent(m.body, m.samples, m.metrics), held.lease
         try:
             decoded = m.decoded or decode(
-                sent, self.setup.strategy.tasks[lease.task].uplink, self._schema(lease), lease
+                sent,
+                self.setup.strategy.tasks[lease.task].uplink,
+                self._schema(lease),
+                lease,
+                self.book.ranking(lease.task, lease.cover),
             )
         except InvalidInput as e:
             self.tell(on.Failed(lease.id, m.client, f"malformed: {e}"))

@@ -29,7 +29,7 @@ from hocket.schema import Vector
 from hocket.server import Server
 from hocket.service.activity import Activity
 from hocket.service.clock import Clock, Inbox
-from hocket.service.device import Device
+from hocket.service.device import Device, Lists
 from hocket.snapshot import pack
 from hocket.store.journal import Journal
 from hocket.until import Evaluation
@@ -84,7 +84,7 @@ class Loop:
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
             do.Evaluate: self._evaluate,
             do.Step: lambda a: self.tell(book.step(a.task)), do.Plan: self._plan,
-            do.Rank: lambda a: self.tell(book.rank(a.task)), do.Keep: lambda a: self.tell(book.keep(a.task)),
+            do.Rank: lambda a: self.tell(book.rank(a.task, a.cuts)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             do.Fetch: self._fetch, do.Train: self._train, do.Upload: self._upload, do.Abort: self._abort,
             on.Fetched: self.tell, on.Started: self.tell, on.Arrived: self.tell, on.Failed: self.tell,
@@ -260,13 +260,13 @@ class Loop:
             self.account.held[a.client] = a.node
         began = self.now
 
-        def then(value: Vector) -> None:
+        def then(result: tuple[Vector, Lists]) -> None:
             if a.lease < 0:
                 self.account.ledger.early(a.node.task, a.client, size)
                 self.book.let_go(self.account.held.pop(a.client))
             else:
                 self.account.count("download", a.lease, size)
-            device.nodes[a.node] = value
+            device.keep(a.node, *result)
             done = on.Fetched(a.lease, a.client, a.node, size, self.now - began)
             self._do(device.client.handle(done, self.now))
 
@@ -280,7 +280,7 @@ class Loop:
             device.finish(lease, result)
             self._do(device.client.handle(on.Trained(lease.id, lease.client), self.now))
 
-        cost = task.local.samples(int(task.samples[lease.client])) * task.cost
+        cost = task.local.samples(int(task.samples[lease.client])) * task.cost * self.book.compute(lease)
         self._begin(lease.id, lease.client, "train", lease.seed, cost, device.training(lease), then)
 
     def _upload(self, a: do.Upload) -> None:
@@ -297,7 +297,7 @@ class Loop:
             self._do(device.client.handle(done, self.now))
 
         uplink, schema = self._parts[lease.task].uplink, self._tasks[lease.task].schema
-        work = partial(decode, sent, uplink, schema, lease)
+        work = partial(decode, sent, uplink, schema, lease, self.book.ranking(lease.task, lease.cover))
         self._begin(lease.id, lease.client, "upload", lease.seed, size, work, then)
 
     # --- what the server asks for ------------------------------------------------------------------------

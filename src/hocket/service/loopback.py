@@ -104,7 +104,8 @@ def run_loopback(
         loop = Loop(
             server, book, received, tasks, clock or RealClock(at.now), pool,
             seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=setup.evaluation,
-            schedule=setup.schedule, now=at.now, planner=Planner(setup, fleet, book) if isinstance(fleet, Fleet) else None,
+            schedule=setup.schedule, now=at.now,
+            planner=Planner(setup, fleet, book) if isinstance(fleet, Fleet) else None,
         )  # fmt: skip
         with on_interrupt(loop.inbox, on.Halted("interrupted")):
             if at.begun:

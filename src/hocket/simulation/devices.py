@@ -28,7 +28,10 @@ from hocket.simulation.world import DOWN, IDLE, TRAIN, UP, Broke, Costs, Device,
 
 
 class _Terms(Struct, frozen=True, gc=False):
-    """What every job of one task takes: samples by client, cost of one, bytes to upload (``exact``: always so many)."""
+    """What every job of one task takes: samples by client, cost of one, bytes to upload (``exact``: always so many).
+
+    ``parts``: jobs may be of sub-models, which have a cost and a size of their own.
+    """
 
     samples: "array[int]"
     cost: float
@@ -36,6 +39,7 @@ class _Terms(Struct, frozen=True, gc=False):
     exact: bool
     learns: bool
     offer_key: int
+    parts: bool
 
 
 class Devices:
@@ -48,7 +52,9 @@ class Devices:
         self._remember = any(training.remembers(t) for t in tasks)
         self._breaks = fleet.failure + fleet.dropout > 0
         self._overlap = fleet.links == "parallel"
-        self._terms = {n: _terms(t, *book.upload_size(n), key(seed, "offer", n)) for n, t in tasks.items()}
+        self._terms = {
+            n: _terms(t, *book.upload_size(n), key(seed, "offer", n), book.has_parts(n)) for n, t in tasks.items()
+        }
         self._clients: dict[int, Client] = {}
         self._last_edge: Edge | None = None
         self.timed: dict[type[Event], Callable[[Any], None]] = {
@@ -162,7 +168,10 @@ class Devices:
     def _train(self, a: do.Train) -> None:
         world, lease = self._world, a.lease
         c, k, terms = lease.client, lease.seed, self._terms[lease.task]
-        took = self._timing.train(c, terms.samples[c] * terms.cost, k)
+        cost = terms.samples[c] * terms.cost
+        if terms.parts:
+            cost *= self._book.compute(lease)
+        took = self._timing.train(c, cost, k)
         fate = self._timing.fate(k) if self._breaks else None
         self._work[lease.id].doing = TRAIN
         if fate is not None:
@@ -176,7 +185,11 @@ class Devices:
     def _upload(self, a: do.Upload) -> None:
         world, lease = self._world, a.lease
         c, now, terms = lease.client, world.now, self._terms[lease.task]
-        size = terms.upload if terms.exact or not terms.learns else self._training.size(lease)
+        size, exact = terms.upload, terms.exact
+        if terms.parts:
+            size, exact = self._book.update_size(lease)
+        if not exact and terms.learns:
+            size = self._training.size(lease)
         work = self._work[lease.id]
         work.doing, work.begin, work.size, work.flow = UP, now, size, -1
         work.end = end = now + self._timing.upload(c, size, lease.seed)
@@ -305,6 +318,6 @@ class Devices:
             self._next_drain()
 
 
-def _terms(task: Task, upload: int, exact: bool, offer_key: int) -> _Terms:
+def _terms(task: Task, upload: int, exact: bool, offer_key: int, parts: bool) -> _Terms:
     samples = array("q", [task.local.samples(int(n)) for n in task.samples])
-    return _Terms(samples, task.cost, upload, exact, task.learner is not None, offer_key)
+    return _Terms(samples, task.cost, upload, exact, task.learner is not None, offer_key, parts)

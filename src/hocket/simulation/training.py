@@ -16,10 +16,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from hocket.learning.learner import Job, Trained, measured
+from hocket.learning.learner import Trained, measured
 from hocket.lease import Lease
 from hocket.policies import State
-from hocket.received import Sent, decode
+from hocket.received import Sent, decode, encode
 from hocket.setup import Setup
 from hocket.snapshot import pack, unpack
 
@@ -160,7 +160,8 @@ class LazyTraining:
                 continue
             self._leases[i] = lease
             self._encoded[i] = sent.data
-            self._done[i] = decode(sent, self._uplinks[lease.task], self._schemas[lease.task], lease)
+            ranking = self.book.ranking(lease.task, lease.cover)
+            self._done[i] = decode(sent, self._uplinks[lease.task], self._schemas[lease.task], lease, ranking)
         for i in progress.finished:
             self.finish(leases[i])
 
@@ -189,11 +190,12 @@ class LazyTraining:
             self._train()
         trained, uplink, schema = self._done[lease.id], self._uplinks[lease.task], self._schemas[lease.task]
         owner = (lease.task, lease.client)
-        data, memory = uplink.encode(self._memories.get(owner), trained.delta, trained.aux, schema, lease)
+        ranking = self.book.ranking(lease.task, lease.cover)
+        data, memory = encode(uplink, self._memories.get(owner), trained, schema, lease, ranking)
         if memory is not None:
             self._memories[owner] = memory
         self._encoded[lease.id] = data
-        self._done[lease.id] = decode(Sent(data, trained.samples, trained.metrics), uplink, schema, lease)
+        self._done[lease.id] = decode(Sent(data, trained.samples, trained.metrics), uplink, schema, lease, ranking)
         return self._done[lease.id]
 
     def _settle(self, lease: Lease, accepted: bool) -> None:
@@ -206,7 +208,7 @@ class LazyTraining:
             by_task.setdefault(lease.task, []).append(lease)
         self._started.clear()
         for task, leases in by_task.items():
-            jobs = [Job(x.id, x.client, self.book.start(x), x.local, x.seed, x.version) for x in leases]
+            jobs = [self.book.job(x) for x in leases]
             for lease, result in zip(leases, self._learners[task].train(jobs), strict=True):
                 self._done[lease.id] = result
             self.batches += 1

@@ -98,7 +98,7 @@ class _Again:
                 ("Measured", a.lease), lambda: on.Measured(a.lease, received.measure(at.account.open[a.lease].lease))
             ),
             do.Evaluate: self._evaluate,
-            do.Step: self._step, do.Rank: lambda a: self._did(book.rank(a.task)),
+            do.Step: self._step, do.Rank: lambda a: self._did(book.rank(a.task, a.cuts)),
             do.Keep: lambda a: self._did(book.keep(a.task)),
             do.Restore: lambda a: self._did(book.restore_kept(a.task)),
         }  # fmt: skip

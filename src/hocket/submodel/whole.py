@@ -18,7 +18,7 @@ class Whole(Struct, frozen=True, tag="whole", tag_field="kind", forbid_unknown_f
 
     observes: ClassVar[tuple[type[Event], ...]] = ()
 
-    def init(self, view: View) -> None:
+    def init(self, view: View, task: str) -> None:
         return None
 
     def cover(self, state: None, client: int) -> Cover:

@@ -13,8 +13,8 @@ import numpy as np
 
 from hocket.keyed import key
 from hocket.lease import WHOLE, Cover
-from hocket.policies import ANY, Estimate, Facts, Pick
-from hocket.testing.moments import empty_view, lease, moments
+from hocket.policies import ANY, Estimate, Facts, Nested, Pick
+from hocket.testing.moments import SCHEMA, empty_view, lease, moments, vector
 from hocket.testing.policy import Conformance, Observing
 from hocket.view import View
 
@@ -155,6 +155,9 @@ class SubmodelConformance(Observing):
     >>> TestMine().test_cover()
     """
 
+    def memory(self, policy: Any) -> Any:
+        return policy.init(empty_view(), "a")
+
     def use(self, policy: Any, state: Any, view: View, now: int, k: int) -> object:
         return [policy.cover(state, c) for c in range(view.clients)]
 
@@ -166,6 +169,20 @@ class SubmodelConformance(Observing):
             cover = policy.cover(state, c)
             assert isinstance(cover, Cover) and cover.epoch >= 0
             assert cover.length == WHOLE or cover.length >= 1
+
+    def test_nested(self) -> None:
+        """A ranking names every coordinate once; the first covers end where its cuts are."""
+        policy = self.policy()
+        state, x = self.memory(policy), vector("x")
+        lengths = {policy.cover(state, c).length for c in range(9)}
+        if not isinstance(policy, Nested):
+            return
+        cuts = policy.cuts(SCHEMA)
+        for importance in (None, np.abs(vector("importance")).astype(np.float64)):
+            order = policy.order(SCHEMA, x if policy.listed else None, importance)
+            assert order.dtype == np.int32 and sorted(order.tolist()) == list(range(SCHEMA.size))
+        assert list(cuts) == sorted(set(cuts)) and 1 <= cuts[0] <= cuts[-1] <= SCHEMA.size
+        assert lengths <= {*cuts, WHOLE}, "a cover that no band ends at"
 
 
 class GuardConformance(Conformance):

@@ -25,7 +25,8 @@ def empty_view(clients: int = 9, tasks: Sequence[str] = ("a", "b")) -> View:
     """The view before the first event: everybody offline, nothing under way."""
     nothing = array("i", b"\xff" * (4 * clients))
     states = {t: TaskState(t, Node(t, 0), array("i", bytes(4 * clients)), nothing[:], nothing[:]) for t in tasks}
-    return View(clients, states, {}, IndexSet.empty(clients), IndexSet.empty(clients), array("i", bytes(4 * clients)))
+    idle, online, busy = IndexSet.empty(clients), IndexSet.empty(clients), array("i", bytes(4 * clients))
+    return View(clients, states, {}, idle, online, busy, dict.fromkeys(tasks, SCHEMA))
 
 
 def lease(number: int, task: str = "a", client: int = 0, version: int = 0, **fields: Any) -> Lease:

@@ -67,5 +67,8 @@ class ErrorFeedback(Struct, frozen=True, tag="error_feedback", tag_field="kind",
         """A residual belongs to the coordinates that a client trains."""
         kind = None if task is None else task.submodel.__struct_config__.tag  # type: ignore[attr-defined]
         if kind not in (None, "whole"):
-            return f"uplink error_feedback keeps a residual of the whole model, submodel {kind} changes what is trained"
+            return (
+                f"uplink error_feedback keeps a residual of the whole model, submodel {kind} changes what is trained; "
+                "use uplink banded"
+            )
         return None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hocket.keyed import MASK, key
+from hocket.learning import squares
 from hocket.learning.kernels.kernel import Kernel, Step, Work
 from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.samples import Samples
@@ -53,6 +54,7 @@ def train_block(
         work.out[:used].zero_()
     rates = np.array([[local.rate(j.version)] for j in jobs], np.float32)
     descent = Descent(local, work, torch.from_numpy(rates).to(work.x.device), trained)
+    masks, watched = _masks(jobs, used, work.x), _Last(local, jobs, sizes, work.x)
     losses = np.zeros(n)
     seeds = np.array([j.seed & MASK for j in jobs], np.uint64)
     done = 0
@@ -73,15 +75,54 @@ def train_block(
             padded = max(active, kernel.least)
             keys = [key(j.seed, done + s) for j in jobs[:active]] if kernel.keyed else [0] * active
             step = Step(counts[s][:active], keys)
+            watched.before(done + s)
             found.append((active, descent.step(s, active, scales[s, :padded], step)))
+            if masks is not None:
+                work.x[: len(masks)].mul_(masks)
+            watched.after(done + s)
         work.flush()
         for s, (active, loss) in enumerate(found):
             mine = segment.scale[s, :active] > 0
             losses[:active] += np.where(mine, loss[:active].cpu().numpy(), 0).sum(1, dtype=np.float64)
         done += len(segment.rows)
     used_up = [local.samples(size) for size in sizes.tolist()]
-    rows = zip(starts, work.x, used_up, losses.tolist(), strict=False)
-    return [Trained(_delta(samples, start, x), count, {"loss": loss / count}) for start, x, count, loss in rows]
+    rows = zip(starts, work.x, used_up, losses.tolist(), watched.found, strict=False)
+    return [Trained(_delta(samples, start, x), n, {"loss": loss / n}, aux) for start, x, n, loss, aux in rows]
+
+
+def _masks(jobs: Sequence[Job], lanes: int, x: Tensor) -> Tensor | None:
+    """1 where a lane's coordinates are covered and 0 elsewhere, float32[lanes, size]; None for whole models."""
+    if jobs[0].covered is None:
+        return None
+    masks = torch.zeros((lanes, x.shape[1]), device=x.device)
+    for lane in range(lanes):
+        masks[lane, torch.from_numpy(jobs[min(lane, len(jobs) - 1)].covered.astype(np.int64)).to(x.device)] = 1  # type: ignore[union-attr]
+    return masks
+
+
+class _Last:
+    """What the last step of each job moved: its gradient, up to the rate, unless there is momentum or the like.
+
+    ``found``: the ``aux`` of each job, its squares where they are wanted.
+    """
+
+    def __init__(self, local: LocalSGD, jobs: Sequence[Job], sizes: NDArray[np.int64], x: Tensor) -> None:
+        self.found: list[bytes | None] = [None] * len(jobs)
+        self._jobs, self._x, self._before = jobs, x, dict[int, Tensor]()
+        self._ends: dict[int, list[int]] = {}
+        for lane, (job, size) in enumerate(zip(jobs, sizes.tolist(), strict=True)):
+            if job.squares:
+                self._ends.setdefault(local.updates(size) - 1, []).append(lane)
+
+    def before(self, step: int) -> None:
+        """A step begins."""
+        self._before = {lane: self._x[lane].clone() for lane in self._ends.get(step, ())}
+
+    def after(self, step: int) -> None:
+        """It is done."""
+        for lane, before in self._before.items():
+            moved, covered = (before - self._x[lane]).cpu().numpy(), self._jobs[lane].covered
+            self.found[lane] = squares.encode(moved if covered is None else moved[covered])
 
 
 def _delta(samples: Samples, start: Tensor, after: Tensor) -> Vector:

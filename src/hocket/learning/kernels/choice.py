@@ -80,12 +80,18 @@ class Choice:
         self.chosen.clear()
 
     def at(self, local: LocalSGD, wide: int, jobs: Sequence[Job]) -> Kernel:
-        """The kernel for work of this kind and batches of this width, measured on these jobs if it must be."""
-        kind = _kind(local, wide)
+        """The kernel for work of this kind and batches of this width, measured on these jobs if it must be.
+
+        The jobs are all of sub-models, or none is.
+        """
+        parts = jobs[0].covered is not None
+        kind = _kind(local, wide) + (", parts" if parts else "")
         if kind not in self.chosen:
             name = self._pinned.get(kind, self._path)
             free = name in ("auto", "measured")
             able = [k for k in (self._all if free else self._named(name)) if k.takes(local, wide)]
+            if parts:  # a layer that moves once in many steps cannot stay zero in between
+                able = [k for k in able if k.name != "delayed"]
             able = able or self._all[-1:]
             if free and len(able) > 1:
                 choose = self._fastest if name == "measured" else self._first

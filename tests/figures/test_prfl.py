@@ -1,0 +1,157 @@
+"""PR-FL as a whole: in the simulator, through the journaled loopback, resumed, and in small trainings."""
+
+import numpy as np
+import pytest
+
+import hocket as hk
+from hocket import actions as do
+from hocket.fleet import ten_links
+from hocket.learning import MLP, NumpyLearner, SlicedLearner
+from hocket.record.log import KINDS
+from hocket.service.clock import ScriptedClock
+from hocket.service.loopback import run_loopback
+from hocket.setup import Setup
+from hocket.simulation import checkpoint
+from hocket.simulation.run import prepare
+
+SHORT = {"window": 0.5, "least": 0.05, "interval": 4, "patience": 2, "every": 2}
+UNTIL = hk.Until(updates=250)
+METHODS = {
+    "prfl": hk.strategies.prfl(**SHORT),
+    "four bits": hk.strategies.prfl(**SHORT, up=hk.codec.QSGD()),
+    "synchronous": hk.strategies.prfl(**SHORT, cohort=10, rebalance=True),
+    "heterofl": hk.strategies.heterofl(),
+    "fjord": hk.strategies.fjord(),
+    "sub_fedavg": hk.strategies.sub_fedavg(interval=3),
+}
+
+
+@pytest.fixture(scope="module")
+def task() -> hk.Task:
+    base = hk.reference_tasks.digits(clients=10, alpha=1.0)
+    data = base.learner._data
+    return hk.Task.of(
+        NumpyLearner(MLP(64, (32,), 10), data), hk.LocalSGD(lr=0.2, batch_size=10, steps=5), name="digits"
+    )
+
+
+def links() -> hk.Fleet:
+    return ten_links(scale=1e-3)
+
+
+def run(task, method, until=UNTIL, **more):
+    return hk.simulate(task, links(), method, until, evaluation=hk.Evaluation(every=5), log=True, **more)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_learns_and_repeats_itself(task, name):
+    one, other = run(task, METHODS[name]), run(task, METHODS[name], eager=True)
+    assert one.summary == other.summary and one.log.table().equals(other.log.table())
+    assert one.models["digits"].tobytes() == other.models["digits"].tobytes()
+    assert one.curve.latest("accuracy") > 0.75
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_loopback_does_the_same(task, name, tmp_path):
+    """Bytes are encoded, handed over and decoded on devices that know only what they were sent."""
+    until = hk.Until(updates=120)
+    there = run(task, METHODS[name], until)
+    here = run_loopback(
+        task, links(), METHODS[name], until, clock=ScriptedClock(links(), 0), evaluation=hk.Evaluation(every=5),
+        journal=tmp_path / "journal",
+    )  # fmt: skip
+    assert here.models["digits"].tobytes() == there.models["digits"].tobytes()
+    assert here.summary["bytes"] == there.summary["bytes"]
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(task, tmp_path):
+    def ready(folder):
+        setup = Setup.of(task, METHODS["prfl"], hk.Until(updates=250), evaluation=hk.Evaluation(every=5))
+        return prepare(setup, links(), folder=folder, log=True)
+
+    whole = ready(tmp_path / "whole")
+    while not whole.engine.run(50):
+        whole.engine.server.validate()
+    for events in (90, 400, 700):
+        half = ready(tmp_path / str(events))
+        half.engine.run(events)
+        checkpoint.save(tmp_path / str(events), half.engine, half.curve, half.name)
+        again = ready(tmp_path / str(events))
+        assert checkpoint.load(tmp_path / str(events), again.engine, again.curve, again.name)
+        again.engine.run()
+        assert again.engine.book.model("digits").tobytes() == whole.engine.book.model("digits").tobytes()
+        assert again.engine.server.snapshot() == whole.engine.server.snapshot()
+
+
+def test_masks_are_those_that_were_sent(task):
+    """Updates are zero outside the cover of their lease, also when coordinates were ranked anew meanwhile."""
+    setup = Setup.of(task, METHODS["prfl"], hk.Until(updates=200))
+    sim = prepare(setup, links())
+    book, old, seen = sim.engine.book, [0], 0
+    take = book.source.take
+
+    def watched(leases):
+        nonlocal seen
+        results = take(leases)
+        for lease, done in zip(leases, results, strict=True):
+            covered = book.covered(lease)
+            outside = np.ones(len(done.delta), bool)
+            outside[covered] = False
+            assert not done.delta[outside].any() and len(covered) == lease.cover.length
+            assert not book.start(lease)[outside].any()
+            old[0] += lease.cover.epoch != book.shelves["digits"].epoch
+            seen += 1
+        return results
+
+    book.source.take = watched
+    sim.engine.run()
+    shelf = book.shelves["digits"]
+    assert seen > 150 and old[0] > 5, "some were on their way while a new epoch began"
+    assert set(shelf.rankings) <= {shelf.epoch, *shelf.covered}, "old rankings are forgotten"
+
+
+def test_the_schedule_balances_raises_and_goes_back(task):
+    asked: list[object] = []
+    setup = Setup.of(task, METHODS["prfl"], hk.Until(updates=900), evaluation=hk.Evaluation(every=50))
+    sim = prepare(setup, links())
+    handle = sim.engine.server.handle
+
+    def watched(event, now):
+        out = handle(event, now)
+        asked.extend(a for a in out if isinstance(a, do.Keep | do.Restore | do.Rank))
+        return out
+
+    sim.engine.server.handle = watched
+    sim.engine.run()
+    memory = sim.engine.server.state.memories["submodel.digits"]
+    assert any(isinstance(a, do.Restore) for a in asked) and any(isinstance(a, do.Keep) for a in asked)
+    assert not memory.first and memory.least > 0.05 and max(memory.densities) == 1.0
+    assert memory.epoch == sim.engine.book.shelves["digits"].epoch
+    assert all(a.cuts == tuple(sorted(a.cuts)) for a in asked if isinstance(a, do.Rank))
+
+
+def test_every_client_takes_part_alike_without_recovery():
+    """Sizes and times alone: no learning is needed for that."""
+    fleet, until = ten_links(scale=1e-3, compute=1e-6), hk.Until(updates=3000)
+    sized = hk.Task.sized(parameters=100_000, clients=10, samples=100)
+    part = hk.strategies.prfl(window=0.5, least=0.05, interval=10, recovery=False, importance="weight")
+    done = hk.simulate(sized, fleet, part, until, log=True)
+    rows = done.log.table()
+    counts = np.bincount(rows["client"].to_numpy()[rows["kind"].to_numpy() == KINDS.index("arrived")])
+    assert done.summary["updates"] >= 3000 and counts.min() >= 0.9 * counts.max(), counts
+
+
+def test_a_structured_submodel_takes_its_share_of_the_time(task):
+    data = task.learner._data
+    learner = SlicedLearner(lambda r: NumpyLearner(MLP(64, (round(32 * r),), 10), data), (0.5, 0.25))
+    sliced = hk.Task.of(learner, task.local, name="digits")
+    one, other = run(sliced, METHODS["heterofl"]), run(task, METHODS["heterofl"])
+    assert one.summary["bytes"] == other.summary["bytes"]
+    np.testing.assert_allclose(one.models["digits"], other.models["digits"], atol=1e-3)
+    assert one.curve.latest("accuracy") > 0.75
+
+
+def test_parts_need_a_downlink_that_sends_parts():
+    method = hk.compose(hk.strategies.fedbuff(), hk.Strategy("p", task=hk.TaskPart(submodel=hk.submodel.Pruning())))
+    with pytest.raises(hk.InvalidInput, match=r"submodel pruning gives clients parts .* downlink full .* use downlink"):
+        hk.simulate(hk.reference_tasks.gaussian(10), links(), method, hk.Until(steps=1))
