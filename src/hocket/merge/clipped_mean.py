@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hocket.chunks import norm
 from hocket.merge import rows
-from hocket.merge.mean import Order, Sum, _add, _init, _take
+from hocket.merge.mean import MeanByCount, Order, Sum
 from hocket.policies import Contribution, Weigh
 from hocket.schema import Schema, Vector
 from hocket.strategy import policy
@@ -33,14 +33,19 @@ class ClippedMean(Struct, frozen=True, tag="clipped_mean", tag_field="kind", for
     def __post_init__(self) -> None:
         rows.check("clipped_mean", 0, self.clip)
 
+    @property
+    def mean(self) -> MeanByCount:
+        """What merges the updates once they are clipped."""
+        return MeanByCount(self.order)
+
     def init(self, schema: Schema, clients: int) -> Sum:
-        return _init(schema, clients, self.order)
+        return self.mean.init(schema, clients)
 
     def add(self, state: Sum, contribution: Contribution) -> Mapping[str, float]:
         length = norm(contribution.delta) * abs(contribution.weight)
         cut = min(1.0, self.clip / length) if length else 1.0
         clipped = replace(contribution, weight=contribution.weight * cut)
-        return {**_add(state, clipped, self.order), "update_norm": length}
+        return {**self.mean.add(state, clipped), "update_norm": length}
 
     def take(self, state: Sum, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
-        return _take(state, self.order, "count")
+        return self.mean.take(state, x, weigh)

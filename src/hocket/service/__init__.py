@@ -1,1 +1,1 @@
-"""The service: the core in real time; so far within one process, with a journal."""
+"""The service: the core in real time, within one process (``loopback``) or over a network (``serve``, ``join``)."""
