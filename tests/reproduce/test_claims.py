@@ -36,6 +36,13 @@ def bare(quick: bool) -> float:
     raise MissingExtra("pip install 'hocket[books]'")
 
 
+def test_a_family_of_claims_has_a_name() -> None:
+    """All that begins with the name and a dash, in order; a claim's own name is that claim."""
+    family = [c.name for c in named("async-queueing")]
+    assert len(family) > 10 and all(n.startswith("async-queueing-") for n in family)
+    assert [c.name for c in named(family[0])] == [family[0]]
+
+
 def test_every_claim_has_a_source_and_a_band() -> None:
     assert len(CLAIMS) >= 6
     for name, c in CLAIMS.items():
