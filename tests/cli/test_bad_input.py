@@ -23,7 +23,7 @@ CASES = {  # override: how the line begins
     "strategy.bufer=3": "strategy.bufer: unknown key; did you mean buffer? allowed: buffer, in_flight,",
     "strategy.use=fedbuf": "strategy.use = 'fedbuf': no such method; did you mean fedbuff? allowed: asyncsgd,",
     "strategy.pacing={kind='round'}": "strategy.pacing.kind = 'round': no such choice; did you mean rounds?",
-    "strategy.pacing={cohort=3}": "strategy.pacing.kind: missing; give one of in_flight, budgets, joint_rounds, rounds",
+    "strategy.pacing={cohort=3}": "strategy.pacing.kind: missing; give one of in_flight, budgets, joint_rounds",
     "strategy.pacing.kind=[1]": "strategy.pacing.kind = [1]: no such choice",
     "strategy.uplink={kind='plain', codec={kind='float23'}}": "strategy.uplink.codec.kind = 'float23': no such",
     "strategy.normalise=sum": "strategy.normalise = 'sum': no such choice; allowed: count, weight",

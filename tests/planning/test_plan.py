@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import hocket as hk
@@ -18,6 +20,7 @@ from hocket.planning.page import charts, page
 from hocket.queueing import Goal, Power
 from hocket.service.loopback import run_loopback
 from hocket.setup import Setup
+from hocket.simulation.run import prepare
 
 CLIENTS = 30
 
@@ -97,6 +100,24 @@ def test_the_command_writes_a_page_and_a_strategy(tmp_path: Path, capsys):
     assert "training times are deterministic; the formulas take them for exponential" in said
     assert (out / "plan.html").exists() and (out / "figures" / "energy.svg").exists()
     assert '"generalized_asyncsgd"' in (out / "strategy.toml").read_text()
+
+
+def test_the_command_takes_devices_alone(tmp_path: Path, capsys):
+    names = ("compute_s_per_sample", "down_bytes_per_s", "up_bytes_per_s")
+    columns = dict(zip(names, ([0.01, 0.02, 0.05] * 4, [1e6] * 12, [5e5] * 12), strict=True))
+    pq.write_table(pa.table(columns), tmp_path / "devices.parquet")
+    file = str(tmp_path / "devices.parquet")
+    assert main(["plan", file, "--simulate", "0", "--set", "task.parameters=1000"]) == 0
+    assert "12 devices in 3 classes; 4.03 kB down" in capsys.readouterr().out
+    (tmp_path / "no.parquet").write_text("nothing")
+    assert main(["plan", str(tmp_path / "no.parquet")]) == 2
+    assert "no.parquet: cannot be read as devices" in capsys.readouterr().err
+
+
+def test_devices_change_for_as_many():
+    engine = prepare(Setup.of(task(), hk.strategies.asyncsgd(5), hk.Until(updates=9)), fleet()).engine
+    with pytest.raises(InvalidInput, match="a fleet of 3 devices in place of 30; give as many"):
+        engine.change(hk.Fleet.equal(3, 1.0, 1.0, 1.0))
 
 
 def test_a_run_says_how_fast_devices_are(tmp_path: Path):

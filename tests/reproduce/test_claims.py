@@ -36,6 +36,25 @@ def bare(quick: bool) -> float:
     raise MissingExtra("pip install 'hocket[books]'")
 
 
+def test_a_family_of_claims_has_a_name() -> None:
+    """All that begins with the name and a dash, in order; a claim's own name is that claim."""
+    family = [c.name for c in named("async-queueing")]
+    assert len(family) > 10 and all(n.startswith("async-queueing-") for n in family)
+    assert [c.name for c in named(family[0])] == [family[0]]
+
+
+def test_a_band_without_an_end_is_written_down(tmp_path: Path) -> None:
+    from hocket.cli.verdicts import write_verdicts
+
+    @claim("a book", "two or more", 2.0, 2.0, float("inf"))
+    def many(quick: bool) -> float:
+        return 3.0
+
+    write_verdicts(tmp_path / "v.json", [check(many)])
+    (row,) = json.loads((tmp_path / "v.json").read_text())["claims"]
+    assert (row["low"], row["high"], row["value"]) == (2.0, None, 3.0)
+
+
 def test_every_claim_has_a_source_and_a_band() -> None:
     assert len(CLAIMS) >= 6
     for name, c in CLAIMS.items():

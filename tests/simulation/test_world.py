@@ -241,10 +241,10 @@ def test_policies_may_rank_keep_restore_evaluate_and_plan() -> None:
     assert memory.outcomes["accepted"] == engine.server.state.updates
 
 
-def test_a_plan_without_a_planner_is_refused() -> None:
+def test_a_plan_for_a_matching_that_the_planner_does_not_know_is_refused() -> None:
     task = hk.reference_tasks.gaussian(clients=30, samples=40)
     method = hk.compose(hk.strategies.fedbuff(5, 20), hk.Strategy("a", task=hk.TaskPart(submodel=Asking())))
-    with pytest.raises(InvalidInput, match="a policy asked for a plan and this run has no planner"):
+    with pytest.raises(InvalidInput, match="matching Uniform asks for a plan; this planner answers matching planned"):
         hk.simulate(task, hk.Fleet.synthetic(30), method, hk.Until(steps=8))
 
 

@@ -5,13 +5,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hocket.cli.comparison import show_rows
 from hocket.cli.table import show, show_events
 from hocket.errors import InvalidInput
 from hocket.experiment import batch, folder, load
 from hocket.experiment import compare as comparison
+from hocket.experiment.document import parse
 from hocket.progress import Progress
 from hocket.record.story import story as read_story
 
@@ -109,7 +113,10 @@ def plan(
 
     if objective not in get_args(Minimise):
         raise InvalidInput(f"--objective {objective}: must be one of {', '.join(get_args(Minimise))}")
-    e = load(file, changes, data)
+    if file.suffix == ".parquet":
+        e = parse(_about(file), changes, name=file.stem, folder=file.parent, data=data)
+    else:
+        e = load(file, changes, data)
     power = None
     if watts is not None:
         try:
@@ -120,6 +127,20 @@ def plan(
     known = learning(e.tasks[0], seed=e.seed) if noise else Learning()
     goal = Goal(cast(Minimise, objective), energy, in_flight, most, known, power)
     show_plan(e.setup(), e.fleet, goal, updates, history, out)
+
+
+def _about(fleet: Path) -> dict[str, Any]:
+    """An experiment with the devices of a file: a model of a megabyte, a job for every tenth device."""
+    try:
+        devices = pq.read_metadata(fleet).num_rows
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InvalidInput(f"{fleet}: cannot be read as devices ({str(error).splitlines()[0]})") from None
+    return {
+        "task": {"kind": "sized", "parameters": 250_000},
+        "fleet": {"kind": "parquet", "path": fleet.name, "compute_law": {"kind": "exponential"}, "links": "parallel"},
+        "strategy": {"use": "asyncsgd", "in_flight": max(1, devices // 10)},
+        "until": {"updates": 1},
+    }
 
 
 def compare(

@@ -114,7 +114,7 @@ def simulate(
 
 @app.command()
 def plan(
-    file: Annotated[Path, typer.Argument(help="The experiment, in TOML.")],
+    file: Annotated[Path, typer.Argument(help="The experiment, in TOML, or its devices, in Parquet.")],
     edits: Edits = None,
     objective: Annotated[
         str, typer.Option(metavar="time|rounds|throughput|energy", help="What is to be least (or most).")

@@ -36,10 +36,10 @@ def show_verdicts(verdicts: Sequence[Verdict]) -> None:
 
 
 def write_verdicts(path: Path, verdicts: Sequence[Verdict]) -> None:
-    """All fields of each verdict, and its word, as JSON."""
+    """All fields of each verdict, and its word, as JSON; null where a number is not finite or a band has no end."""
     rows = [{**msgspec.to_builtins(v), "verdict": v.word} for v in verdicts]
     for row in rows:
-        row["value"] = row["value"] if row["value"] is None or math.isfinite(row["value"]) else None
+        row |= {k: v if v is None or math.isfinite(v) else None for k in ("value", "low", "high") for v in (row[k],)}
     text = json.dumps({"format": 1, "claims": rows}, indent=2, sort_keys=True, allow_nan=False) + "\n"
     replace(path, partial(Path.write_text, data=text))
 

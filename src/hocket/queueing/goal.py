@@ -21,7 +21,7 @@ from hocket.queueing.optimize import Optimum, optimize
 from hocket.queueing.power import Power
 
 Minimise = Literal["time", "rounds", "throughput", "energy"]
-LEAST_SEARCH = 200
+LEAST_SEARCH, MOST_SEARCH = 200, 2000
 
 
 class Goal(Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,7 +31,7 @@ class Goal(Struct, frozen=True, forbid_unknown_fields=True):
         minimise: see the table above.
         energy: rho, 0 to 1: the weight of energy beside time.
         in_flight: m, ``"clients"`` for as many as there are clients, None to search.
-        most: the largest m of a search; None: twice the clients, and 200 or more.
+        most: the largest m of a search; None: twice the clients, from 200 to 2,000.
         learning: constants of the learning problem; only their ratios move the optimum.
         power: watts of the devices; needed for energy.
         floor: least p in units of 1/n.
@@ -77,7 +77,9 @@ class Goal(Struct, frozen=True, forbid_unknown_fields=True):
             return network.size if self.in_flight == "clients" else self.in_flight
         if self.minimise == "throughput":
             return self.most or network.size
-        return 1 if self.minimise == "energy" else (1, self.most or max(2 * network.size, LEAST_SEARCH))
+        return (
+            1 if self.minimise == "energy" else (1, self.most or min(max(2 * network.size, LEAST_SEARCH), MOST_SEARCH))
+        )
 
     def objective(self, network: Network, joules: Floats | None = None) -> Objective:
         """What is minimised; ``joules`` is ``float64[c]``, E_i of one client of each class.
