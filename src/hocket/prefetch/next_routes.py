@@ -23,7 +23,7 @@ from hocket.view import View
 
 
 class Timetable(Struct):
-    """``rates``: float64[clients] in bytes per second, 0 unknown. Per task: when clients in the queue ``begin`` (ns), and
+    """``rates``: float64[clients], bytes per second, 0 unknown. Per task: when clients in the queue ``begin`` (ns), and
     how many were ``drawn`` in all. ``now``: time of the last fact (ns)."""
 
     rates: np.ndarray
