@@ -107,7 +107,7 @@ SMALL = figures.SMALL
 
 
 def compared(fleet: hk.Fleet, codec: str = "stc") -> dict[str, float]:
-    """With prefetch by without, means of three seeds: time, waiting, bytes, and the share of bytes down that is wasted."""
+    """With prefetch by without, means of three seeds: time, waiting, bytes, and the shares of bytes down wasted."""
     local = hk.LocalSGD(lr=0.01, batch_size=20, steps=10)
     task = hk.Task.sized(parameters=figures.PARAMETERS, clients=len(fleet), local=local)
     rows = []
@@ -143,8 +143,8 @@ def questions() -> str:
     lines = [
         "# What FedFetch's paper leaves open",
         "",
-        "STC, 300 of the authors' devices, 10 of 13 in each of 200 rounds, window of three rounds, rates measured, three",
-        "seeds; each number is that of the method without prefetch by that with it (bytes: the other way round).",
+        "STC, 300 of the authors' devices, 10 of 13 in each of 200 rounds, window of three rounds, rates measured,",
+        "three seeds; each number is that of the method without prefetch by that with it (bytes: the other way round).",
         "Written by `python -m benchmarks.fedfetch --questions`.",
         "",
         "| world | time | mean wait | bytes | wasted, % of bytes down | the same without prefetch |",
