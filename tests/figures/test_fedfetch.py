@@ -337,3 +337,24 @@ def test_slack_saves_bytes_and_costs_time():
 def test_leaving_the_hopeless_out_costs_fewer_bytes_for_the_same_time():
     paper, lean = took("lfl", 3), took("lfl", 3, by="finish", reach=1.5)
     assert lean.moved < paper.moved and lean.total < 1.06 * paper.total
+
+
+def test_devices_alike_all_start_one_round_early_and_gain():
+    local = hk.LocalSGD(lr=0.01, batch_size=20, steps=10)
+    task = hk.Task.sized(parameters=figures.PARAMETERS, clients=60, local=local)
+    devices = hk.Fleet.equal(60, compute=0.02, down=8e6, up=8e6)
+    sims = [
+        prepare(Setup.of(task, fedfetch(20, 1.3, w, LFL(4), rates="known"), hk.Until(steps=60)), devices)
+        for w in (0, 3)
+    ]
+    seen = []
+    while not sims[1].engine.run(50):
+        calendar = sims[1].engine.server.state.memories["prefetch"].tasks["task"]
+        seen += [v - s for v, clients in calendar.running.items() if v > 20 for s in clients.values()]
+    while not sims[0].engine.run(50):
+        pass
+    assert set(seen) == {1}
+    plain, early = (sim.engine.world.totals() for sim in sims)
+    assert sims[1].engine.now < 0.95 * sims[0].engine.now
+    moved = [b["up"] + b["down"] for b in (plain, early)]
+    assert moved[1] / moved[0] <= 1.1
