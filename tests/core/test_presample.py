@@ -12,6 +12,8 @@ from hocket.lease import Node
 from hocket.matching import Presample, RouteAhead, Sticky, Uniform, Weighted
 from hocket.matching.sticky import NEWCOMER, STICKY
 from hocket.pacing import StickyRounds
+from hocket.prefetch import Calendar, NextRoutes
+from hocket.snapshot import pack
 from hocket.testing.moments import empty_view, lease
 from hocket.view import View
 
@@ -156,3 +158,16 @@ def test_routes_keep_the_law_and_the_weights_of_their_draw():
 def test_settings_that_make_no_sense_are_refused(make, words):
     with pytest.raises(InvalidInput, match=words.replace("(", r"\(")):
         make()
+
+
+def test_a_fetch_that_cannot_be_is_passed_over():
+    """Devices say what they hold; a client, a task or a version that there is not changes nothing."""
+    for policy in (Calendar(), NextRoutes()):
+        state = policy.init(view(3))
+        before = pack(state)
+        for client, node, size in ((N, Node("a", 1), 9), (-1, Node("a", 1), 9), (2, Node("b", 1), 9)):
+            policy.observe(state, on.Fetched(-1, client, node, size, 5), view(3), 0)
+        if isinstance(policy, Calendar):
+            policy.observe(state, on.Fetched(-1, 2, Node("a", 1 << 40), 9, 5), view(3), 0)
+            assert pack(state) == before
+        assert policy.observe(state, on.Stepped("a", Node("a", 4), 1), view(4), 1) == []

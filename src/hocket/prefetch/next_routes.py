@@ -65,7 +65,7 @@ class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbi
     def observe(self, state: Timetable, fact: Event, view: View, now: int) -> Sequence[Request]:
         state.now = now
         if isinstance(fact, Fetched):
-            if fact.took > 0 and fact.size > 0:
+            if fact.took > 0 and fact.size > 0 and 0 <= fact.client < view.clients:
                 rate = fact.size * SECOND / fact.took
                 state.rates[fact.client] = moving(state.rates[fact.client] or -1.0, rate, 0.5)
         elif isinstance(fact, Started):
