@@ -22,6 +22,7 @@ from hocket.policies import Pick
 from hocket.prefetch import Calendar
 from hocket.prefetch.estimate import fetch_times
 from hocket.record.log import KINDS
+from hocket.reproduce import fedfetch as figures
 from hocket.schema import Schema, Segment
 from hocket.setup import Setup
 from hocket.simulation.run import Simulation, prepare
@@ -282,14 +283,14 @@ def test_low_rank_updates_cost_their_factors():
 
 @pytest.mark.parametrize("make", [hk.strategies.stc, hk.strategies.qsgd, hk.strategies.lfl, hk.strategies.eden])
 def test_every_baseline_runs_with_and_without_prefetch(make):
-    plain, early = (world(make(cohort=COHORT, prefetch=w), 30) for w in (0, 3))
+    plain, early = (world(make(cohort=COHORT, prefetch_window=w), 30) for w in (0, 3))
     assert early.summary["virtual_time_s"] < plain.summary["virtual_time_s"]
     assert plain.summary["bytes"]["prefetched"] == 0 < early.summary["bytes"]["prefetched"]
 
 
 def test_gluefl_keeps_its_groups_with_and_without_prefetch():
     for window in (0, 3):
-        method = hk.strategies.gluefl(cohort=6, newcomers=2, group=12, prefetch=window)
+        method = hk.strategies.gluefl(cohort=6, newcomers=2, group=12, prefetch_window=window)
         sim = prepare(Setup.of(task(), method, hk.Until(steps=15)), fleet(), log=True)
         finish(sim)
         state = sim.engine.server.state
@@ -297,3 +298,63 @@ def test_gluefl_keeps_its_groups_with_and_without_prefetch():
         group = (members.sampler if window else members).groups["gaussian"]
         assert len(group) == 12 and state.updates >= 15 * 6
         assert sim.engine.world.totals()["prefetched"] > 0 or not window
+
+
+# --- devices like the authors' -------------------------------------------------------------------------------
+
+
+@cache
+def took(codec: str, window: int, seed: int = 0, **more: Any) -> figures.Figures:
+    """300 devices drawn from the quantiles of the authors', 13 asked for 10 in each of 200 rounds."""
+    local = hk.LocalSGD(lr=0.01, batch_size=20, steps=10)
+    task = hk.Task.sized(parameters=figures.PARAMETERS, clients=300, local=local)
+    devices = hk.Fleet.synthetic(300, seed=1, augmentation=0.4)
+    method = fedfetch(10, 1.3, window, figures.CODECS[codec], **more)
+    return figures.figures(hk.simulate(task, devices, method, hk.Until(steps=200), seed=seed, log=True))
+
+
+@pytest.mark.parametrize(("codec", "time"), [("stc", 1.1), ("lfl", 1.15)])
+def test_prefetch_saves_time_and_waiting_and_costs_bytes(codec, time):
+    plain, early = took(codec, 0), took(codec, 3)
+    assert time < plain.total / early.total < 1.5
+    assert plain.mean / early.mean > 2
+    assert 1.05 < early.moved / plain.moved < 1.3
+    assert early.bytes["up"] / plain.bytes["up"] == pytest.approx(1, abs=0.03)
+
+
+def test_everybody_early_is_as_fast_and_costs_far_more():
+    plain, naive, planned = took("stc", 0), took("stc", 3, naive=True), took("stc", 3)
+    assert naive.total / planned.total == pytest.approx(1, abs=0.05)
+    assert naive.moved / plain.moved - 1 > 1.8 * (planned.moved / plain.moved - 1)
+
+
+def test_slack_saves_bytes_and_costs_time():
+    some = [took("stc", 3, slack=s) for s in (0.0, 0.5, 1.0)]
+    assert [f.moved for f in some] == sorted((f.moved for f in some), reverse=True)
+    assert [f.total for f in some] == sorted(f.total for f in some)
+
+
+def test_leaving_the_hopeless_out_costs_fewer_bytes_for_the_same_time():
+    paper, lean = took("lfl", 3), took("lfl", 3, by="finish", reach=1.5)
+    assert lean.moved < paper.moved and lean.total < 1.06 * paper.total
+
+
+def test_devices_alike_all_start_one_round_early_and_gain():
+    local = hk.LocalSGD(lr=0.01, batch_size=20, steps=10)
+    task = hk.Task.sized(parameters=figures.PARAMETERS, clients=60, local=local)
+    devices = hk.Fleet.equal(60, compute=0.02, down=8e6, up=8e6)
+    sims = [
+        prepare(Setup.of(task, fedfetch(20, 1.3, w, LFL(4), rates="known"), hk.Until(steps=60)), devices)
+        for w in (0, 3)
+    ]
+    seen = []
+    while not sims[1].engine.run(50):
+        calendar = sims[1].engine.server.state.memories["prefetch"].tasks["task"]
+        seen += [v - s for v, clients in calendar.running.items() if v > 20 for s in clients.values()]
+    while not sims[0].engine.run(50):
+        pass
+    assert set(seen) == {1}
+    plain, early = (sim.engine.world.totals() for sim in sims)
+    assert sims[1].engine.now < 0.95 * sims[0].engine.now
+    moved = [b["up"] + b["down"] for b in (plain, early)]
+    assert moved[1] / moved[0] <= 1.1

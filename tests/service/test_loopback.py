@@ -20,9 +20,10 @@ from hocket.events import Event, Failed, Stepped
 from hocket.fleet import Exponential
 from hocket.guard import Staleness
 from hocket.lease import Cover
-from hocket.matching import Uniform
+from hocket.matching import RouteAhead, Uniform
 from hocket.pacing import InFlight
 from hocket.policies import Slots
+from hocket.prefetch import NextRoutes
 from hocket.record.log import KINDS
 from hocket.schema import Schema, Vector
 from hocket.service.clock import ScriptedClock
@@ -191,6 +192,24 @@ class Eager(Struct, frozen=True, tag="eager", tag_field="kind"):
 def test_offers_agree(name: str, links: str, task: Task, fleet: Fleet, until: Until) -> None:
     fleet = msgspec.structs.replace(fleet, links=links)
     check_same(task, fleet, compose(METHODS[name], Strategy("eager", task=TaskPart(Eager()))), until)
+
+
+PREFETCHED = {
+    "stc": strategies.stc(cohort=4, prefetch_window=2),
+    "qsgd": strategies.qsgd(cohort=4, prefetch_window=2),
+    "ahead of routes": msgspec.structs.replace(
+        strategies.qafel(3, 6), matching=RouteAhead(routes=4), prefetch=NextRoutes()
+    ),
+}
+
+
+@pytest.mark.parametrize("links", ["fifo", "parallel"])
+@pytest.mark.parametrize("name", PREFETCHED)
+def test_prefetch_agrees(name: str, links: str, task: Task, fleet: Fleet, until: Until) -> None:
+    """Devices decode combined updates themselves and refuse what does not lead to the published bits."""
+    fleet = msgspec.structs.replace(fleet, links=links, down=fleet.down / 50)
+    check_same(task, fleet, PREFETCHED[name], until)
+    assert scripted(task, fleet, PREFETCHED[name], until).summary["bytes"]["prefetched"] > 0
 
 
 class Rare(Eager, frozen=True, tag="rare", tag_field="kind"):

@@ -181,7 +181,9 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
 
     def observe(self, state: Diary, fact: Event, view: View, now: int) -> Sequence[Request]:
         if isinstance(fact, Fetched):
-            self._fetched(state, state.tasks[fact.node.task], fact)
+            task = view.tasks.get(fact.node.task)
+            if task is not None and 0 <= fact.client < view.clients and 0 <= fact.node.version <= task.version:
+                self._fetched(state, state.tasks[task.name], fact)
         elif isinstance(fact, Stepped):
             return self._stepped(state.tasks[fact.task], fact, view, now)
         elif isinstance(fact, Closed):
@@ -195,7 +197,7 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
     def _fetched(self, state: Diary, seen: Seen, e: Fetched) -> None:
         before = int(seen.held[e.client])
         span = e.node.version - before
-        if before >= 0 and 0 < span <= self.longest:
+        if before >= 0 and 0 < span <= self.longest and e.size > 0:
             seen.counts[span] += 1
             mean = max(seen.sizes[span], 0.0)
             seen.sizes[span] = mean + (e.size - mean) / seen.counts[span]

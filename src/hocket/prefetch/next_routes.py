@@ -1,8 +1,9 @@
 """Clients whose route was drawn ahead fetch before it is their turn: prefetch for asynchronous methods.
 
-With r routes in the queue and one taken every 1/lambda seconds (an exponential mean), a client that joins the queue is
+With r routes in the queue and one taken every 1/lambda seconds (a mean over the run), a client that joins the queue is
 routed in about r/lambda. It begins to fetch so early that the whole model at its rate, times ``margin``, is there by
-then, and from then on follows every version. Rates are measured from transfers; who was not seen begins at once.
+then, and from then on follows every version. Rates are measured from transfers; who was not seen is taken to be as slow
+as the slowest tenth.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,8 @@ from hocket.view import View
 
 
 class Timetable(Struct):
-    """``rates``: float64[clients] in bytes per second, 0 unknown. Per task: when clients in the queue begin (ns),
-    how many were drawn, when the count began (ns)."""
+    """``rates``: float64[clients], bytes per second, 0 unknown. Per task: when clients in the queue ``begin`` (ns), and
+    how many were ``drawn`` in all. ``now``: time of the last fact (ns)."""
 
     rates: np.ndarray
     begin: dict[str, dict[int, int]]
@@ -48,12 +49,14 @@ class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbi
     def starts(
         self, state: Timetable, picks: Sequence[Pick], view: View, estimate: Estimate
     ) -> list[tuple[int, str, int, int]]:
+        known = state.rates[state.rates > 0]
+        careful = float(np.quantile(known, 0.1)) if known.size else 0.0
         out = []
         for p in picks:
             begin = state.begin[p.task]
             pace = state.now / state.drawn[p.task] if state.drawn[p.task] else 0.0
             state.drawn[p.task] += 1
-            rate = float(state.rates[p.client])
+            rate = float(state.rates[p.client]) or careful
             takes = self.margin * estimate.full / rate * SECOND if rate else float("inf")
             begin[p.client] = at = int(max(0.0, state.now + len(begin) * pace - takes))
             out.append((p.client, p.task, view.tasks[p.task].version, at))
@@ -62,7 +65,7 @@ class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbi
     def observe(self, state: Timetable, fact: Event, view: View, now: int) -> Sequence[Request]:
         state.now = now
         if isinstance(fact, Fetched):
-            if fact.took > 0 and fact.size > 0:
+            if fact.took > 0 and fact.size > 0 and 0 <= fact.client < view.clients:
                 rate = fact.size * SECOND / fact.took
                 state.rates[fact.client] = moving(state.rates[fact.client] or -1.0, rate, 0.5)
         elif isinstance(fact, Started):

@@ -17,17 +17,17 @@ def eden(
     bits: int = 4,
     cohort: int = 30,
     overcommit: float = 1.3,
-    prefetch: int = 0,
+    prefetch_window: int = 0,
     slack: float = 0.0,
 ) -> Strategy:
     """Rounds of quantized updates.
 
     Args:
         bits: per value.
-        prefetch: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
+        prefetch_window: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
         slack: of that schedule.
 
     >>> eden().task.uplink.codec.bits
     4
     """
-    return replace(fedfetch(cohort, overcommit, prefetch, EDEN(bits=bits), slack=slack), name="eden")
+    return replace(fedfetch(cohort, overcommit, prefetch_window, EDEN(bits=bits), slack=slack), name="eden")

@@ -7,7 +7,7 @@
 |---|---|---|
 | K | ``cohort`` | updates that make a round |
 | OC | ``overcommit`` | clients drawn per update wanted |
-| R | ``prefetch`` | rounds between draw and training; 0: the method without prefetch |
+| R | ``prefetch_window`` | rounds between draw and training; 0: the method without prefetch |
 | beta | ``slack`` | of the time limit; more of it saves bytes and costs time |
 | C_up, C_down | ``up``, ``down`` | codecs; clients feed back what ``up`` leaves out (``error_feedback``) |
 
@@ -34,7 +34,7 @@ TOP_FIFTH = TopK(0.2)
 def fedfetch(
     cohort: int = 30,
     overcommit: float = 1.3,
-    prefetch: int = 3,
+    prefetch_window: int = 3,
     down: Coded = TOP_FIFTH,
     up: Coded | None = None,
     slack: float = 0.0,
@@ -65,13 +65,13 @@ def fedfetch(
         log, overlap: see :class:`hocket.downlink.Combined`.
         deadline: seconds after which a round ends with what it has.
 
-    >>> fedfetch().prefetch.overcommit, fedfetch(prefetch=0).prefetch == fedfetch(prefetch=0, slack=0.5).prefetch
-    (1.3, True)
+    >>> fedfetch().prefetch.overcommit, fedfetch(prefetch_window=0).prefetch
+    (1.3, NoPrefetch())
     """
     matching: Matching = Uniform("skip")
-    if prefetch:
-        matching = Presample(Uniform("skip"), prefetch, replace)
-    fetch = _calendar(prefetch, overcommit, slack, weight, warm_up, reach, by, naive, rates, code_compat)
+    if prefetch_window:
+        matching = Presample(Uniform("skip"), prefetch_window, replace)
+    fetch = _calendar(prefetch_window, overcommit, slack, weight, warm_up, reach, by, naive, rates, code_compat)
     pacing = Rounds(cohort, overcommit, deadline)
     return Strategy("fedfetch", pacing, matching, fetch, task=_task(down, up, error_feedback, log, overlap))
 

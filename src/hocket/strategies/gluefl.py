@@ -34,27 +34,27 @@ def gluefl(
     share: float = 0.2,
     shared: float = 0.16,
     overcommit: float = 1.3,
-    prefetch: int = 0,
+    prefetch_window: int = 0,
     slack: float = 0.0,
 ) -> Strategy:
     """Rounds of sparse updates by a sticky group.
 
     Args:
-        prefetch: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
+        prefetch_window: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
         slack: of that schedule.
 
-    >>> gluefl().matching.group, gluefl(prefetch=3).matching.sampler == gluefl().matching
+    >>> gluefl().matching.group, gluefl(prefetch_window=3).matching.sampler == gluefl().matching
     (120, True)
     """
     sticky = Sticky(group, cohort, newcomers)
     matching: Matching = sticky
-    if prefetch:
-        matching = Presample(sticky, prefetch)
+    if prefetch_window:
+        matching = Presample(sticky, prefetch_window)
     return Strategy(
         "gluefl",
         StickyRounds(cohort, newcomers, overcommit),
         matching,
-        Calendar(overcommit, slack) if prefetch else NoPrefetch(),
+        Calendar(overcommit, slack) if prefetch_window else NoPrefetch(),
         task=TaskPart(
             downlink=Combined(Glue(share), shared=shared),
             uplink=ErrorFeedback(TopK(share)),

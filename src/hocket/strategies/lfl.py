@@ -16,17 +16,17 @@ def lfl(
     bits: int = 4,
     cohort: int = 30,
     overcommit: float = 1.3,
-    prefetch: int = 0,
+    prefetch_window: int = 0,
     slack: float = 0.0,
 ) -> Strategy:
     """Rounds of quantized updates.
 
     Args:
         bits: per value.
-        prefetch: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
+        prefetch_window: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
         slack: of that schedule.
 
-    >>> lfl(prefetch=3).matching.rounds
+    >>> lfl(prefetch_window=3).matching.rounds
     3
     """
-    return replace(fedfetch(cohort, overcommit, prefetch, LFL(bits=bits), slack=slack), name="lfl")
+    return replace(fedfetch(cohort, overcommit, prefetch_window, LFL(bits=bits), slack=slack), name="lfl")

@@ -17,17 +17,17 @@ def powersgd(
     rank: int = 16,
     cohort: int = 30,
     overcommit: float = 1.3,
-    prefetch: int = 0,
+    prefetch_window: int = 0,
     slack: float = 0.0,
 ) -> Strategy:
     """Rounds of low-rank updates.
 
     Args:
         rank: r.
-        prefetch: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
+        prefetch_window: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
         slack: of that schedule.
 
     >>> powersgd().task.downlink.codec.rank
     16
     """
-    return replace(fedfetch(cohort, overcommit, prefetch, PowerSGD(rank), slack=slack), name="powersgd")
+    return replace(fedfetch(cohort, overcommit, prefetch_window, PowerSGD(rank), slack=slack), name="powersgd")

@@ -18,7 +18,7 @@ def qsgd(
     bucket: int = 128,
     cohort: int = 30,
     overcommit: float = 1.3,
-    prefetch: int = 0,
+    prefetch_window: int = 0,
     slack: float = 0.0,
 ) -> Strategy:
     """Rounds of quantized updates.
@@ -26,10 +26,12 @@ def qsgd(
     Args:
         bits: per value.
         bucket: values that share a norm.
-        prefetch: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
+        prefetch_window: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
         slack: of that schedule.
 
     >>> qsgd().task.downlink.codec.bits
     4
     """
-    return replace(fedfetch(cohort, overcommit, prefetch, QSGD(bits=bits, bucket=bucket), slack=slack), name="qsgd")
+    return replace(
+        fedfetch(cohort, overcommit, prefetch_window, QSGD(bits=bits, bucket=bucket), slack=slack), name="qsgd"
+    )

@@ -22,7 +22,7 @@ def stc(
     ternary: bool = False,
     cohort: int = 30,
     overcommit: float = 1.3,
-    prefetch: int = 0,
+    prefetch_window: int = 0,
     slack: float = 0.0,
 ) -> Strategy:
     """Rounds of sparse updates.
@@ -30,12 +30,12 @@ def stc(
     Args:
         share: q, of the coordinates that an update keeps.
         ternary: signs only.
-        prefetch: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
+        prefetch_window: rounds that cohorts are drawn ahead, to fetch on FedFetch's schedule; 0: not at all.
         slack: of that schedule.
 
     >>> stc().task.downlink.codec.share
     0.2
     """
     return replace(
-        fedfetch(cohort, overcommit, prefetch, signs(share) if ternary else TopK(share), slack=slack), name="stc"
+        fedfetch(cohort, overcommit, prefetch_window, signs(share) if ternary else TopK(share), slack=slack), name="stc"
     )
