@@ -133,7 +133,8 @@ def test_the_schedule_balances_raises_and_goes_back(task):
 def test_every_client_takes_part_alike_without_recovery():
     """Sizes and times alone: no learning is needed for that."""
     fleet, until = ten_links(scale=1e-3, compute=1e-6), hk.Until(updates=3000)
-    sized = hk.Task.sized(parameters=100_000, clients=10, samples=100)
+    schema = hk.Schema((hk.Segment("w", (1000, 100)), hk.Segment("b", (100,))))
+    sized = hk.Task("sized", schema, None, np.full(10, 100), hk.LocalSGD(lr=0.1, batch_size=10))
     part = hk.strategies.prfl(window=0.5, least=0.05, interval=10, recovery=False, importance="weight")
     done = hk.simulate(sized, fleet, part, until, log=True)
     rows = done.log.table()
