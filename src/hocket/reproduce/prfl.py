@@ -107,7 +107,7 @@ def simulated(
     strategy: Strategy, seed: int, alpha: float | None = 1.0, clients: int = 10, seconds: float = SECONDS
 ) -> Run:
     """A run of 2,500 virtual seconds, measured every few steps."""
-    every = Evaluation(every=1 if "synchronous" in strategy.name or strategy.name == "fedavg" else 4)
+    every = Evaluation(every=1 if isinstance(strategy.pacing, Rounds) else 4)
     until = Until(time=seconds, confirm=3)
     return simulate(task(seed, clients, alpha), fleet(clients), strategy, until, seed=seed, evaluation=every, log=True)
 
