@@ -167,6 +167,14 @@ def test_common_moves_only_what_all_cover():
     )
 
 
+def test_only_the_last_clients_are_kept_if_so_wished():
+    policy, state = MaskedModels(most=2), MaskedModels().init(THREE, 4)
+    for i in range(4):
+        policy.add(state, sent(i, [float(i)], [0]))
+    assert list(state.held) == [2, 3]
+    assert merged(policy, [sent(2, [7], [0], 1)], state=state).tolist() == [5, 1, 3]
+
+
 def test_poison_is_trimmed_where_enough_cover():
     honest = [sent(i, [1 + i / 100] * 3, [0, 1, 2]) for i in range(8)]
     poison = [sent(8, [1e6, -1e6], [0, 1]), sent(9, [-1e6, -1e6], [0, 1])]

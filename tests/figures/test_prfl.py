@@ -1,10 +1,12 @@
 """PR-FL as a whole: in the simulator, through the journaled loopback, resumed, and in small trainings."""
 
+import msgspec
 import numpy as np
 import pytest
 
 import hocket as hk
 from hocket import actions as do
+from hocket.errors import Diverged
 from hocket.fleet import ten_links
 from hocket.learning import MLP, NumpyLearner, SlicedLearner
 from hocket.record.log import KINDS
@@ -133,7 +135,8 @@ def test_the_schedule_balances_raises_and_goes_back(task):
 def test_every_client_takes_part_alike_without_recovery():
     """Sizes and times alone: no learning is needed for that."""
     fleet, until = ten_links(scale=1e-3, compute=1e-6), hk.Until(updates=3000)
-    sized = hk.Task.sized(parameters=100_000, clients=10, samples=100)
+    schema = hk.Schema((hk.Segment("w", (1000, 100)), hk.Segment("b", (100,))))
+    sized = hk.Task("sized", schema, None, np.full(10, 100), hk.LocalSGD(lr=0.1, batch_size=10))
     part = hk.strategies.prfl(window=0.5, least=0.05, interval=10, recovery=False, importance="weight")
     done = hk.simulate(sized, fleet, part, until, log=True)
     rows = done.log.table()
@@ -155,3 +158,41 @@ def test_parts_need_a_downlink_that_sends_parts():
     method = hk.compose(hk.strategies.fedbuff(), hk.Strategy("p", task=hk.TaskPart(submodel=hk.submodel.Pruning())))
     with pytest.raises(hk.InvalidInput, match=r"submodel pruning gives clients parts .* downlink full .* use downlink"):
         hk.simulate(hk.reference_tasks.gaussian(10), links(), method, hk.Until(steps=1))
+
+
+def test_without_recovery_nothing_differs_until_it_sets_in(task):
+    short = hk.Until(updates=60)
+    one = run(task, METHODS["prfl"], short)
+    other = run(task, hk.strategies.prfl(**SHORT, recovery=False), short)
+    assert one.models["digits"].tobytes() == other.models["digits"].tobytes()
+    assert one.summary["bytes"] == other.summary["bytes"]
+
+
+class Poisoned:
+    """Two of ten clients send ten times the opposite of what they learned."""
+
+    def __init__(self, learner):
+        self._learner = learner
+        self.schema, self.samples = learner.schema, learner.samples
+        self.initial, self.evaluate = learner.initial, learner.evaluate
+
+    def train(self, jobs):
+        return [
+            msgspec.structs.replace(done, delta=-10 * done.delta) if job.client in (1, 2) else done
+            for job, done in zip(jobs, self._learner.train(jobs), strict=True)
+        ]
+
+
+def test_a_trimmed_and_clipped_mean_withstands_poisoned_clients(task):
+    bad = hk.Task.of(Poisoned(task.learner), task.local, name="digits")
+    base = hk.strategies.prfl(**SHORT, cohort=10, recovery=False)
+
+    def accuracy(merge):
+        method = msgspec.structs.replace(base, task=msgspec.structs.replace(base.task, merge=merge))
+        try:
+            return run(bad, method, hk.Until(updates=400)).curve.latest("accuracy")
+        except Diverged:
+            return 0.0
+
+    robust, mean = accuracy(hk.merge.MaskedDeltas(trim=0.25, clip=2.0)), accuracy(hk.merge.MaskedDeltas())
+    assert robust > 0.7 > mean + 0.3, (robust, mean)

@@ -1,4 +1,4 @@
-"""``[fleet]``: synthetic devices, equal ones, or rows of a Parquet file.
+"""``[fleet]``: synthetic devices, equal ones, ten classes of links, or rows of a Parquet file.
 
 Units are seconds, bytes and bytes per second. A column is one number for all devices, or a list of one for each.
 """
@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from hocket.experiment.call import plain
 from hocket.experiment.strict import blaming, convert
-from hocket.fleet import Always, Availability, Deterministic, Fleet, Law
+from hocket.fleet import Always, Availability, Deterministic, Fleet, Law, ten_links
 
 Column = float | tuple[float, ...]
 DEVICES = "devices.parquet"
@@ -64,7 +64,17 @@ class Parquet(Options, frozen=True, kw_only=True, tag_field="kind", tag="parquet
     up: Column | None = None
 
 
-Table = Synthetic | Equal | Parquet
+class Links(Struct, frozen=True, kw_only=True, tag_field="kind", tag="links", forbid_unknown_fields=True):
+    """:func:`hocket.fleet.ten_links`: ten classes of links, thirteen-fold apart."""
+
+    clients: int | None = None
+    compute: float = 0.005
+    server: float | None = 10e6
+    scale: float = 1.0
+    jitter: bool = True
+
+
+Table = Synthetic | Equal | Parquet | Links
 
 
 def read(value: object) -> Table:
@@ -89,6 +99,9 @@ def make(parsed: Table, clients: int, seed: int, folder: Path) -> tuple[Fleet, d
             case Equal():
                 arguments = {"clients": clients, **arguments}
                 fleet = Fleet.equal(**arguments)
+            case Links():
+                arguments = {"clients": clients, **arguments}
+                fleet = ten_links(**arguments)
             case Parquet():
                 files[DEVICES] = folder / parsed.path
                 fleet = Fleet.from_parquet(**{**arguments, "path": files[DEVICES]})

@@ -70,7 +70,6 @@ class Buffer(Struct):
     orders: dict[int, np.ndarray] = {}
     users: dict[int, int] = {}
     arrived: list[int] = []
-    made: int = 0
     steps: int = 0
 
 
@@ -81,19 +80,23 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
     Args:
         average: over the clients that cover a coordinate, only where all do, or as if what is not covered were 0.
         latest: average the latest model of every client; else only what has arrived.
+        most: clients whose latest models are kept, those that were heard of last; None: all. Memory is what they cover.
         buckets: sums kept, each of a range of versions.
         resum: steps from one making of the sums to the next.
     """
 
     average: Literal["covered", "common", "plain"] = "covered"
     latest: bool = True
+    most: int | None = None
     buckets: int = 16
     resum: int = 64
     keeps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.buckets < 1 or self.resum < 1:
-            raise InvalidInput(f"masked_models: buckets = {self.buckets}, resum = {self.resum}; both are 1 or more")
+        if min(self.buckets, self.resum, self.most or 1) < 1 or self.most == 0:
+            raise InvalidInput(
+                f"masked_models: most = {self.most}, buckets = {self.buckets}, resum = {self.resum}; each is 1 or more"
+            )
 
     def init(self, schema: Schema, clients: int) -> Buffer:
         return Buffer(schema.size, Importance(schema.size))
@@ -108,35 +111,18 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
         c = contribution
         state.importance.add(c)
         client, number = c.lease.client, c.lease.version
-        self._drop(state, client)
+        _drop(state, client)
         order = _order(state, c)
         where: slice | Positions = slice(None) if c.covered is None else c.covered
         values = c.start[where] + c.delta[where]
         held = state.held[client] = Held(c.lease, values, order, c.share, number)
         _put(state, held, where)
         state.arrived.append(client)
+        if self.most is not None and len(state.held) > self.most:
+            _drop(state, next(iter(state.held)))
         while len(state.buckets) > self.buckets:
             _join(state)
         return {}
-
-    def _drop(self, state: Buffer, client: int) -> None:
-        """Take a client's model out."""
-        held = state.held.pop(client, None)
-        if held is None:
-            return
-        where = _where(state, held)
-        bucket = state.buckets[held.bucket]
-        bucket.count -= 1
-        if bucket.count:
-            bucket.total[where] -= np.multiply(held.values, held.share, dtype=np.float64)
-            bucket.weight[where] -= held.share
-            bucket.whole -= held.share
-        else:
-            del state.buckets[held.bucket]
-        if held.order >= 0:
-            state.users[held.order] -= 1
-            if not state.users[held.order]:
-                del state.users[held.order], state.orders[held.order]
 
     # --- steps -------------------------------------------------------------------------------------------
 
@@ -144,7 +130,7 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
         state.steps += 1
         if state.steps % self.resum == 0:
             resum(state)
-        arrived, state.arrived = sorted(set(state.arrived)), []
+        arrived, state.arrived = sorted(set(state.arrived) & state.held.keys()), []
         if not arrived or not state.held:
             return np.zeros(state.size)
         if not self.latest:
@@ -205,6 +191,26 @@ def resum(state: Buffer) -> float:
         bucket.lease = before.lease
         worst = max(worst, float(np.abs(bucket.total - before.total).max()) / scale)
     return worst
+
+
+def _drop(state: Buffer, client: int) -> None:
+    """Take a client's model out."""
+    held = state.held.pop(client, None)
+    if held is None:
+        return
+    where = _where(state, held)
+    bucket = state.buckets[held.bucket]
+    bucket.count -= 1
+    if bucket.count:
+        bucket.total[where] -= np.multiply(held.values, held.share, dtype=np.float64)
+        bucket.weight[where] -= held.share
+        bucket.whole -= held.share
+    else:
+        del state.buckets[held.bucket]
+    if held.order >= 0:
+        state.users[held.order] -= 1
+        if not state.users[held.order]:
+            del state.users[held.order], state.orders[held.order]
 
 
 def _where(state: Buffer, held: Held) -> slice | Positions:

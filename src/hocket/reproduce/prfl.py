@@ -66,10 +66,12 @@ does."""
 
 
 @cache
-def images() -> tuple[Examples, Examples, Examples]:
-    """Training, validation and test images as rows of 784 standardised numbers."""
+def images(standard: bool = False) -> tuple[Examples, Examples, Examples]:
+    """Training, validation and test images as rows of 784 numbers from 0 to 1; ``standard``: of mean 0 and spread 1."""
     sets = [idx_images(catalog.FASHION_MNIST, part, None) for part in ("train", "t10k")]
-    rows = [((s.pixels.reshape(len(s.classes), -1) / np.float32(255) - MEAN) / SPREAD, s.classes) for s in sets]
+    rows = [(s.pixels.reshape(len(s.classes), -1) / np.float32(255), s.classes) for s in sets]
+    if standard:
+        rows = [((x - MEAN) / SPREAD, y) for x, y in rows]
     (x, y), (tx, ty) = rows
     return (
         Examples(x[:20_000], y[:20_000], "fashion train"),
@@ -79,9 +81,9 @@ def images() -> tuple[Examples, Examples, Examples]:
 
 
 @cache
-def task(seed: int, clients: int = 10, alpha: float | None = 1.0) -> Task:
+def task(seed: int, clients: int = 10, alpha: float | None = 1.0, standard: bool = False) -> Task:
     """The images divided among clients, fewest first; ``alpha`` None: alike."""
-    train, validation, test = images()
+    train, validation, test = images(standard)
     parts = (
         iid(len(train), clients, key(seed, "prfl"))
         if alpha is None
@@ -98,18 +100,25 @@ def fleet(clients: int = 10) -> Fleet:
 
 
 @cache
-def run(method: str, seed: int, alpha: float | None = 1.0, clients: int = 10, seconds: float = SECONDS) -> Run:
+def run(method: str, seed: int, standard: bool = False) -> Run:
     """One run of a method."""
-    return simulated(METHODS[method], seed, alpha, clients, seconds)
+    return simulated(METHODS[method], seed, standard)
 
 
 def simulated(
-    strategy: Strategy, seed: int, alpha: float | None = 1.0, clients: int = 10, seconds: float = SECONDS
+    strategy: Strategy,
+    seed: int,
+    standard: bool = False,
+    alpha: float | None = 1.0,
+    clients: int = 10,
+    seconds: float = SECONDS,
 ) -> Run:
     """A run of 2,500 virtual seconds, measured every few steps."""
-    every = Evaluation(every=1 if "synchronous" in strategy.name or strategy.name == "fedavg" else 4)
+    every = Evaluation(every=1 if isinstance(strategy.pacing, Rounds) else 4)
     until = Until(time=seconds, confirm=3)
-    return simulate(task(seed, clients, alpha), fleet(clients), strategy, until, seed=seed, evaluation=every, log=True)
+    return simulate(
+        task(seed, clients, alpha, standard), fleet(clients), strategy, until, seed=seed, evaluation=every, log=True
+    )
 
 
 def final(done: Run) -> float:

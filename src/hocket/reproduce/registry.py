@@ -2,10 +2,30 @@
 
 from hocket.errors import InvalidInput
 from hocket.experiment.strict import unknown
-from hocket.reproduce import async_queueing, async_queueing_images, baselines, fedast, fedfetch, prfl, qafel, staleness
+from hocket.reproduce import (
+    async_queueing,
+    async_queueing_images,
+    baselines,
+    fedast,
+    fedfetch,
+    prfl,
+    qafel,
+    staleness,
+    submodels,
+)
 from hocket.reproduce.claim import Claim
 
-MODULES = (async_queueing, async_queueing_images, baselines, fedast, fedfetch, prfl, qafel, staleness)
+MODULES = (
+    async_queueing,
+    async_queueing_images,
+    baselines,
+    fedast,
+    fedfetch,
+    prfl,
+    qafel,
+    staleness,
+    submodels,
+)
 """Modules whose claims are known; a new one is added here."""
 
 
