@@ -1,6 +1,6 @@
 """Sub-models: memory and time of the buffered average, its drift, what bands save, and what a narrow network costs.
 
-``python -m benchmarks.submodels [clients parameters]``; one core (``OMP_NUM_THREADS=1``).
+``python -m benchmarks.submodels [clients parameters [models kept]]``; one core (``OMP_NUM_THREADS=1``).
 """
 
 import resource
@@ -126,6 +126,8 @@ def _lease(length: int) -> Lease:
 
 if __name__ == "__main__":
     given = [int(a.replace("_", "")) for a in sys.argv[1:]]
-    bands()
-    widths()
-    buffer(*(given or (10_000, 1_000_000)), 1000)  # type: ignore[misc]
+    if not given:
+        bands()
+        widths()
+        given = [2000, 1_000_000, 1000]
+    buffer(given[0], given[1], given[2] if len(given) > 2 else None)
