@@ -48,7 +48,8 @@ def buffer(clients: int, size: int, most: int | None) -> None:
         n = int(SETTLED[c % 10] * size)
         version = max(0, k // 20 - c % 7)
         lease = Lease(k, "a", c, 0, Node("a", version), Cover(0, n), LOCAL, k, 0, version=version)
-        given = Contribution(lease, 1.0, 10, noise, delta, order[:n], None, 1.0)
+        share = 1 + c % 7 / 10
+        given = Contribution(lease, share, 10, noise, delta, order[:n], None, share)
         began = time.thread_time()
         policy.add(state, given)
         adding += time.thread_time() - began
