@@ -1,6 +1,6 @@
 """Sub-models: memory and time of the buffered average, its drift, what bands save, and what a narrow network costs.
 
-``python -m benchmarks.submodels [clients parameters]``; one core (``OMP_NUM_THREADS=1``).
+``python -m benchmarks.submodels [clients parameters [models kept]]``; one core (``OMP_NUM_THREADS=1``).
 """
 
 import resource
@@ -48,7 +48,8 @@ def buffer(clients: int, size: int, most: int | None) -> None:
         n = int(SETTLED[c % 10] * size)
         version = max(0, k // 20 - c % 7)
         lease = Lease(k, "a", c, 0, Node("a", version), Cover(0, n), LOCAL, k, 0, version=version)
-        given = Contribution(lease, 1.0, 10, noise, delta, order[:n], None, 1.0)
+        share = 1 + c % 7 / 10
+        given = Contribution(lease, share, 10, noise, delta, order[:n], None, share)
         began = time.thread_time()
         policy.add(state, given)
         adding += time.thread_time() - began
@@ -126,6 +127,8 @@ def _lease(length: int) -> Lease:
 
 if __name__ == "__main__":
     given = [int(a.replace("_", "")) for a in sys.argv[1:]]
-    bands()
-    widths()
-    buffer(*(given or (10_000, 1_000_000)), 1000)  # type: ignore[misc]
+    if not given:
+        bands()
+        widths()
+        given = [2000, 1_000_000, 1000]
+    buffer(given[0], given[1], given[2] if len(given) > 2 else None)

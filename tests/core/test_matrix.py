@@ -110,7 +110,7 @@ def test_the_array_meets_every_pair():
         met |= composition.pairs({a: index[a][composition.name(v)] for a, v in row.items()})
     total = sum(len(found[a]) * len(found[b]) for a in found for b in found if a < b)
     assert len(met) + len(COVERING.refused) == total
-    assert len(COVERING.rows) <= 1.5 * max(
+    assert len(COVERING.rows) <= 2 * max(  # sub-models go with one downlink only, which takes more rows
         len(a) * len(b) for a in found.values() for b in found.values() if a is not b
     )
 
@@ -163,7 +163,8 @@ def test_a_new_policy_is_met_by_all_others_and_its_objection_is_kept(register, t
     assert {composition.name(r["merge"]) for r in rows} == {composition.name(r["merge"]) for r in before.rows}
     assert all(r["pacing"].__struct_config__.tag != "windows" for r in rows)
     new = [c for c in covering.refused if Odd in map(type, c[:2])]
-    assert len(new) == 2 and all("odd" in c[2] and "windows" in c[2] for c in new)
+    windows = sum(v.__struct_config__.tag == "windows" for v in composition.axes()["pacing"])
+    assert len(new) == 2 * windows and all("odd" in c[2] and "windows" in c[2] for c in new)
     strict = next(r for r in rows if r["guard"].strict)
     sim = ready(strict, tmp_path)
     run(sim.engine)

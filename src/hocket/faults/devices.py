@@ -134,16 +134,16 @@ class Device:
         c, w = self.work.client, self.work
         return (
             {t: dict(held) for t, held in c.holds.items()}, dict(w.nodes), dict(self.waiting), dict(self._over),
-            deepcopy(w.memories),
+            deepcopy(w.memories), deepcopy(w.lists),
         )  # fmt: skip
 
     def adopt(self, memory: tuple[Any, ...]) -> None:
         """Take what a backup or a twin remembers; what was sent and not answered is sent again."""
-        holds, nodes, waiting, over, memories = memory
+        holds, nodes, waiting, over, memories, lists = memory
         for t, held in holds.items():
             self.work.client.holds[t].update(held)
         self.work.nodes, self.waiting = dict(nodes), dict(waiting)
-        self._over, self.work.memories = dict(over), deepcopy(memories)
+        self._over, self.work.memories, self.work.lists = dict(over), deepcopy(memories), deepcopy(lists)
         for lease_id in self.waiting:
             self._later(self._world.poll / 4, partial(self._again, lease_id, 0))
 
@@ -304,13 +304,16 @@ class Device:
 
     def _body(self, lease: Lease, honest: Update, value: float, k: int) -> Update:
         """The honest update with one number changed."""
-        task = self._tasks[lease.task]
+        schema = self.work.part(lease)
         uplink = self._setup.strategy.tasks[lease.task].uplink
-        delta, aux = uplink.decode(honest.body, task.schema, lease)
+        delta, aux = uplink.decode(honest.body, schema, lease)
         delta = delta.copy()
         delta[below(mix(k), len(delta))] = value
-        with np.errstate(invalid="ignore"):  # a residual of what is not finite
-            body, _ = uplink.encode(None, delta, aux, task.schema, lease)
+        try:
+            with np.errstate(invalid="ignore"):  # a residual of what is not finite
+                body, _ = uplink.encode(None, delta, aux, schema, lease)
+        except InvalidInput:  # a codec that does not take what is not finite: a damaged update instead
+            body = honest.body[:-1]
         return replace(honest, body=body, length=len(body))
 
 

@@ -183,7 +183,8 @@ class Reference:
     def computes(self, task: str) -> bool:
         """Whether the reference knows the arithmetic of a task's merge and optimizer."""
         part = self._setup.strategy.tasks[task]
-        return _tag(part.merge) in DIVISORS and _tag(part.optimizer) == "sgd"
+        whole = _tag(part.submodel) == "whole"
+        return whole and _tag(part.merge) in DIVISORS and _tag(part.optimizer) == "sgd"
 
 
 def _by_age(guard: Any, lease: Lease, age: int) -> float:

@@ -14,9 +14,9 @@ from hocket.learning.learner import Job, Trained
 from hocket.learning.task import Task
 from hocket.lease import INDEX, WHOLE, Cover, Edge, Lease, Node
 from hocket.policies import Nested, State
-from hocket.ranking import Positions, Ranking, listed
+from hocket.ranking import Positions, Ranking, listed, schema_of
 from hocket.received import Sent, encode
-from hocket.schema import Vector
+from hocket.schema import Schema, Vector
 from hocket.strategy import FullTask
 
 Lists = dict[int, Positions]
@@ -26,7 +26,7 @@ Lists = dict[int, Positions]
 class Device:
     """One device: its state machine, the nodes it holds decoded, and what it is about to upload."""
 
-    __slots__ = ("_encoded", "_lists", "_parts", "_tasks", "client", "memories", "nodes", "updates")
+    __slots__ = ("_encoded", "_parts", "_tasks", "client", "lists", "memories", "nodes", "updates")
 
     def __init__(self, client: Client, tasks: Mapping[str, Task], parts: Mapping[str, FullTask]) -> None:
         self.client = client
@@ -34,7 +34,7 @@ class Device:
         self.updates: dict[int, Sent] = {}
         self.memories: dict[str, State] = {}
         self._encoded: dict[int, Lease] = {}  # by an uplink that remembers and has not heard what became of them
-        self._lists: dict[tuple[str, int], Lists] = {}  # by task and epoch
+        self.lists: dict[tuple[str, int], Lists] = {}  # by task and epoch
         self._tasks, self._parts = tasks, parts
 
     def receiving(self, node: Node, edges: Sequence[Edge], data: Sequence[bytes]) -> Callable[[], tuple[Vector, Lists]]:
@@ -53,15 +53,35 @@ class Device:
                 else:
                     value = downlink.apply(value, edge, each, schema)
             assert value is not None, "a path has edges"
+            self._check_listed(node, {*self.lists.get((node.task, node.cover.epoch), ()), *lists}, edges)
             return value, lists
 
         return work
+
+    def _check_listed(self, node: Node, bands: set[int], edges: Sequence[Edge]) -> None:
+        """Whether the coordinates of a node's bands are known here.
+
+        Raises:
+            InvalidInput: some are not, so that the lists must be sent again.
+        """
+        submodel = self._parts[node.task].submodel
+        if node.cover.length != WHOLE and isinstance(submodel, Nested) and submodel.listed:
+            missing = {e.band for e in edges if e.target.kind != INDEX} - bands
+            if missing:
+                raise InvalidInput(
+                    f"{node}: no list of the coordinates of bands {sorted(missing)}; fetch it from nothing"
+                )
+
+    def part(self, lease: Lease) -> Schema:
+        """What the update of a lease is made of: the bands of its cover, or the whole model."""
+        ranking = self._ranking(lease.task, lease.cover)
+        return self._tasks[lease.task].schema if ranking is None else schema_of(ranking.cuts, lease.cover.length)
 
     def keep(self, node: Node, value: Vector, lists: Lists) -> None:
         """Hold what was received."""
         self.nodes[node] = value
         if lists:
-            bands = self._lists.setdefault((node.task, node.cover.epoch), {})
+            bands = self.lists.setdefault((node.task, node.cover.epoch), {})
             bands.update(lists)
 
     def _ranking(self, task: str, cover: Cover) -> Ranking | None:
@@ -71,7 +91,7 @@ class Device:
         submodel, schema = self._parts[task].submodel, self._tasks[task].schema
         if isinstance(submodel, Nested) and not submodel.listed:
             return Ranking.of(submodel.order(schema, None, None), submodel.cuts(schema))
-        bands = self._lists[task, cover.epoch]
+        bands = self.lists[task, cover.epoch]
         known = [bands[i] for i in sorted(bands)]
         return Ranking(tuple(np.cumsum([len(b) for b in known]).tolist()), np.concatenate(known))
 
@@ -138,4 +158,4 @@ class Device:
         current = {(n.task, n.cover.epoch) for n in self.nodes} | {
             (x.task, x.cover.epoch) for x in (*wanted_leases, *c.uploads)
         }
-        self._lists = {name: bands for name, bands in self._lists.items() if name in current}
+        self.lists = {name: bands for name, bands in self.lists.items() if name in current}
