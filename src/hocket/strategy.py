@@ -229,4 +229,11 @@ def _ask(p: object, strategy: FullStrategy, task: FullTask | None) -> None:
 
 def describe(part: object) -> Any:
     """Plain values (dicts, lists, numbers) that say what a policy or strategy is, for files and logs."""
-    return msgspec.to_builtins(part)
+    return msgspec.to_builtins(part, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's own."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise InvalidInput(f"strategy: {value!r} is {type(value).__name__}; give numbers, text, or policies of these")

@@ -75,10 +75,10 @@ def _one(value: object, at: str) -> Strategy:
 
 
 def _with_tasks(method: Strategy, own: dict[str, Any], each: dict[str, Strategy], at: str) -> Strategy:
-    """Strategies of single tasks under one; fleet parts written out at the top win over theirs."""
+    """Strategies of single tasks under one, whose fleet parts win over theirs, as do those written out at the top."""
     if not each:
         return method
-    settled = {f: None for f in _FLEET_PARTS if f in own}
+    settled = {f: None for f in _FLEET_PARTS if f in own or getattr(method, f) is not None}
     with blaming(each, f"{at}.tasks"):
         together = tasks(**{n: structs.replace(s, **settled) for n, s in each.items()})
     bare = method.task == TaskPart() and all(getattr(method, f) is None for f in _FLEET_PARTS)
