@@ -22,13 +22,15 @@ CLAIMS = _collect()
 
 
 def named(name: str) -> list[Claim]:
-    """The claim of a name, or all of them.
+    """The claim of a name, those of a method (``prfl``: all that begin with ``prfl-``), or all of them.
 
     Raises:
         InvalidInput: there is none; the nearest is suggested.
     """
     if name == "all":
         return list(CLAIMS.values())
+    if group := [c for n, c in CLAIMS.items() if n.startswith(f"{name}-")]:
+        return group
     if name not in CLAIMS:
         raise unknown(f"reproduce = {name!r}", ["all", *CLAIMS], "no such claim")
     return [CLAIMS[name]]
