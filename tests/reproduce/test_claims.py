@@ -60,6 +60,7 @@ def test_every_claim_has_a_source_and_a_band() -> None:
     for name, c in CLAIMS.items():
         assert c.source and c.what and c.low <= c.figure <= c.high and name == c.name
     assert named("all") == list(CLAIMS.values()) and named("gaussian-bayes") == [CLAIMS["gaussian-bayes"]]
+    assert named("prfl") == [c for n, c in CLAIMS.items() if n.startswith("prfl-")] and len(named("prfl")) > 10
 
 
 def test_a_band_that_does_not_hold_its_figure_is_refused() -> None:

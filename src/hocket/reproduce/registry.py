@@ -42,15 +42,14 @@ CLAIMS = _collect()
 
 
 def named(name: str) -> list[Claim]:
-    """The claim of a name, all claims whose names begin with it and a dash (``qafel``, ``async-queueing``), or all.
+    """The claim of a name, all of a method (``qafel``, ``async-queueing``: names that begin so), or all there are.
 
     Raises:
         InvalidInput: there is none; the nearest is suggested.
     """
     if name == "all":
         return list(CLAIMS.values())
-    if family := [c for n, c in CLAIMS.items() if n.startswith(f"{name}-")]:
-        return family
-    if name not in CLAIMS:
+    found = [CLAIMS[name]] if name in CLAIMS else [c for n, c in CLAIMS.items() if n.startswith(f"{name}-")]
+    if not found:
         raise unknown(f"reproduce = {name!r}", ["all", *CLAIMS], "no such claim")
-    return [CLAIMS[name]]
+    return found

@@ -45,12 +45,12 @@ def alone(density: float) -> int:
 
 
 @claim(PAPER, "bytes of a refresh at the ten densities, sent to each client, by bands published once", 3.96, 3.9, 4.1)
-def bands_unicast(quick: bool) -> float:
+def prfl_bands_unicast(quick: bool) -> float:
     return sum(alone(rho) for rho in START) / published()
 
 
 @claim(PAPER, "the same for each distinct sub-model sent once", 1.86, 1.8, 1.9)
-def bands_distinct(quick: bool) -> float:
+def prfl_bands_distinct(quick: bool) -> float:
     return sum(alone(rho) for rho in set(START)) / published()
 
 
@@ -61,13 +61,13 @@ def bands_distinct(quick: bool) -> float:
     2.0,
     6.0,
 )
-def width_speed(quick: bool) -> float:
+def prfl_width_speed(quick: bool) -> float:
     """Two 5x5 convolutions (32, 64) and a linear layer on 28x28 images; shapes and bytes are those of the width."""
     try:
         from hocket.learning.reference_tasks.models import cnn
         from hocket.learning.torch_learner import TorchLearner
     except ImportError as error:
-        raise MissingExtra("width-speed: torch is not installed; pip install 'hocket[torch]'") from error
+        raise MissingExtra("prfl-width-speed: torch is not installed; pip install 'hocket[torch]'") from error
 
     draw = np.random.default_rng(0)
     rows = Examples(draw.standard_normal((400, 1, 28, 28)).astype(np.float32), draw.integers(10, size=400))
