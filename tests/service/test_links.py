@@ -92,7 +92,7 @@ def test_a_node_is_fetched_ahead_of_any_lease(tmp_path: Path) -> None:
                 data = await idle.link.download(steps[0], -1)
                 await idle.poll(fetched=((-1, node),))
                 ledger = serving.host.account.ledger
-                assert data is not None and ledger.prefetched == ledger.down == len(data)
+                assert data is not None and ledger.ahead["gaussian"][idle.client] == ledger.down == len(data)
                 assert serving.host.server.view.tasks["gaussian"].held[idle.client] == 0
                 assert await idle.link.path(Want(-1, node)) is None  # taken, so it is held for nobody
 

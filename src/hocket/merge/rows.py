@@ -72,5 +72,5 @@ def objection(name: str, least: int, strategy: FullStrategy, task: FullTask | No
         return f"merge {name} needs {least} updates in every step; pacing {pacing} steps with {known}, so raise {field}"
     submodel = None if task is None else task.submodel.__struct_config__.tag  # type: ignore[attr-defined]
     if submodel not in (None, "whole"):
-        return f"merge {name} compares whole updates, submodel {submodel} sends parts of them"
+        return f"merge {name} compares whole updates, submodel {submodel} sends parts of them; use masked_deltas"
     return None

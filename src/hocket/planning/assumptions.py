@@ -24,6 +24,7 @@ def broken(setup: Setup, fleet: Fleet) -> tuple[str, ...]:
     training times are deterministic; the formulas take them for exponential
     updates wait for a buffer of 2; the formulas apply each at once
     clients that are busy are passed over; the formulas let them queue jobs
+    a job is more than one gradient; time and energy to the target are for one
     """
     return tuple(_broken(setup, fleet))
 

@@ -134,7 +134,7 @@ def plan(
     >>> import hocket as hk
     >>> fleet = hk.Fleet.synthetic(clients=20, seed=0)
     >>> plan = hk.plan(fleet, hk.Task.sized(parameters=1000, clients=20), details=False)
-    >>> plan.throughput > plan.uniform.throughput, round(sum(plan.routing), 9)
+    >>> plan.throughput > plan.uniform.throughput, round(float(sum(plan.routing)), 9)
     (True, 1.0)
     >>> plan.strategy().pacing.in_flight == plan.in_flight
     True

@@ -307,9 +307,11 @@ class Host:
             self.book.let_go(node)
 
     def _fetched(self, e: on.Fetched) -> None:
-        self.account.count("download", e.lease, e.size)
         if e.lease < 0:
+            self.account.ledger.early(e.node.task, e.client, e.size)
             self._let_go(e.client)
+        else:
+            self.account.count("download", e.lease, e.size)
 
     def _step_task(self, a: do.Step) -> None:
         """A model that stops being finite ends its task, and no other."""

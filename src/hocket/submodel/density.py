@@ -54,7 +54,7 @@ class Controller(Struct, frozen=True, forbid_unknown_fields=True):
 
         >>> c = Controller()
         >>> c.adjust([1.0, 1.0], [10.0, 40.0], [0.05, 0.05], [[], []])
-        [1.0, 0.33]
+        [1.0, 0.32]
         """
         now = [(*s, (rho, t)) for s, rho, t in zip(seen, densities, times, strict=True)]
         slopes = [slope(points) if t > 0 else 0.0 for points, t in zip(now, times, strict=True)]
