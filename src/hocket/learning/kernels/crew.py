@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from hocket.learning.kernels.block import Block
 from hocket.learning.kernels.memory import Recycler
-from hocket.learning.kernels.workers import single_threaded
+from hocket.learning.kernels.workers import NAME, single_threaded
 from hocket.learning.learner import Trained
 from hocket.schema import Vector
 
@@ -39,8 +39,11 @@ Train = Callable[[Block], list[Trained]]
 
 
 def possible() -> bool:
-    """Whether this process may be forked now: on Linux, as long as no other thread could hold a lock."""
-    return platform == "linux" and threading.active_count() == 1
+    """Whether this process may be forked now: on Linux, as long as no other thread could hold a lock.
+
+    Those of :class:`~hocket.learning.kernels.workers.Workers` hold none: they wait while nobody evaluates.
+    """
+    return platform == "linux" and sum(not t.name.startswith(NAME) for t in threading.enumerate()) == 1
 
 
 class Crew:

@@ -9,6 +9,8 @@ import torch
 
 A = TypeVar("A")
 B = TypeVar("B")
+NAME = "hocket-lanes"
+"""How the names of its threads begin."""
 
 
 class Workers:
@@ -29,7 +31,7 @@ class Workers:
                 with torch.no_grad():
                     return [function(item) for item in items]
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, "hocket-lanes", _settle)
+                self._pool = ThreadPoolExecutor(self.threads, NAME, _settle)
             futures = [self._pool.submit(function, item) for item in items]
             for future in futures:
                 future.exception()
