@@ -6,21 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 8192
+LONG = 1 << 16
+"""Of few operations on each number, where the calls themselves count."""
 
 
-def chunks(size: int) -> Iterator[slice]:
+def chunks(size: int, most: int = SIZE) -> Iterator[slice]:
     """Slices that cover ``range(size)``.
 
     >>> [(s.start, s.stop) for s in chunks(10_000)]
     [(0, 8192), (8192, 10000)]
     """
-    for low in range(0, size, SIZE):
-        yield slice(low, min(low + SIZE, size))
+    for low in range(0, size, most):
+        yield slice(low, min(low + most, size))
 
 
-def scratch() -> NDArray[np.float64]:
+def scratch(most: int = SIZE) -> NDArray[np.float64]:
     """Room for one chunk, float64, undefined contents."""
-    return np.empty(SIZE)
+    return np.empty(most)
 
 
 def finite(x: NDArray[np.floating]) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from sys import platform
 
@@ -15,6 +16,7 @@ from hocket.learning import Job, LocalSGD, Trained  # noqa: E402
 from hocket.learning.kernels.block import Block  # noqa: E402
 from hocket.learning.kernels.crew import MOST_JOBS, Crew  # noqa: E402
 from hocket.learning.kernels.memory import Recycler  # noqa: E402
+from hocket.schema import Vector  # noqa: E402
 
 SIZE = 5
 LOCAL = LocalSGD(lr=1.0, batch_size=1)
@@ -32,10 +34,16 @@ def blocks(*sizes: int) -> list[Block]:
     return [Block("k", 8, some[e - n : e]) for n, e in zip(sizes, ends.tolist(), strict=True)]
 
 
-def train(block: Block) -> list[Trained]:
+def train(block: Block, outs: Sequence[Vector] | None) -> list[Trained]:
     """Client and start, and whose work it was."""
-    mine = os.getpid()
-    return [Trained(j.start + j.client, j.seed, {"loss": 1.0, "process": float(mine)}) for j in block.jobs]
+    mine, places = float(os.getpid()), outs if outs is not None else np.empty((len(block.jobs), SIZE), np.float32)
+    for job, out in zip(block.jobs, places, strict=False):
+        out[:] = job.start + job.client
+    return [Trained(out, j.seed, {"loss": 1.0, "process": mine}) for j, out in zip(block.jobs, places, strict=False)]
+
+
+def mapped(crew: Crew, given: Sequence[Block]) -> list[list[Trained]]:
+    return [crew.result(ticket) for ticket in crew.begin(given)]
 
 
 def processes(done: Sequence[Sequence[Trained]]) -> set[float]:
@@ -54,53 +62,75 @@ def test_results_in_order_whoever_trains(mates: int) -> None:
     crew = Crew(mates, SIZE, train, Recycler())
     for sizes in ((3,), (4, 1, 7, 2, 2, 5, 1), (), (1,) * 40, (MOST_JOBS + 1, 2, 3)):
         given = blocks(*sizes)
-        check(given, crew.map(given))
-    assert len(processes(crew.map(blocks(*(1,) * 40)))) > min(1, mates)
+        check(given, mapped(crew, given))
+    assert len(processes(mapped(crew, blocks(*(1,) * 40)))) > min(1, mates)
     crew.close()
 
 
 def test_results_outlive_the_memory_they_came_through() -> None:
     crew = Crew(1, SIZE, train, Recycler())
     given = blocks(2, 2, 2, 2)
-    first = crew.map(given)
+    first = mapped(crew, given)
     for _ in range(5):
-        crew.map(blocks(*(3,) * 8))
+        mapped(crew, blocks(*(3,) * 8))
     check(given, first)
     crew.close()
 
 
+def test_results_may_be_asked_for_late_in_any_order_or_never() -> None:
+    crew = Crew(2, SIZE, train, Recycler())
+    given = [blocks(*(2,) * 9), blocks(*(3,) * 5), blocks(1)]
+    rounds = [crew.begin(some) for some in given]
+    for i in (2, 0):
+        found = {t: crew.result(t) for t in rounds[i][::-1]}
+        check(given[i], [found[t] for t in rounds[i]])
+    assert not crew.idle() or len(processes(mapped(crew, blocks(*(1,) * 40)))) > 1
+    crew.close()
+    check(given[1], [crew.result(t) for t in rounds[1]])  # what mates had is trained here
+
+
+def test_mates_work_while_nobody_waits() -> None:
+    crew = Crew(1, SIZE, train, Recycler())
+    tickets = crew.begin(blocks(1, 1, 1))
+    deadline = time.monotonic() + 30
+    while not crew.idle() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert processes([crew.result(t) for t in tickets[::-1]]) != {float(os.getpid())}
+    crew.close()
+
+
 def test_a_mate_that_dies_loses_nothing() -> None:
-    def deadly(block: Block) -> list[Trained]:
+    def deadly(block: Block, outs: Sequence[Vector] | None) -> list[Trained]:
         if os.getpid() != parent and block.jobs[0].client % 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        return train(block)
+        return train(block, outs)
 
     parent = os.getpid()
     crew = Crew(2, SIZE, deadly, Recycler())
     given = blocks(*(1,) * 20)
     for _ in range(3):
-        check(given, crew.map(given))
-    assert processes(crew.map(given)) == {float(parent)}
+        check(given, mapped(crew, given))
+    assert processes(mapped(crew, given)) == {float(parent)}
 
 
 def test_an_error_of_a_mate_is_raised_here() -> None:
-    def strict(block: Block) -> list[Trained]:
+    def strict(block: Block, outs: Sequence[Vector] | None) -> list[Trained]:
         if block.jobs[0].client == 0:
             raise InvalidInput("client 0 is not allowed")
-        return train(block)
+        return train(block, outs)
 
     crew = Crew(1, SIZE, strict, Recycler())
     for sizes in ((1, 1, 1, 1), (1,)):  # by a mate, and here
         with pytest.raises(InvalidInput, match="client 0 is not allowed"):
-            crew.map(blocks(*sizes))
+            mapped(crew, blocks(*sizes))
     given = blocks(1, *(2,) * 40)[1:]
-    check(given, done := crew.map(given))
+    check(given, done := mapped(crew, given))
     assert len(processes(done)) == 2
 
 
 def test_mates_end_with_their_crew() -> None:
     crew = Crew(2, SIZE, train, Recycler())
-    seen = {int(p) for p in processes(crew.map(blocks(*(1,) * 60)))} - {os.getpid()}
+    seen = {int(p) for p in processes(mapped(crew, blocks(*(1,) * 60)))} - {os.getpid()}
     assert seen
     del crew
     for pid in seen:

@@ -5,8 +5,8 @@ other jobs are in the same call (the lane rule), so training may happen at any t
 ``hocket.testing.learner.LearnerConformance`` holds a learner to that.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from msgspec import Struct
@@ -94,4 +94,21 @@ class Learner(Protocol):
 
     def evaluate(self, x: Vector, split: str) -> dict[str, float]:
         """At least ``"accuracy"`` and ``"loss"`` (mean) of a model on ``"validation"`` or ``"test"``."""
+        ...
+
+
+@runtime_checkable
+class Background(Protocol):
+    """A learner that can compute while its caller does something else."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether jobs would begin at once."""
+        ...
+
+    def begin(self, jobs: Sequence[Job]) -> Sequence[Callable[[], Trained]] | None:
+        """Let the jobs be computed; each call gives a result, once, as soon as it is there.
+
+        None if that cannot be now: :meth:`Learner.train` can. A call raises what ``train`` would.
+        """
         ...

@@ -1,7 +1,8 @@
 """Local SGD for any ``nn.Module``, many clients at once where that pays and the same bits wherever they run."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import inf, isfinite
 from time import perf_counter
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hocket.chunks import finite
-from hocket.errors import InvalidInput, MissingExtra
+from hocket.errors import HocketError, InvalidInput, MissingExtra
 from hocket.learning.data import ClientData
 from hocket.learning.learner import Job, Trained, diverged
 from hocket.learning.local import LocalSGD
@@ -25,7 +26,8 @@ from torch import Tensor
 
 from hocket.learning.kernels.block import Block, lane_blocks
 from hocket.learning.kernels.choice import Choice, Path
-from hocket.learning.kernels.crew import Crew, possible
+from hocket.learning.kernels.crew import Crew, Ticket, possible
+from hocket.learning.kernels.kernel import Span
 from hocket.learning.kernels.net import Net, Source, Trainable
 from hocket.learning.kernels.objective import Loss, Metrics, Objective
 from hocket.learning.kernels.samples import Samples, as_input
@@ -141,21 +143,69 @@ class TorchLearner:
                 sample for a model that needs two.
             Diverged: a result is not finite; the message names the client.
         """
-        kinds: dict[tuple[LocalSGD, int, bool], list[int]] = {}
-        for i, job in enumerate(jobs):
-            self._check(job)
-            kind = job.local, width(job.local, self._held(job.client)), job.covered is not None
-            kinds.setdefault(kind, []).append(i)
-        with single_threaded():
-            parts = [b for (local, wide, _), members in kinds.items() for b in self._blocks(local, wide, members, jobs)]
-        done = self._mapped([Block(name, wide, [jobs[i] for i in members]) for name, wide, members in parts])
+        if (begun := self.begin(jobs)) is not None:
+            return [result() for result in begun]
+        parts = self._parts(jobs)
+        began = perf_counter()
+        done = self._workers.map(self._trained, [Block(name, wide, [jobs[i] for i in at]) for name, wide, at in parts])
+        self._spent += perf_counter() - began
         out: dict[int, Trained] = {}
         for (_, _, members), results in zip(parts, done, strict=True):
             out.update(zip(members, results, strict=True))
-        for i, job in enumerate(jobs):
-            if not isfinite(out[i].metrics["loss"]) or not _finite(out[i].delta):
-                raise diverged(job)
         return [out[i] for i in range(len(jobs))]
+
+    @property
+    def idle(self) -> bool:
+        """Whether another process has nothing to do."""
+        return self._crew is not None and self._crew.usable and self._crew.idle()
+
+    def begin(self, jobs: Sequence[Job]) -> list[Callable[[], Trained]] | None:
+        """Let other processes train the jobs, once the learner has had enough to do for them to be worth it.
+
+        Raises:
+            InvalidInput: as :meth:`train`; so do the calls, and Diverged.
+        """
+        mates = self._workers.threads - 1
+        if mates and self._crew is None and len(jobs) > 1 and self._spent > PATIENCE and possible():
+            self._crew = Crew(mates, self.schema.size, self._trained, self._net.memory)
+        crew = self._crew
+        if crew is None or not crew.usable:
+            return None
+        parts = self._parts(jobs)
+        tickets = crew.begin([Block(name, wide, [jobs[i] for i in at]) for name, wide, at in parts])
+        places = {
+            i: (ticket, lane) for ticket, (_, _, at) in zip(tickets, parts, strict=True) for lane, i in enumerate(at)
+        }
+        return [partial(self._collected, crew, *places[i]) for i in range(len(jobs))]
+
+    def _collected(self, crew: Crew, ticket: Ticket, lane: int) -> Trained:
+        """The result of a lane, which the ticket then lets go."""
+        try:
+            found = crew.result(ticket)
+        except HocketError:  # of which job the block does not say
+            block = ticket.block
+            (alone,) = self._workers.map(self._trained, [block._replace(jobs=[block.jobs[lane]])])
+            return alone[0]
+        found[lane], result = _GONE, found[lane]
+        return result
+
+    def _parts(self, jobs: Sequence[Job]) -> list[tuple[str, int, list[int]]]:
+        """Jobs in blocks: the kernel's name, the width, and which jobs."""
+        kinds: dict[tuple[LocalSGD, int, bool], list[int]] = {}
+        for i, job in enumerate(jobs):
+            self._check(job)
+            kind = job.local, width(job.local, self._held(job.client)), job.covered is not None or job.squares
+            kinds.setdefault(kind, []).append(i)
+        with single_threaded():
+            return [b for (local, wide, _), at in kinds.items() for b in self._blocks(local, wide, at, jobs)]
+
+    def _trained(self, block: Block, outs: Sequence[Vector] | None = None) -> list[Trained]:
+        """Results of a block, all finite."""
+        results = self._choice.train(block, outs)
+        for job, result in zip(block.jobs, results, strict=True):
+            if not isfinite(result.metrics["loss"]) or not _finite(result.delta):
+                raise diverged(job)
+        return results
 
     def evaluate(self, x: Vector, split: str) -> dict[str, float]:
         """Mean ``"loss"`` and the metrics of ``"validation"`` or ``"test"``, in evaluation mode.
@@ -184,25 +234,12 @@ class TorchLearner:
     ) -> list[tuple[str, int, list[int]]]:
         """Jobs of one kind of work and one width in blocks that are trained in lockstep."""
         kernel = self._choice.at(local, wide, [jobs[i] for i in members])
-        spans: dict[int, list[int]] = {}
+        spans: dict[Span, list[int]] = {}
         for i in sorted(members, key=lambda i: -local.updates(self._held(jobs[i].client))):
-            spans.setdefault(kernel.span(local.updates(self._held(jobs[i].client)), wide), []).append(i)
+            spans.setdefault(kernel.span(local, self._held(jobs[i].client), wide), []).append(i)
         most, least, threads = kernel.most(wide), kernel.least, self._workers.threads
         parts = [lane_blocks(alike, most, threads, least) for alike in spans.values()]
         return [(kernel.name, wide, block) for part in parts for block in part]
-
-    def _mapped(self, blocks: Sequence[Block]) -> list[list[Trained]]:
-        """Results of blocks, by other processes too once the learner has had enough to do."""
-        began = perf_counter()
-        mates = self._workers.threads - 1
-        if mates and self._crew is None and len(blocks) > 1 and self._spent > PATIENCE and possible():
-            self._crew = Crew(mates, self.schema.size, self._choice.train, self._net.memory)
-        if self._crew is not None and self._crew.usable:
-            done = self._crew.map(blocks)
-        else:
-            done = self._workers.map(self._choice.train, blocks)
-        self._spent += perf_counter() - began
-        return done
 
     def _held(self, client: int) -> int:
         return int(self._samples.sizes[client])
@@ -221,6 +258,9 @@ class TorchLearner:
     def _check_vector(self, what: str, x: Vector) -> None:
         if x.shape != (self.schema.size,) or x.dtype != np.float32:
             raise InvalidInput(f"{what} is {x.dtype}{list(x.shape)}; the model is float32[{self.schema.size}]")
+
+
+_GONE = Trained(np.empty(0, np.float32), 0, {})
 
 
 def _finite(x: Vector) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from hocket.chunks import chunks, scratch
+from hocket.chunks import LONG, chunks, scratch
 from hocket.errors import Diverged
 from hocket.policies import Contribution, Weigh
 from hocket.schema import Schema, Vector
@@ -45,12 +45,17 @@ def _init(schema: Schema, clients: int, order: Order) -> Sum:
 
 def _add(s: Sum, c: Contribution, order: Order) -> Mapping[str, float]:
     s.count += 1
-    own = scratch()
     if order == "journal":
-        for part in chunks(len(s.total)):
-            s.total[part] += np.multiply(c.delta[part], c.weight, out=own[: part.stop - part.start], dtype=np.float64)
+        own = scratch(min(LONG, len(s.total)))
+        for part in chunks(len(s.total), LONG):
+            term, total = own[: part.stop - part.start], s.total[part]
+            np.copyto(term, c.delta[part])  # a conversion of its own is faster than one within the product
+            if c.weight != 1.0:
+                term *= c.weight
+            total += term
         s.weight += c.weight
         return {}
+    own = scratch()
     low, high = float(c.delta.min(initial=0.0)), float(c.delta.max(initial=0.0))
     s.bound += max(abs(c.weight * low), abs(c.weight * high))
     if not s.bound < LIMIT:

@@ -2,26 +2,30 @@
 
 A client's local work is a pure function of its start node, its data and its key, so it may be computed any time
 between its start and the moment its result is needed. When one is needed, every lease that has started and is
-not yet computed is trained in one batch. Results do not depend on the batch (the learner's lane rule), so eager
-and lazy runs, and a resumed run that trains again what it had not consumed, agree bit for bit.
+not yet computed is trained in one batch; a learner that can compute beside the simulation is given them earlier.
+Results do not depend on the batch (the learner's lane rule), so eager and lazy runs, and a resumed run that trains
+again what it had not consumed, agree bit for bit.
 
 An uplink that remembers encodes a client's updates in the order in which the client finished them, whatever
 order they are needed in; an update that came to nothing is settled back when that is known.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from hocket.learning.learner import Trained, measured
+from hocket.learning.learner import Background, Trained, measured
 from hocket.lease import Lease
 from hocket.policies import State
 from hocket.received import Sent, decode, encode
 from hocket.setup import Setup
 from hocket.snapshot import pack, unpack
+
+AHEAD = 16
+"""Leases that have started before a learner that has nothing to do is given them, although nobody needs them yet."""
 
 
 class Progress(Struct):
@@ -56,6 +60,7 @@ class LazyTraining:
         self.batches = 0
         self.trained = 0
         self._learners = {n: t.learner for n, t in setup.tasks.items() if t.learner is not None}
+        self._beside = {n: x for n, x in self._learners.items() if isinstance(x, Background)}
         self._uplinks = {n: p.uplink for n, p in setup.strategy.tasks.items()}
         self._schemas = {n: t.schema for n, t in setup.tasks.items()}
         self._eager = eager
@@ -66,6 +71,7 @@ class LazyTraining:
     def _clear(self) -> None:
         self._leases: dict[int, Lease] = {}  # in the order in which they began
         self._started: dict[int, Lease] = {}  # not yet computed
+        self._begun: dict[int, Callable[[], Trained]] = {}  # being computed, or it will be when called
         self._done: dict[int, Trained] = {}
         self._encoded: dict[int, bytes] = {}
         self._finished: dict[tuple[str, int], list[Lease]] = {}  # not yet encoded, by task and client
@@ -79,7 +85,8 @@ class LazyTraining:
         """A client began to train; nothing is computed yet (unless eager)."""
         if lease.task in self._learners:
             self._leases[lease.id] = self._started[lease.id] = lease
-            if self._eager:
+            beside = self._beside.get(lease.task)
+            if self._eager or (beside is not None and len(self._started) >= AHEAD and beside.idle):
                 self._train()
 
     def finish(self, lease: Lease) -> None:
@@ -168,13 +175,11 @@ class LazyTraining:
     # --- computing ---------------------------------------------------------------------------------------
 
     def _drop(self, lease_id: int) -> None:
-        for table in (self._leases, self._started, self._done, self._encoded):
+        for table in (self._leases, self._started, self._begun, self._done, self._encoded):
             table.pop(lease_id, None)
 
     def _decoded(self, lease: Lease) -> Trained:
-        if lease.id not in self._done:
-            self._train()
-        trained, uplink = self._done[lease.id], self._uplinks[lease.task]
+        trained, uplink = self._computed(lease), self._uplinks[lease.task]
         if (uplink.lossless and trained.aux is None) or lease.id in self._encoded:
             return trained
         if not self.remembers(lease.task):
@@ -186,9 +191,7 @@ class LazyTraining:
 
     def _encode(self, lease: Lease) -> Trained:
         """Encode a result as its device does, and keep what the server decodes."""
-        if lease.id not in self._done:
-            self._train()
-        trained, uplink, schema = self._done[lease.id], self._uplinks[lease.task], self._schemas[lease.task]
+        trained, uplink, schema = self._computed(lease), self._uplinks[lease.task], self._schemas[lease.task]
         owner = (lease.task, lease.client)
         ranking = self.book.ranking(lease.task, lease.cover)
         data, memory = encode(uplink, self._memories.get(owner), trained, schema, lease, ranking)
@@ -202,6 +205,14 @@ class LazyTraining:
         owner = (lease.task, lease.client)
         self._memories[owner] = self._uplinks[lease.task].settle(self._memories.get(owner), lease.ordinal, accepted)
 
+    def _computed(self, lease: Lease) -> Trained:
+        if lease.id not in self._done:
+            if lease.id not in self._begun:
+                self._train()
+            if lease.id in self._begun:
+                self._done[lease.id] = self._begun.pop(lease.id)()
+        return self._done[lease.id]
+
     def _train(self) -> None:
         by_task: dict[str, list[Lease]] = {}
         for lease in self._started.values():
@@ -209,7 +220,10 @@ class LazyTraining:
         self._started.clear()
         for task, leases in by_task.items():
             jobs = [self.book.job(x) for x in leases]
-            for lease, result in zip(leases, self._learners[task].train(jobs), strict=True):
-                self._done[lease.id] = result
+            beside, ids = self._beside.get(task), (x.id for x in leases)
+            if beside is not None and (begun := beside.begin(jobs)) is not None:
+                self._begun.update(zip(ids, begun, strict=True))
+            else:
+                self._done.update(zip(ids, self._learners[task].train(jobs), strict=True))
             self.batches += 1
             self.trained += len(jobs)

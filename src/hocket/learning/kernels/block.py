@@ -15,8 +15,7 @@ from torch import Tensor
 from hocket.keyed import MASK, key
 from hocket.learning import squares
 from hocket.learning.kernels.kernel import Kernel, Step, Work
-from hocket.learning.kernels.memory import Scratch
-from hocket.learning.kernels.samples import Samples
+from hocket.learning.kernels.samples import Drawn, Samples
 from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
 from hocket.learning.order import segments
@@ -36,20 +35,27 @@ class Block(NamedTuple):
 
 
 def train_block(
-    kernel: Kernel, work: Work, samples: Samples, wide: int, jobs: Sequence[Job], trained: Tensor | None
+    kernel: Kernel,
+    work: Work,
+    samples: Samples,
+    wide: int,
+    jobs: Sequence[Job],
+    trained: Tensor | None,
+    outs: Sequence[Vector] | None = None,
 ) -> list[Trained]:
     """Results of jobs of one kind of local work, width and span, sorted by falling number of updates.
 
     ``work`` has at least as many lanes; its contents are undefined before and after. ``trained`` is 1 for coordinates
-    with a gradient and 0 for buffers, float32[size]; None if all have one.
+    with a gradient and 0 for buffers, float32[size]; None if all have one. ``outs``: where the deltas go, if not to
+    memory of the samples.
     """
     local, n = jobs[0].local, len(jobs)
     clients = np.array([j.client for j in jobs])
     sizes = samples.sizes[clients]
     starts = [samples.shared(j.start) for j in jobs]
     used = max(n, kernel.least)
-    for lane in range(used):
-        work.x[lane].copy_(starts[min(lane, n - 1)])
+    span = kernel.span(local, int(sizes[0]), wide)
+    work.begin(starts + starts[-1:] * (used - n), span)
     if local.momentum:
         work.out[:used].zero_()
     rates = np.array([[local.rate(j.version)] for j in jobs], np.float32)
@@ -58,18 +64,16 @@ def train_block(
     losses = np.zeros(n)
     seeds = np.array([j.seed & MASK for j in jobs], np.uint64)
     done = 0
-    span = kernel.span(local.updates(int(sizes[0])), wide)
-    for segment in segments(local, seeds, sizes, wide, span or _steps(kernel, samples, used, wide), span > 0):
+    length = local.updates(int(sizes[0])) if span.rows else span.steps or _steps(samples, used, wide)
+    for segment in segments(local, seeds, sizes, wide, length, span.steps > 0):
         k = segment.rows.shape[1]
-        lanes = max(k, kernel.least)
-        index = np.zeros((len(segment.rows), lanes, wide), np.int64)
-        index[:, :k] = segment.rows + samples.offsets[clients[:k], None]
-        inputs, targets = _gathered(kernel, samples, index, work.room)
-        scale = np.zeros(index.shape, np.float32)
+        rows = np.zeros((len(segment.rows), max(k, kernel.least), wide), np.int64)
+        rows[:, :k] = segment.rows
+        scale = np.zeros(rows.shape, np.float32)
         np.multiply(segment.scale, rates[:k], out=scale[:, :k])
         scales = torch.from_numpy(scale).to(work.x.device)
         counts = np.count_nonzero(scale, axis=2).tolist()
-        work.load(inputs, targets)
+        work.load(Drawn(samples, np.resize(clients[:k], rows.shape[1]), rows, span.rows))
         found = []
         for s, active in enumerate(segment.active):
             padded = max(active, kernel.least)
@@ -80,14 +84,15 @@ def train_block(
             if masks is not None:
                 work.x[: len(masks)].mul_(masks)
             watched.after(done + s)
-        work.flush()
         for s, (active, loss) in enumerate(found):
             mine = segment.scale[s, :active] > 0
             losses[:active] += np.where(mine, loss[:active].cpu().numpy(), 0).sum(1, dtype=np.float64)
         done += len(segment.rows)
     used_up = [local.samples(size) for size in sizes.tolist()]
-    rows = zip(starts, work.x, used_up, losses.tolist(), watched.found, strict=False)
-    return [Trained(_delta(samples, start, x), n, {"loss": loss / n}, aux) for start, x, n, loss, aux in rows]
+    deltas = [_memory(samples, start) for start in starts] if outs is None else list(outs[:n])
+    work.end(starts, [torch.from_numpy(delta) for delta in deltas])
+    lanes = zip(deltas, used_up, losses.tolist(), watched.found, strict=True)
+    return [Trained(delta, n, {"loss": loss / n}, aux) for delta, n, loss, aux in lanes]
 
 
 def _masks(jobs: Sequence[Job], lanes: int, x: Tensor) -> Tensor | None:
@@ -125,28 +130,14 @@ class _Last:
             self.found[lane] = squares.encode(moved if covered is None else moved[covered])
 
 
-def _delta(samples: Samples, start: Tensor, after: Tensor) -> Vector:
-    """What was learned, in memory that comes back when it is gone."""
-    cpu = torch.device("cpu")
-    out = samples.memory.take(tuple(start.shape), torch.float32, cpu)
-    if after.device == cpu:
-        torch.sub(after, start, out=out)
-    else:
-        out.copy_(after - start)
-    return out.numpy()
+def _memory(samples: Samples, like: Tensor) -> Vector:
+    """Room for what is learned, which comes back when that is gone."""
+    return samples.memory.take(tuple(like.shape), torch.float32, torch.device("cpu")).numpy()
 
 
-def _steps(kernel: Kernel, samples: Samples, lanes: int, wide: int) -> int:
+def _steps(samples: Samples, lanes: int, wide: int) -> int:
     each = lanes * wide * samples.bytes_each
     return max(1, min(MOST_STEPS, SAMPLE_BYTES // max(each, 1)))
-
-
-def _gathered(kernel: Kernel, samples: Samples, index: NDArray[np.int64], room: Scratch) -> tuple[Tensor, Tensor]:
-    """Inputs in the kernel's order and targets [lanes, steps, width, ...] of rows [steps, lanes, width]."""
-    if not kernel.images:
-        return samples.gather(index.transpose(1, 0, 2), room)
-    inputs, targets = samples.gather(index.transpose(0, 2, 1), room)
-    return inputs, targets.permute(2, 0, 1, *range(3, targets.ndim))
 
 
 class Descent:

@@ -25,6 +25,7 @@ from hocket.learning.kernels.stack import Stack
 from hocket.learning.kernels.workers import Spare
 from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
+from hocket.schema import Vector
 
 PATHS = ("auto", "measured", "delayed", "stack", "stack-8", "stack-1", "single-last", "single")
 Path = str | Mapping[str, str]
@@ -82,15 +83,15 @@ class Choice:
     def at(self, local: LocalSGD, wide: int, jobs: Sequence[Job]) -> Kernel:
         """The kernel for work of this kind and batches of this width, measured on these jobs if it must be.
 
-        The jobs are all of sub-models, or none is.
+        The jobs are all of sub-models or with squares, or none is.
         """
-        parts = jobs[0].covered is not None
+        parts = jobs[0].covered is not None or jobs[0].squares
         kind = _kind(local, wide) + (", parts" if parts else "")
         if kind not in self.chosen:
             name = self._pinned.get(kind, self._path)
             free = name in ("auto", "measured")
             able = [k for k in (self._all if free else self._named(name)) if k.takes(local, wide)]
-            if parts:  # a layer that moves once in many steps cannot stay zero in between
+            if parts:  # a layer that moves once in many steps has no last step, and cannot stay zero in between
                 able = [k for k in able if k.name != "delayed"]
             able = able or self._all[-1:]
             if free and len(able) > 1:
@@ -100,8 +101,8 @@ class Choice:
                 self.chosen[kind] = able[0].name
         return next(k for k in self._all if k.name == self.chosen[kind])
 
-    def train(self, block: Block) -> list[Trained]:
-        """Results of a block of jobs."""
+    def train(self, block: Block, outs: Sequence[Vector] | None = None) -> list[Trained]:
+        """Results of a block of jobs; ``outs``: where the deltas go, if they have a place."""
         kernel = next(k for k in self._all if k.name == block.kernel)
         wide, jobs = block.wide, block.jobs
         velocity = jobs[0].local.momentum > 0
@@ -110,7 +111,7 @@ class Choice:
             lanes = max(kernel.least, kernel.most(wide))
             self._works.setdefault(at, Spare(lambda: kernel.work(lanes, wide, velocity)))
         with self._works[at].borrow() as work:
-            return train_block(kernel, work, self._samples, wide, jobs, self._net.trained)
+            return train_block(kernel, work, self._samples, wide, jobs, self._net.trained, outs)
 
     def _named(self, name: str) -> list[Kernel]:
         """The kernels of a name; "stack" is any of them that does not delay, and what stands in where it cannot."""
@@ -150,9 +151,11 @@ class Choice:
     def _measure(self, kernel: Kernel, wide: int, jobs: Sequence[Job]) -> float:
         """Seconds of this thread per job, the least of two; infinite for a path that breaks the lane rule."""
         most = kernel.most(wide)
-        updates = [(j.local.updates(int(self._samples.sizes[j.client])), i) for i, j in enumerate(jobs)]
-        steps = min(STEPS, *(u for u, _ in updates), STEPS)
-        short = [replace(j, local=replace(j.local, epochs=None, steps=steps)) for j in jobs[:most]]
+        sizes = [int(self._samples.sizes[j.client]) for j in jobs]
+        steps = min(STEPS, *(j.local.updates(n) for j, n in zip(jobs, sizes, strict=True)))
+        local = replace(jobs[0].local, epochs=None, steps=steps)
+        spans = [kernel.span(local, n, wide) for n in sizes]
+        short = [replace(j, local=local) for j, at in zip(jobs, spans, strict=True) if at == spans[0]][:most]
         if most > 2 and len(short) == 1:
             short = [*short, replace(short[0], seed=short[0].seed ^ 1), replace(short[0], seed=short[0].seed ^ 2)]
         spent, found = [], []

@@ -29,13 +29,16 @@ from hocket.schema import Vector
 
 MOST_JOBS = 32
 """Jobs of a block that a mate takes; larger ones stay here."""
-SLOTS = 2
+AT_ONCE = 2
 """Blocks that a mate has at a time, so that it need not wait for this process."""
+SLOTS = 8
+"""Places for blocks: those that it has, and those whose results are still in use."""
 LOOK = 5.0
 """Seconds after which an idle mate looks whether its parent is still there."""
 
 
-Train = Callable[[Block], list[Trained]]
+Train = Callable[[Block, Sequence[Vector] | None], list[Trained]]
+"""Results of a block, whose deltas go to the given places, if any."""
 
 
 def possible() -> bool:
@@ -46,13 +49,27 @@ def possible() -> bool:
     return platform == "linux" and sum(not t.name.startswith(NAME) for t in threading.enumerate()) == 1
 
 
+class Ticket:
+    """A block under way, whose results :meth:`Crew.result` has."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.found: list[Trained] | Exception | None = None
+
+
 class Crew:
-    """This process and ``mates`` others, for models of ``size`` parameters; results go to memory of ``memory``."""
+    """This process and ``mates`` others, for models of ``size`` parameters; results go to memory of ``memory``.
+
+    Blocks wait in a row for the next mate that is free. Whoever needs a result trains its block here if nobody has
+    begun, and others that wait while a mate is at it; so this process is busy whenever it wants something, and mates
+    are whenever there is something to do.
+    """
 
     def __init__(self, mates: int, size: int, train: Train, memory: Recycler) -> None:
         self._train = train
         self._memory = memory
         self._owner = os.getpid()
+        self._waiting: deque[Ticket] = deque()
         self._mates = [_Mate(size, train) for _ in range(mates)]
 
     @property
@@ -60,63 +77,88 @@ class Crew:
         """False in a process that was forked from the one that has the mates."""
         return self._owner == os.getpid()
 
-    def map(self, blocks: Sequence[Block]) -> list[list[Trained]]:
-        """Results in the order of the blocks; the first error of any is raised when all have ended.
+    def idle(self) -> bool:
+        """Whether a mate has nothing to do."""
+        self._feed()
+        return any(not mate.busy for mate in self._mates)
+
+    def begin(self, blocks: Sequence[Block]) -> list[Ticket]:
+        """Let the mates train these blocks after those before them."""
+        tickets = [Ticket(block) for block in blocks]
+        self._waiting.extend(tickets)
+        self._feed()
+        return tickets
+
+    def result(self, ticket: Ticket) -> list[Trained]:
+        """Results of a block, as soon as they are there; or the error that it raised.
 
         A mate that dies is not replaced, and its blocks are trained here.
         """
-        try:
-            with single_threaded(), torch.no_grad():
-                done = self._map(blocks)
-        except BaseException:  # mates may be at work still
-            self.close()
-            raise
-        for i in range(len(blocks)):
-            if isinstance(found := done[i], Exception):
-                raise found
-        return [found for i in range(len(blocks)) if not isinstance(found := done[i], Exception)]
+        while ticket.found is None:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                self._own(ticket)
+            else:
+                self._feed()
+                if ticket.found is None and self._waiting:
+                    self._own(self._waiting.popleft())
+                elif ticket.found is None:
+                    self._look(next(mate for mate in self._mates if ticket in mate.busy.values()), wait=True)
+        if isinstance(ticket.found, Exception):
+            raise ticket.found
+        return ticket.found
 
     def close(self) -> None:
-        """End the mates; what comes later is trained here."""
+        """End the mates; what they had is trained here."""
         for mate in self._mates:
+            self._waiting.extend(mate.busy.values())
             mate.end()
         self._mates = []
 
-    def _map(self, blocks: Sequence[Block]) -> dict[int, list[Trained] | Exception]:
-        done: dict[int, list[Trained] | Exception] = {}
-        own = deque(i for i, b in enumerate(blocks) if len(b.jobs) > MOST_JOBS)
-        left = deque(i for i, b in enumerate(blocks) if len(b.jobs) <= MOST_JOBS)
-        while len(done) < len(blocks):
-            for mate in self._mates:
-                while left and mate.free and (not mate.busy or len(left) > len(self._mates) + 1):
-                    mate.give(left[0], blocks[left.popleft()])
-            if own or left:
-                i = (own or left).popleft()
-                try:
-                    done[i] = self._train(blocks[i])
-                except Exception as error:
-                    done[i] = error
-            idle = not (own or left)
-            for mate in list(self._mates):
-                try:
-                    done |= mate.collect(self._memory, wait=idle and len(done) < len(blocks))
-                except (EOFError, OSError):
-                    own.extend(mate.busy)
-                    mate.end()
-                    self._mates.remove(mate)
-        return done
+    def _own(self, ticket: Ticket) -> None:
+        self._feed()
+        try:
+            with single_threaded(), torch.no_grad():
+                ticket.found = self._train(ticket.block, None)
+        except Exception as error:
+            ticket.found = error
+
+    def _feed(self) -> None:
+        """Collect what is finished, and give free mates what waits; an idle one first."""
+        for mate in list(self._mates):
+            self._look(mate)
+        for mate in self._mates:
+            while mate.free and (not mate.busy or len(self._waiting) > len(self._mates) + 1):
+                fits = next((t for t in self._waiting if len(t.block.jobs) <= MOST_JOBS), None)
+                if fits is None:
+                    return
+                self._waiting.remove(fits)
+                mate.give(fits)
+
+    def _look(self, mate: "_Mate", wait: bool = False) -> None:
+        """Collect a block that the mate has finished, if there is one; it is waited for if it must be."""
+        try:
+            mate.collect(self._memory, wait)
+        except (EOFError, OSError):
+            self._waiting.extend(mate.busy.values())
+            mate.end()
+            self._mates.remove(mate)
+        except BaseException:  # half a message may be left in a pipe
+            self.close()
+            raise
 
 
 class _Mate:
     """Another process, and the memory that it shares with this one: per slot, start vectors and results."""
 
     def __init__(self, size: int, train: Train) -> None:
-        shared = mmap(-1, max(1, SLOTS * 2 * MOST_JOBS * size * 4))
-        self._rows = np.frombuffer(shared, np.float32, SLOTS * 2 * MOST_JOBS * size)
+        self._size = size
+        self._shared = mmap(-1, max(1, SLOTS * 2 * MOST_JOBS * size * 4))
+        self._rows = np.frombuffer(self._shared, np.float32, SLOTS * 2 * MOST_JOBS * size)
         self._rows = self._rows.reshape(SLOTS, 2, MOST_JOBS, size)
         self._pipe, there = Pipe()
         self._free = list(range(SLOTS))
-        self.busy: dict[int, int] = {}
+        self.busy: dict[int, Ticket] = {}
         parent = os.getpid()
         with catch_warnings():
             simplefilter("ignore", DeprecationWarning)  # threads of libraries, which hold no locks between calls
@@ -133,37 +175,48 @@ class _Mate:
     @property
     def free(self) -> bool:
         """Whether it can be given a block."""
-        return bool(self._free)
+        return bool(self._free) and len(self.busy) < AT_ONCE
 
-    def give(self, i: int, block: Block) -> None:
-        """Let it train block ``i``."""
+    def give(self, ticket: Ticket) -> None:
+        """Let it train a block."""
         slot = self._free.pop()
-        self.busy[i] = slot
+        self.busy[slot] = ticket
+        block = ticket.block
         starts = {id(j.start): j.start for j in block.jobs}
         place = {at: row for row, at in enumerate(starts)}
         for row, start in enumerate(starts.values()):
             self._rows[slot, 0, row] = start
         bare = [replace(j, start=_NOTHING) for j in block.jobs]
         try:
-            self._pipe.send((i, slot, [place[id(j.start)] for j in block.jobs], block._replace(jobs=bare)))
+            self._pipe.send((slot, [place[id(j.start)] for j in block.jobs], block._replace(jobs=bare)))
         except OSError:
             return  # collect finds out
 
-    def collect(self, memory: Recycler, wait: bool) -> dict[int, list[Trained] | Exception]:
-        """A block that it has finished, if there is one; it is waited for if it must be and anything is under way.
+    def collect(self, memory: Recycler, wait: bool) -> None:
+        """Blocks that it has finished; one is waited for if it must be.
 
         Raises:
             EOFError, OSError: it is gone.
         """
-        if not self.busy or not (wait or self._pipe.poll()):
-            return {}
-        i, results = self._pipe.recv()
-        slot = self.busy.pop(i)
-        self._free.append(slot)
-        if isinstance(results, Exception):
-            return {i: results}
-        rows = self._rows[slot, 1, : len(results)]
-        return {i: [replace(r, delta=_copy(row, memory)) for r, row in zip(results, rows, strict=True)]}
+        while self.busy and (wait or self._pipe.poll()):
+            slot, results = self._pipe.recv()
+            ticket = self.busy.pop(slot)
+            wait = False
+            if isinstance(results, Exception):
+                self._free.append(slot)
+                ticket.found = results
+                continue
+            deltas: Sequence[Vector] = list(self._lend(slot, len(results)))
+            if len(self._free) + len(self.busy) < AT_ONCE:  # too many are in use
+                deltas = [_copy(delta, memory) for delta in deltas]
+            ticket.found = [replace(r, delta=delta) for r, delta in zip(results, deltas, strict=True)]
+
+    def _lend(self, slot: int, count: int) -> NDArray[np.float32]:
+        """Results of a slot, which is free again when the last of them is gone."""
+        at = 4 * self._size * MOST_JOBS * (2 * slot + 1)
+        own = np.frombuffer(self._shared, np.float32, count * self._size, at)
+        finalize(own, self._free.append, slot).atexit = False
+        return own.reshape(count, self._size)
 
 
 _NOTHING = np.empty(0, np.float32)
@@ -194,17 +247,14 @@ def _serve(pipe: Connection, rows: NDArray[np.float32], train: Train, parent: in
             if os.getppid() != parent:
                 return
         try:
-            i, slot, places, block = pipe.recv()
+            slot, places, block = pipe.recv()
         except EOFError:
             return
         starts = [rows[slot, 0, place] for place in range(max(places) + 1)]
         try:
-            results = train(
-                block._replace(jobs=[replace(j, start=starts[p]) for j, p in zip(block.jobs, places, strict=True)])
-            )
+            jobs = [replace(j, start=starts[p]) for j, p in zip(block.jobs, places, strict=True)]
+            results = train(block._replace(jobs=jobs), rows[slot, 1])
         except Exception as error:
-            pipe.send((i, error))
+            pipe.send((slot, error))
             continue
-        for row, result in zip(rows[slot, 1], results, strict=False):
-            row[:] = result.delta
-        pipe.send((i, [replace(r, delta=_NOTHING) for r in results]))
+        pipe.send((slot, [replace(r, delta=_NOTHING) for r in results]))

@@ -1,12 +1,21 @@
 """The interface of a path: buffers for a number of lanes, and gradients added to them."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 from torch import Tensor
 
-from hocket.learning.kernels.memory import Scratch
+from hocket.learning.kernels.samples import Drawn
 from hocket.learning.local import LocalSGD
+
+
+class Span(NamedTuple):
+    """How the samples of a job are loaded, the same for all jobs of a block: those of ``steps`` at a time (0: of any
+    number), or, with ``rows`` places for them, each of the client's own once for all steps."""
+
+    steps: int = 0
+    rows: int = 0
 
 
 class Step(Struct, eq=False, gc=False):
@@ -18,16 +27,17 @@ class Step(Struct, eq=False, gc=False):
 
 class Work(Protocol):
     """Buffers for lanes and padded width. ``x`` float32[lanes, size] are the parameters; gradients go to ``out``,
-    which is ``x`` itself (they are subtracted) or a velocity of the same shape (they are added). ``room`` is for the
-    samples that are loaded."""
+    which is ``x`` itself (they are subtracted) or a velocity of the same shape (they are added)."""
 
     x: Tensor
     out: Tensor
-    room: Scratch
 
-    def load(self, inputs: Tensor, targets: Tensor) -> None:
-        """Samples of the next steps: targets [lanes, steps, width, ...], inputs the same, or [steps, width, lanes, ...]
-        if the kernel has images."""
+    def begin(self, starts: Sequence[Tensor], span: Span) -> None:
+        """Take the parameters of lanes from start vectors float32[size]."""
+        ...
+
+    def load(self, drawn: Drawn) -> None:
+        """Samples of the next steps."""
         ...
 
     def step(self, s: int, k: int, scale: Tensor, step: Step) -> Tensor:
@@ -41,8 +51,8 @@ class Work(Protocol):
         """
         ...
 
-    def flush(self) -> None:
-        """The loaded steps are over; what was put off is done now."""
+    def end(self, starts: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+        """Write what the steps have changed, parameters minus starts, to ``outs``."""
         ...
 
 
@@ -64,17 +74,12 @@ class Kernel(Protocol):
         """Whether steps need keys."""
         ...
 
-    @property
-    def images(self) -> bool:
-        """Whether inputs come with lanes after samples."""
-        ...
-
     def takes(self, local: LocalSGD, width: int) -> bool:
         """Whether the kernel is for local work of this kind in batches of this width."""
         ...
 
-    def span(self, updates: int, width: int) -> int:
-        """Steps that a job of so many updates must have loaded at a time; 0: any number."""
+    def span(self, local: LocalSGD, size: int, width: int) -> Span:
+        """How the samples of a client that holds ``size`` are loaded; it depends on nothing else."""
         ...
 
     def most(self, width: int) -> int:

@@ -1,5 +1,6 @@
 """Buffers of a chain of layers, and its steps: forward, losses, backward."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Protocol
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from hocket.learning.kernels.chain import Link, Shape
 from hocket.learning.kernels.dropout import KeyedDropout
-from hocket.learning.kernels.kernel import Step
+from hocket.learning.kernels.kernel import Span, Step
 from hocket.learning.kernels.layers import activation, image, norm, pool
 from hocket.learning.kernels.layers.delayed import Delayed
 from hocket.learning.kernels.layers.dense import Dense
@@ -20,6 +21,7 @@ from hocket.learning.kernels.layers.top import Top
 from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
+from hocket.learning.kernels.samples import Drawn
 
 _CPU = torch.device("cpu")
 
@@ -43,7 +45,7 @@ class Lanes:
         self.out = _rows(net, lanes) if velocity else self.x
         weights, targets = _views(net, self.x), _views(net, self.out)
         weights.update({n: t.expand(lanes, *t.shape) for n, t in net.frozen.items()})
-        self.room = Scratch()
+        self._room = Scratch()
         self._images = kernel.images
         links = kernel.links
         plane = _plane(net, lanes, width, links[0].before, kernel.images)
@@ -65,17 +67,28 @@ class Lanes:
         learns = [bool(_within(targets, link.prefix)) for link in links]
         self._deepest = learns.index(True)
         self._inputs = self._targets = self.x
+        self._own = [slice(0, net.schema.size)]
 
-    def load(self, inputs: Tensor, targets: Tensor) -> None:
+    def begin(self, starts: Sequence[Tensor], span: Span) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
-        self._inputs, self._targets = inputs, targets
         if self._delayed is not None:
-            self._delayed.load(inputs.flatten(3))
+            self._own = self._delayed.begin(starts, span)
+        for part in self._own:
+            for x, start in zip(self.x[:, part], starts, strict=False):
+                x.copy_(start[part])
+
+    def load(self, drawn: Drawn) -> None:
+        """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        self._targets = drawn.targets()
+        if self._delayed is not None:
+            self._delayed.load(drawn)
+        else:
+            self._inputs = drawn.inputs(self._room, self._images)
 
     def step(self, s: int, k: int, scale: Tensor, step: Step) -> Tensor:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
         if self._delayed is not None:
-            self._delayed.begin(s)
+            self._delayed.at(s)
         elif self._images:
             self._first.value(k).copy_(self._inputs[s].flatten(1, 2))
         else:
@@ -87,10 +100,13 @@ class Lanes:
             self._layers[i].backward(k, step, i > self._deepest)
         return losses
 
-    def flush(self) -> None:
+    def end(self, starts: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
         if self._delayed is not None:
-            self._delayed.flush()
+            self._delayed.end(outs)
+        for part in self._own:
+            for x, start, out in zip(self.x[:, part], starts, outs, strict=False):
+                torch.sub(x, start[part], out=out[part])
 
 
 def _rows(net: Net, lanes: int) -> Tensor:

@@ -53,3 +53,11 @@ class Scratch:
         if size > len(self._base):
             self._base = np.empty(size, np.uint8)
         return torch.from_numpy(self._base[:size]).view(dtype).view(shape)
+
+
+def subtract(x: Tensor, start: Tensor, out: Tensor) -> None:
+    """Write ``x - start`` to ``out``, which is on the CPU wherever they are."""
+    if x.device == out.device:
+        torch.sub(x, start, out=out)
+    else:
+        out.copy_(x - start)

@@ -10,6 +10,8 @@ from torch import Tensor
 from hocket.learning.data import ClientData, Examples
 from hocket.learning.kernels.memory import Recycler, Scratch
 
+Ints = NDArray[np.int64]
+
 
 class Samples:
     """Training samples on a device, client after client; memory is shared with ``data`` on a CPU."""
@@ -33,13 +35,43 @@ class Samples:
             simplefilter("ignore", UserWarning)  # torch has no read-only tensors and says so
             return torch.from_numpy(x).to(self.device)
 
-    def gather(self, index: NDArray[np.int64], room: Scratch) -> tuple[Tensor, Tensor]:
-        """Features as the model sees them (in ``room``), and labels, of rows of all data: [*index.shape, ...] each."""
-        flat = torch.from_numpy(index.reshape(-1)).to(self.device)
-        features = room.take((len(flat), *self.features.shape[1:]), self.features.dtype, self.device)
-        labels = torch.index_select(self.labels, 0, flat)
-        torch.index_select(self.features, 0, flat, out=features)
-        return as_input(features).view(*index.shape, *features.shape[1:]), labels.view(*index.shape, *labels.shape[1:])
+
+class Drawn:
+    """The samples of some steps of a block of clients, gathered in the order in which they are asked for.
+
+    Args:
+        samples: of all clients.
+        clients: int64[lanes].
+        rows: positions within the clients' own samples, int64[steps, lanes, width].
+        whole: places for a client's own samples, if they are to be taken as they lie; 0 if not.
+    """
+
+    def __init__(self, samples: Samples, clients: Ints, rows: Ints, whole: int) -> None:
+        self.rows, self.whole = rows, whole
+        self._samples = samples
+        self._first, self._sizes = samples.offsets[clients], samples.sizes[clients]
+
+    def inputs(self, room: Scratch, images: bool = False) -> Tensor:
+        """What the model sees, in ``room``: [lanes, steps, width, ...], or [steps, width, lanes, ...] with images."""
+        at = (self.rows + self._first[:, None]).transpose((0, 2, 1) if images else (1, 0, 2))
+        features, index = self._samples.features, self._flat(at)
+        out = room.take((len(index), *features.shape[1:]), features.dtype, features.device)
+        torch.index_select(features, 0, index, out=out)
+        return as_input(out).view(*at.shape, *features.shape[1:])
+
+    def own(self, lane: int) -> Tensor:
+        """All samples of a lane's client as the model sees them, [size, ...], on the data's memory if it can be."""
+        first = int(self._first[lane])
+        return as_input(self._samples.features[first : first + int(self._sizes[lane])])
+
+    def targets(self) -> Tensor:
+        """Labels [lanes, steps, width, ...]."""
+        at = (self.rows + self._first[:, None]).transpose(1, 0, 2)
+        labels = torch.index_select(self._samples.labels, 0, self._flat(at))
+        return labels.view(*at.shape, *labels.shape[1:])
+
+    def _flat(self, at: Ints) -> Tensor:
+        return torch.from_numpy(at.reshape(-1)).to(self._samples.device)
 
 
 def as_input(features: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """One client at a time through the module itself and autograd: works for every model, on one core per client."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from hocket.learning.kernels.dropout import KeyedDropout, set_step
-from hocket.learning.kernels.kernel import Step
-from hocket.learning.kernels.memory import Scratch
+from hocket.learning.kernels.kernel import Span, Step
+from hocket.learning.kernels.memory import Scratch, subtract
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
+from hocket.learning.kernels.samples import Drawn
 from hocket.learning.local import LocalSGD
 from hocket.schema import Kind
 
@@ -18,7 +20,6 @@ class Single:
     """The path that every model has; ``last``: images come channels last, which some models are faster on."""
 
     least = 1
-    images = False
 
     def __init__(self, net: Net, objective: Objective, device: torch.device, last: bool = False) -> None:
         self.name = "single-last" if last else "single"
@@ -32,9 +33,9 @@ class Single:
         """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
         return True
 
-    def span(self, updates: int, width: int) -> int:
+    def span(self, local: LocalSGD, size: int, width: int) -> Span:
         """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
-        return 0
+        return Span()
 
     def most(self, width: int) -> int:
         """One: lanes would only wait for one another."""
@@ -78,7 +79,7 @@ class OneByOne:
         shape = (1, kernel.net.schema.size)
         self.x = kernel.net.memory.take(shape, torch.float32, kernel.device)
         self.out = kernel.net.memory.take(shape, torch.float32, kernel.device) if velocity else self.x
-        self.room = Scratch()
+        self._room = Scratch()
         self._loss = kernel.loss
         self._last = kernel.last
         self._own = Module(kernel.net, kernel.device)
@@ -87,9 +88,14 @@ class OneByOne:
         self._sign = 1 if velocity else -1
         self._inputs = self._targets = self.x
 
-    def load(self, inputs: Tensor, targets: Tensor) -> None:
+    def begin(self, starts: Sequence[Tensor], span: Span) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
-        self._inputs, self._targets = _channels_last(inputs[0]) if self._last else inputs[0], targets[0]
+        self.x[0].copy_(starts[0])
+
+    def load(self, drawn: Drawn) -> None:
+        """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        (inputs,), (targets,) = drawn.inputs(self._room), drawn.targets()
+        self._inputs, self._targets = _channels_last(inputs) if self._last else inputs, targets
 
     def step(self, s: int, k: int, scale: Tensor, step: Step) -> Tensor:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
@@ -107,8 +113,9 @@ class OneByOne:
         losses[0, :n] = loss.detach()
         return losses
 
-    def flush(self) -> None:
+    def end(self, starts: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        subtract(self.x[0], starts[0], outs[0])
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hocket.learning.kernels.chain import Link, chain
 from hocket.learning.kernels.dropout import KeyedDropout
+from hocket.learning.kernels.kernel import Span
 from hocket.learning.kernels.lanes import Lanes
 from hocket.learning.kernels.layers import activation, delayed, image, norm, pool
 from hocket.learning.kernels.layers.top import takes as has_top
@@ -81,14 +82,16 @@ class Stack:
         plain = not (local.momentum or local.weight_decay or local.proximal)
         return not self.delays or (plain and delayed.MOST_ROWS // width >= delayed.LEAST_STEPS)
 
-    def span(self, updates: int, width: int) -> int:
+    def span(self, local: LocalSGD, size: int, width: int) -> Span:
         """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
-        return delayed.span(updates, width) if self.delays else 0
+        return delayed.span(local, size, width) if self.delays else Span()
 
     def most(self, width: int) -> int:
         """As many lanes as keep parameters, and samples if they are needed again, in the cache; at least two."""
-        more = 4 * delayed.MOST_ROWS * prod(self.links[0].before) if self.delays else 0
-        return self.fixed or max(2, min(MOST_LANES, CACHE_BYTES // (self.net.schema.nbytes + more)))
+        each = self.net.schema.nbytes
+        if self.delays:  # samples are read twice, parameters too, and the steps in between touch neither
+            each = (each + 4 * delayed.MOST_ROWS * prod(self.links[0].before)) // 2
+        return self.fixed or max(2, min(MOST_LANES, CACHE_BYTES // each))
 
     def work(self, lanes: int, width: int, velocity: bool) -> "Lanes":
         """See :class:`~hocket.learning.kernels.kernel.Kernel`."""

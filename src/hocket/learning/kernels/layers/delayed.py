@@ -1,26 +1,36 @@
 """A first linear layer whose weights are changed once in many steps: the same sums, in products that are worth it.
 
-Let X be the samples of some steps in a row and D_s the gradients of the layer's outputs in step s. Step t needs
+Let X be samples [R, units] that steps draw rows from, and D [R, outputs] the sum of the gradients of the layer's
+outputs so far, each in the row of its sample. A step on rows B needs
 
-    Z_t = X_t W_t' + b_t = X_t W_0' + b_0 - sum over s < t of (X_t X_s' + 1) D_s
+    Z_B = X_B W' + b = X_B W_0' + b_0 - (X_B X' + 1) D
 
-because W_t = W_0 - sum D_s' X_s and b_t = b_0 - sum of the rows of D_s. So X W_0' + b_0 and X X' + 1 are computed for
-all steps at once, a step costs a small product, and W_0 moves by D' X when the steps are over. Without momentum, decay
-or a pull to the start, and only where inputs are data: that is why it is the first layer.
+because W = W_0 - D' X and b = b_0 - the sum of the rows of D. So X W_0' + b_0 and X X' + 1 are computed for all steps
+at once, a step costs a small product, and W_0 moves by D' X when the steps are over. Without momentum, decay or a pull
+to the start, and only where inputs are data: that is why it is the first layer.
+
+X are all samples of a client where a job goes through them all and they are few, so that one load is enough for any
+number of passes and nothing is gathered; else those of some steps.
 
 The large products are oneDNN's, one call per lane, always of the same shape for the same job.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hocket.learning.kernels.kernel import Step
+from hocket.learning.kernels.kernel import Span, Step
 from hocket.learning.kernels.layers.layer import Made
+from hocket.learning.kernels.memory import Scratch
+from hocket.learning.kernels.samples import Drawn
+from hocket.learning.local import LocalSGD
 
 MOST_ROWS = 128
 LEAST_STEPS = 3
+_PLACES = 16
+"""What the places for a client's own samples are a multiple of, so that clients of like sizes share a block."""
 
 
 def available() -> bool:
@@ -28,15 +38,21 @@ def available() -> bool:
     return torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def span(updates: int, width: int) -> int:
-    """Steps that a job with so many updates puts off at a time; it depends on nothing else.
+def span(local: LocalSGD, size: int, width: int) -> Span:
+    """What a job of a client with ``size`` samples puts off at a time; it depends on nothing else.
 
-    >>> span(10, 10), span(25, 10), span(1, 10), span(1000, 8)
-    (10, 10, 1, 16)
+    >>> ten = LocalSGD(lr=1.0, batch_size=10, steps=10)
+    >>> span(ten, 100, 10), span(ten, 70, 10), span(ten, 500, 10)
+    (Span(steps=0, rows=128), Span(steps=0, rows=96), Span(steps=10, rows=0))
+    >>> [span(LocalSGD(lr=1.0, batch_size=10, steps=n), 500, 10).steps for n in (1, 25)]
+    [1, 10]
     """
+    if size <= MOST_ROWS and local.samples(size) >= size:
+        return Span(rows=-(-size // _PLACES) * _PLACES)
+    updates = local.updates(size)
     most = max(1, MOST_ROWS // width)
     even = -(-updates // -(-updates // most))
-    return even if even <= 2 else min(most, even + even % 2)
+    return Span(even if even <= 2 else min(most, even + even % 2))
 
 
 class Delayed:
@@ -48,65 +64,105 @@ class Delayed:
         self.below, self.above = made.below, made.above
         self._parts = made.parts
         assert isinstance(made.link.module, nn.Linear)
-        self._s = 0
-        self._room = _Room(0, 0, 0, 0)
-        self._samples = self._room.gram
+        self._rooms: dict[int, _Room] = {}
+        self._room = _Room(0, 0, 0)
+        self._gathered = Scratch()
+        self._samples: list[Tensor] = []
+        self._places = self._place = self._room.z
+        self._weights: Sequence[Tensor] = []
+        self._weight, self._once = slice(0), False
 
-    def load(self, inputs: Tensor) -> None:
-        """Begin with samples [k, steps, width, units]."""
-        k, steps, _, units = inputs.shape
-        rows = steps * self.below.width
+    def begin(self, starts: Sequence[Tensor], span: Span) -> list[slice]:
+        """Begin with start vectors; the parts of a vector that are to be copied to the lanes.
+
+        A weight that moves only once is read where it is and never copied: its change alone is computed.
+        """
+        weight, size = self._parts.weights["weight"], len(starts[0])
+        first, n = int(weight.storage_offset()), weight[0].numel()
+        self._samples, self._weight = [], slice(first, first + n)
+        self._once = span.rows > 0 and "weight" in self._parts.targets
+        if not self._once:
+            self._weights = weight.unbind()
+            return [slice(0, size)]
+        self._weights = [start[self._weight].view(weight.shape[1:]) for start in starts]
+        return [part for part in (slice(0, first), slice(first + n, size)) if part.start < part.stop]
+
+    def load(self, drawn: Drawn) -> None:
+        """Begin with the samples of some steps, when those before are over."""
+        self._flush()
+        steps, k, width = drawn.rows.shape
+        if drawn.whole:
+            self._samples = [drawn.own(i).flatten(1) for i in range(k)]
+            places, rows = torch.from_numpy(drawn.rows), drawn.whole
+        else:
+            self._samples = list(drawn.inputs(self._gathered).view(k, steps * width, -1))
+            places = torch.arange(steps * width).view(steps, 1, width).expand(steps, k, width)
+            rows = -(-steps * width // 4) * 4
+        room = self._rooms.get(rows)
+        if room is None or len(room.z) < k:
+            room = self._rooms[rows] = _Room(max(k, self.below.lanes), rows, self.above.shape[0])
+        self._room = room
+        self._places = (places + rows * torch.arange(k)[:, None]).view(steps, k * width)
         own, targets = self._parts.weights, self._parts.targets
-        if len(self._room.z) < k or self._room.z.shape[1] != rows:
-            self._room = _Room(max(k, self.below.lanes), rows, self.above.shape[0], self.below.width)
-        room, self._samples, self._s = self._room, inputs.reshape(k, rows, units), 0
-        for i, x in enumerate(self._samples):
-            bias = own["bias"][i] if "bias" in own else None
-            room.z[i] = _product(x, own["weight"][i], bias)
+        bias = own["bias"].unbind() if "bias" in own else [None] * k
+        for x, w, b, z, gram in zip(self._samples, self._weights, bias, room.z, room.gram, strict=False):
+            n = len(x)
+            z[:n] = _product(x, w, b)
             if "weight" in targets:
-                room.gram[i] = _product(x, x, None)
+                gram[:n, :n] = _product(x, x, None)
         if "weight" not in targets:
             room.gram[:k].zero_()
         if "bias" in targets:
             room.gram[:k].add_(1)
         room.d[:k].zero_()
 
-    def begin(self, s: int) -> None:
+    def at(self, s: int) -> None:
         """What is next is step s of the loaded ones."""
-        self._s = s
+        self._place = self._places[s]
 
     def forward(self, k: int, step: Step) -> None:
         """See :class:`~hocket.learning.kernels.layers.layer.Layer`."""
         w, room = self.below.width, self._room
-        low = self._s * w
-        z, out = room.z[:k, low : low + w], self.above.value(k)
-        if low:
-            torch.baddbmm(z, room.gram[:k, low : low + w, :low], room.d[:k, :low], alpha=-1, out=out)
-        else:
-            out.copy_(z)
+        place = self._place[: k * w]
+        z = room.z.flatten(0, 1).index_select(0, place).view(k, w, -1)
+        gram = room.gram.flatten(0, 1).index_select(0, place).view(k, w, -1)
+        torch.baddbmm(z, gram, room.d[:k], alpha=-1, out=self.above.value(k))
 
     def backward(self, k: int, step: Step, through: bool) -> None:
         """See :class:`~hocket.learning.kernels.layers.layer.Layer`."""
-        low = self._s * self.below.width
-        self._room.d[:k, low : low + self.below.width].copy_(self.above.grad(k))
+        d, grad = self._room.d, self.above.grad(k)
+        d.view(-1, d.shape[2]).index_add_(0, self._place[: k * self.below.width], grad.reshape(-1, d.shape[2]))
 
-    def flush(self) -> None:
-        """Move the weights."""
-        targets, d = self._parts.targets, self._room.d
-        k = len(self._samples)
-        if "weight" in targets:
-            for i, x in enumerate(self._samples):
-                targets["weight"][i].sub_(_product(d[i].t(), x.t(), None))
-        if "bias" in targets:
-            targets["bias"][:k].sub_(d[:k].sum(1))
+    def end(self, outs: Sequence[Tensor]) -> None:
+        """The steps are over; write what a weight that moves only once has changed by."""
+        if self._once:
+            for out, change in zip(outs, self._changes(), strict=False):
+                torch.neg(change, out=out[self._weight].view(change.shape))
+        self._flush()
+
+    def _flush(self) -> None:
+        """Move the weights, as far as that was put off."""
+        targets, k = self._parts.targets, len(self._samples)
+        if "weight" in targets and not self._once:
+            for weight, change in zip(targets["weight"], self._changes(), strict=False):
+                weight.sub_(change)
+        if "bias" in targets and k:
+            targets["bias"][:k].sub_(self._room.d[:k].sum(1))
+        self._samples = []
+
+    def _changes(self) -> Iterator[Tensor]:
+        """D' X of the lanes."""
+        d = self._room.d[: len(self._samples)].transpose(1, 2).contiguous()
+        for own, x in zip(d, self._samples, strict=True):
+            yield _product(own[:, : len(x)], x.t(), None)
 
 
 class _Room:
-    """Outputs before the steps, inner products of samples, and gradients, of all lanes; rows begin at 16 bytes."""
+    """Outputs before the steps, inner products of samples, and gradients, of all lanes; unused places are finite."""
 
-    def __init__(self, lanes: int, rows: int, units: int, width: int) -> None:
+    def __init__(self, lanes: int, rows: int, units: int) -> None:
         self.z = torch.zeros(lanes, rows, units)
-        self.gram = torch.zeros(lanes, rows, -(-rows // 4) * 4)[:, :, :rows]
+        self.gram = torch.zeros(lanes, rows, rows)
         self.d = torch.zeros(lanes, rows, units)
 
 
