@@ -12,7 +12,8 @@ exponential times, both end to end through the simulator. The bare loop is ``nn.
 | c | conv 5x5x32, pool, conv 5x5x64, pool, 2048, 62 |
 | d | conv 3x3x8, pool, conv 3x3x16, pool, 62 |
 
-Stacks drawn from a seed follow (depth, widths, norm, activation, with or without images), with the path that each got.
+Models a and b are measured with five epochs per update, too. Stacks drawn from a seed follow (depth, widths, norm,
+activation, with or without images), with the path that each got.
 """
 
 import argparse
@@ -39,7 +40,6 @@ from hocket.simulation.run import prepare
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
 CLASSES = 62
-LOCAL = LocalSGD(lr=0.05, batch_size=10, steps=10)
 TARGETS = {"a": (9.0, 6.0), "b": (6.0, 4.0), "d": (2.2, 2.2), "c": (1.8, 1.8)}  # W1, W2
 Build = Callable[[], nn.Module]
 
@@ -114,7 +114,7 @@ def data(clients: int) -> ClientData:
     return ClientData(rows, np.arange(clients + 1) * 100, held, held)
 
 
-def bare(build: Build, given: ClientData, updates: int) -> tuple[float, float]:
+def bare(build: Build, given: ClientData, updates: int, epochs: int = 1) -> tuple[float, float]:
     """Client updates per second, and per second of processor time, of a loop without a framework, in one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -125,9 +125,8 @@ def bare(build: Build, given: ClientData, updates: int) -> tuple[float, float]:
     began, busy = time.perf_counter(), time.process_time()
     for client in range(updates):
         model.load_state_dict(start)
-        order = torch.randperm(100) + client % len(given.samples) * 100
-        for at in range(0, 100, 10):
-            rows = order[at : at + 10]
+        order = torch.cat([torch.randperm(100) for _ in range(epochs)]) + client % len(given.samples) * 100
+        for rows in order.split(10):
             sgd.zero_grad()
             nn.functional.cross_entropy(model(features[rows]), labels[rows]).backward()
             sgd.step()
@@ -137,9 +136,9 @@ def bare(build: Build, given: ClientData, updates: int) -> tuple[float, float]:
     return updates / spent, updates / busy
 
 
-def ours(learner: Any, clients: int, method: hk.Strategy, updates: int) -> tuple[float, float, float]:
+def ours(learner: Any, clients: int, method: hk.Strategy, updates: int, epochs: int = 1) -> tuple[float, float, float]:
     """Client updates per second and per second of processor time end to end, and the mean batch, after a first step."""
-    task = hk.Task.of(learner, LOCAL)
+    task = hk.Task.of(learner, LocalSGD(lr=0.05, batch_size=10, epochs=epochs))
     fleet = hk.Fleet.synthetic(clients, seed=0, compute_law=hk.fleet.Exponential())
     setup = Setup.of(task, method, hk.Until(updates=updates), evaluation=hk.Evaluation(every=10**6))
     sim = prepare(setup, fleet)
@@ -153,7 +152,7 @@ def ours(learner: Any, clients: int, method: hk.Strategy, updates: int) -> tuple
     return done / spent, done / busy, training.trained / max(1, training.batches)
 
 
-def measure(build: Build, given: ClientData, updates: int, cohort: int, passes: int) -> dict[str, Any]:
+def measure(build: Build, given: ClientData, updates: int, cohort: int, passes: int, epochs: int = 1) -> dict[str, Any]:
     """Bare loop, W1 and W2 in turn; ratios of each pass, and their medians."""
     clients = len(given.samples)
     learner = hk.TorchLearner(build, given)
@@ -161,8 +160,9 @@ def measure(build: Build, given: ClientData, updates: int, cohort: int, passes: 
     w2 = hk.strategies.fedbuff(buffer=10, in_flight=100)
     rows = []
     for _ in range(passes + 1):  # the first warms up
-        base = bare(build, given, max(10, updates // 8))
-        rows.append((*base, *ours(learner, clients, w1, updates), *ours(learner, clients, w2, updates)))
+        base = bare(build, given, max(10, updates // 8), epochs)
+        own = [ours(learner, clients, w, updates, epochs) for w in (w1, w2)]
+        rows.append((*base, *own[0], *own[1]))
     rows = rows[1:]
     median = statistics.median
     return {
@@ -184,7 +184,7 @@ def memory(build: Build) -> dict[str, float]:
     given = data(1000)
     held = given.train.features.nbytes + given.train.labels.nbytes
     learner = hk.TorchLearner(build, given)
-    task = hk.Task.of(learner, LOCAL)
+    task = hk.Task.of(learner, LocalSGD(lr=0.05, batch_size=10))
     fleet = hk.Fleet.synthetic(1000, seed=0, compute_law=hk.fleet.Exponential())
     method = hk.strategies.fedbuff(buffer=10, in_flight=100)
     sim = prepare(Setup.of(task, method, hk.Until(updates=400), evaluation=hk.Evaluation(every=10**6)), fleet)
@@ -215,6 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the clients and one pass; nothing written")
     parser.add_argument("--models", default="abdc", help="which of a, b, c, d")
+    parser.add_argument("--epochs", default="ab", help="which of them with five epochs per update, too")
     parser.add_argument("--stacks", type=int, default=6, help="random stacks after them")
     parser.add_argument("--memory", choices=list("abcd"), help="peak memory of W2 with one model, as JSON; no more")
     arguments = parser.parse_args()
@@ -230,6 +231,11 @@ def main() -> None:
         build, updates = known[name]
         found[name] = row = measure(build, given, updates, 20 if name == "c" else 50, passes)
         _say(name, row, TARGETS[name])
+    for name in arguments.epochs:
+        build, updates = known[name]
+        label = f"{name}, five epochs"
+        found[label] = row = measure(build, given, updates // 3, 50, passes, 5)
+        _say(label, row, None)
     for seed in range(arguments.stacks):
         label, build = drawn(seed)
         found[label] = row = measure(build, given, 400, 50, passes)

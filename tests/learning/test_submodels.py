@@ -115,9 +115,10 @@ def test_masked_training_is_training_with_a_masked_forward_pass():
     np.testing.assert_allclose(ours / ours.max(), theirs / theirs.max(), rtol=0.1, atol=1e-3)
 
 
-def test_numpy_and_torch_send_the_same_squares():
+@pytest.mark.parametrize("path", ["single", "stack", "auto"])
+def test_numpy_and_torch_send_the_same_squares(path):
     """The same network and batch: what is uploaded differs by the orientation of the tensors only."""
-    ours, theirs = numpy_learner(), torch_learner(path="single")
+    ours, theirs = numpy_learner(), torch_learner(path=path)
     a, b = ours.initial(0), np.empty(0, np.float32)
     turned = np.concatenate([v.T.ravel() if v.ndim > 1 else v for v in ours.schema.views(np.arange(len(a))).values()])
     b = a[turned.astype(int)]

@@ -370,6 +370,33 @@ def test_bad_input(build: Any, samples: Any, kwargs: dict[str, Any], message: st
         TorchLearner(build, samples(), **kwargs)
 
 
+@pytest.mark.skipif(platform != "linux", reason="processes are forked on Linux only")
+def test_jobs_begun_in_the_background_are_those_trained_at_once() -> None:
+    own = learner("mlp", threads=3)
+    jobs = draw_jobs(own, LearnerConformance.local, 40, 4)
+    at_once = learner("mlp", threads=1).train(jobs)
+    first, second = own.begin(jobs[:25]), own.begin(jobs[25:])
+    assert first and second
+    for i in (*range(25, 40, 2), 3, 0, 7):  # in any order, and not all
+        assert same((first + second)[i](), at_once[i])
+    assert all(same(a, b) for a, b in zip(own.train(jobs), at_once, strict=True))
+
+
+@pytest.mark.skipif(platform != "linux", reason="processes are forked on Linux only")
+def test_only_the_call_of_a_job_that_diverged_says_so() -> None:
+    own = learner("mlp", threads=2)
+    x, local = own.initial(0), LocalSGD(lr=0.1, batch_size=4)
+    bad = np.full_like(x, np.nan)
+    begun = own.begin([Job(i, 2, bad if i == 7 else x, local, i, 0) for i in range(12)])
+    assert begun
+    for i, result in enumerate(begun):
+        if i == 7:
+            with pytest.raises(Diverged, match=r"client 2: its result .lease 7. is not finite"):
+                result()
+        else:
+            assert np.isfinite(result().delta).all()
+
+
 def test_bad_jobs() -> None:
     own = learner("mlp")
     x, local = own.initial(0), LocalSGD(lr=0.1, batch_size=4)

@@ -191,13 +191,13 @@ class TorchLearner:
 
     def _parts(self, jobs: Sequence[Job]) -> list[tuple[str, int, list[int]]]:
         """Jobs in blocks: the kernel's name, the width, and which jobs."""
-        kinds: dict[tuple[LocalSGD, int, bool], list[int]] = {}
+        kinds: dict[tuple[LocalSGD, int, bool, bool], list[int]] = {}
         for i, job in enumerate(jobs):
             self._check(job)
-            kind = job.local, width(job.local, self._held(job.client)), job.covered is not None or job.squares
+            kind = job.local, width(job.local, self._held(job.client)), job.covered is not None, job.squares
             kinds.setdefault(kind, []).append(i)
         with single_threaded():
-            return [b for (local, wide, _), at in kinds.items() for b in self._blocks(local, wide, at, jobs)]
+            return [b for (local, wide, *_), at in kinds.items() for b in self._blocks(local, wide, at, jobs)]
 
     def _trained(self, block: Block, outs: Sequence[Vector] | None = None) -> list[Trained]:
         """Results of a block, all finite."""
