@@ -179,10 +179,12 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
 
     def _deal(self, rule: ByHeterogeneity | ByProgress, state: Dealt, view: View, now: int) -> None:
         going = [n for n, t in view.tasks.items() if t.status == "active"]
+        over_too = isinstance(rule, ByHeterogeneity) and rule.over_too
+        waited = [n for n, t in view.tasks.items() if t.status != "paused"] if over_too else going
         if (
             len(going) * self.ratio > self.in_flight
             or state.arrivals < floor(rule.period * self.in_flight) * len(going)
-            or any(t.version <= rule.after for t in view.tasks.values() if t.status != "paused")
+            or any(view.tasks[n].version <= rule.after for n in waited)
             or not all(n in state.seen and state.seen[n].updates for n in going)
         ):
             return

@@ -1,8 +1,8 @@
 """Lazy training: a result is computed when it is first needed, together with all that could be by then.
 
 A client's local work is a pure function of its start node, its data and its key, so it may be computed any time
-between its start and the moment its result is needed. When one is needed, every lease that has started and is
-not yet computed is trained in one batch. Results do not depend on the batch (the learner's lane rule), so eager
+between its start and the moment its result is needed. When one is needed, every lease of its task that has started and
+is not yet computed is trained in one batch. Results do not depend on the batch (the learner's lane rule), so eager
 and lazy runs, and a resumed run that trains again what it had not consumed, agree bit for bit.
 
 An uplink that remembers encodes a client's updates in the order in which the client finished them, whatever
@@ -80,7 +80,7 @@ class LazyTraining:
         if lease.task in self._learners:
             self._leases[lease.id] = self._started[lease.id] = lease
             if self._eager:
-                self._train()
+                self._train(lease.task)
 
     def finish(self, lease: Lease) -> None:
         """The device has trained and encoded the update of a lease."""
@@ -173,7 +173,7 @@ class LazyTraining:
 
     def _decoded(self, lease: Lease) -> Trained:
         if lease.id not in self._done:
-            self._train()
+            self._train(lease.task)
         trained, uplink = self._done[lease.id], self._uplinks[lease.task]
         if (uplink.lossless and trained.aux is None) or lease.id in self._encoded:
             return trained
@@ -187,7 +187,7 @@ class LazyTraining:
     def _encode(self, lease: Lease) -> Trained:
         """Encode a result as its device does, and keep what the server decodes."""
         if lease.id not in self._done:
-            self._train()
+            self._train(lease.task)
         trained, uplink, schema = self._done[lease.id], self._uplinks[lease.task], self._schemas[lease.task]
         owner = (lease.task, lease.client)
         ranking = self.book.ranking(lease.task, lease.cover)
@@ -202,14 +202,12 @@ class LazyTraining:
         owner = (lease.task, lease.client)
         self._memories[owner] = self._uplinks[lease.task].settle(self._memories.get(owner), lease.ordinal, accepted)
 
-    def _train(self) -> None:
-        by_task: dict[str, list[Lease]] = {}
-        for lease in self._started.values():
-            by_task.setdefault(lease.task, []).append(lease)
-        self._started.clear()
-        for task, leases in by_task.items():
-            jobs = [self.book.job(x) for x in leases]
-            for lease, result in zip(leases, self._learners[task].train(jobs), strict=True):
-                self._done[lease.id] = result
-            self.batches += 1
-            self.trained += len(jobs)
+    def _train(self, task: str) -> None:
+        leases = [x for x in self._started.values() if x.task == task]
+        for lease in leases:
+            del self._started[lease.id]
+        jobs = [self.book.job(x) for x in leases]
+        for lease, result in zip(leases, self._learners[task].train(jobs), strict=True):
+            self._done[lease.id] = result
+        self.batches += 1
+        self.trained += len(jobs)

@@ -111,4 +111,4 @@ def _rule(allocation: Rule, exponent: float | None, period: float, after: int) -
         case "progress":
             return ByProgress(period=period, after=after)
     usual, memory = (2.0, 0.0) if allocation == "released" else (1.0, 0.5 if allocation == "robust" else 0.0)
-    return ByHeterogeneity(usual if exponent is None else exponent, period, after, memory)
+    return ByHeterogeneity(usual if exponent is None else exponent, period, after, memory, allocation == "released")
