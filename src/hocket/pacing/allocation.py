@@ -78,9 +78,14 @@ class ByHeterogeneity(Struct, frozen=True, tag="by_heterogeneity", tag_field="ki
         _check(self, "by_heterogeneity", exponent=(self.exponent, 0, 8), memory=(self.memory, 0, 0.99))
 
     def deal(
-        self, total: int, quantum: int, seen: Mapping[str, Seen], claims: dict[str, float], seconds: float
+        self,
+        budget: Mapping[str, int],
+        quantum: int,
+        seen: Mapping[str, Seen],
+        claims: dict[str, float],
+        seconds: float,
     ) -> dict[str, int]:
-        """Budgets that add up to ``total``; ``claims`` are those of the last deal, and become those of this one."""
+        """New budgets of the same sum; ``claims`` are those of the last deal, and become those of this one."""
         own = {n: (s.spread / s.updates) ** (self.exponent / 2) for n, s in seen.items()}
         whole = sum(own.values()) or 1.0
         own = {n: c / whole for n, c in own.items()}
@@ -89,7 +94,7 @@ class ByHeterogeneity(Struct, frozen=True, tag="by_heterogeneity", tag_field="ki
             own = {n: (claims[n] / before) ** self.memory * c ** (1 - self.memory) for n, c in own.items()}
         claims.clear()
         claims.update(own)
-        return quanta(total, quantum, own)
+        return quanta(sum(budget.values()), quantum, own)
 
 
 class ByProgress(Struct, frozen=True, tag="by_progress", tag_field="kind", forbid_unknown_fields=True):
@@ -110,9 +115,14 @@ class ByProgress(Struct, frozen=True, tag="by_progress", tag_field="kind", forbi
         _check(self, "by_progress", memory=(self.memory, 0, 0.99))
 
     def deal(
-        self, total: int, quantum: int, seen: Mapping[str, Seen], claims: dict[str, float], seconds: float
+        self,
+        budget: Mapping[str, int],
+        quantum: int,
+        seen: Mapping[str, Seen],
+        claims: dict[str, float],
+        seconds: float,
     ) -> dict[str, int]:
-        """Budgets that add up to ``total``; the last deal took place so many ``seconds`` ago.
+        """New budgets of the same sum; the last deal took place so many ``seconds`` ago.
 
         ``claims`` are n_m / v_m of the last deal, and become those of this one.
         """
@@ -124,14 +134,14 @@ class ByProgress(Struct, frozen=True, tag="by_progress", tag_field="kind", forbi
                 own[n] = claims[n] ** self.memory * own[n] ** (1 - self.memory)
         claims.clear()
         claims.update(own)
-        budget = dict.fromkeys(seen, quantum)
-        rest = total - quantum * len(seen)
+        new = dict.fromkeys(seen, quantum)
+        rest = sum(budget.values()) - quantum * len(seen)
         while rest > 0:
             given = min(quantum, rest)
-            n = max(budget, key=lambda n: own[n] / budget[n] - own[n] / (budget[n] + given))
-            budget[n] += given
+            n = max(new, key=lambda n: own[n] / new[n] - own[n] / (new[n] + given))
+            new[n] += given
             rest -= given
-        return budget
+        return new
 
 
 Allocation = Static | InTurn | ByHeterogeneity | ByProgress

@@ -189,7 +189,8 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
         ):
             return
         seen = {n: state.seen[n] for n in going}
-        state.budget.update(rule.deal(self.in_flight, self.ratio, seen, state.claims, (now - state.since) / SECOND))
+        own, span = {n: state.budget[n] for n in going}, (now - state.since) / SECOND
+        state.budget.update(rule.deal(own, self.ratio, seen, state.claims, span))
         state.arrivals, state.since, state.short = 0, now, list(state.budget)
         state.seen.clear()
 
