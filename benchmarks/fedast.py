@@ -215,9 +215,9 @@ def page(found: dict[str, Any]) -> str:
     ]
     parts += [table(["method", *SETTINGS], [[k, *(a[s, k] for s in SETTINGS)] for k in METHODS])]
     parts += [
-        "\n## Our rule against the others\n\nEight seeds that nothing was chosen on, at two budgets; the last columns are "
-        "the makespan by marginal progress less\nthat of the other rule, as a part of it, with the standard error of the "
-        "mean over seeds.\n"
+        "\n## Our rule against the others\n\nEight seeds that nothing was chosen on, at two budgets. The last columns: "
+        "the makespan by marginal\nprogress less that of the other rule, as a part of it, with the standard error over "
+        "seeds.\n"
     ]
     parts += [
         table(
@@ -261,8 +261,8 @@ def page(found: dict[str, Any]) -> str:
     ]
     parts += [
         "\n## Other methods per task under strong skew\n\n"
-        "Four equal tasks, Dirichlet 0.03, up to 600 time units, each method with settings of its own: FedBuff buffers of 2\n"
-        "and 20 in flight per task, FedAsync 20 in flight and a mixing of 0.1, FedFIX windows of 10 time units.\n\n"
+        "Four equal tasks, Dirichlet 0.03, up to 600 time units, each method with settings of its own: FedBuff\n"
+        "buffers of 2 and 20 in flight per task, FedAsync 20 in flight and a mixing of 0.1, FedFIX windows of 10.\n\n"
         "![makespan under skew](fedast-skew.svg)\n"
     ]
     parts += [
@@ -361,16 +361,16 @@ HEAD = """# FedAST beyond its paper
 `python -m benchmarks.fedast` wrote this page, `fedast.json` and the figures. Gaussian classes (10 in 32 dimensions,
 Dirichlet 0.1 unless said otherwise), 200 clients of three speeds, at most 60 at work, R = 80, rho = 10, eta_s = 0.33;
 synchronous rounds ask 60 clients, split over the tasks, and take the first 24 in all. A task ends at 0.98 of the best
-possible accuracy on its test split. Means of three seeds (five in "Number of tasks"). The synchronous baselines cancel jobs that come too late, which frees their
-clients.
+possible accuracy on its test split. Means of three seeds (five in "Number of tasks"). The synchronous baselines cancel
+jobs that come too late, which frees their clients.
 """
 REAL = """
 ## Real data at reduced size
 
 MNIST (784-200-200-10 perceptron), Fashion-MNIST (LeNet-5), CIFAR-10 (two convolutions, 34,538 parameters) and
 Shakespeare (LSTM of 48, 14,841 parameters), all at once. Reduced: 200 clients instead of 1,000, 60 instead of 300 at
-work, R = 80 instead of 384, rho = 10 instead of 32, 9 local steps of 16 samples instead of 27 of 32, targets 0.80, 0.55,
-0.25 and 0.28 instead of 0.93, 0.82, 0.63 and 0.42, accuracy on 1,000 held-out samples. Delays are those of the authors'
+work, R = 80 instead of 384, rho = 10 instead of 32, 9 local steps of 16 samples instead of 27 of 32, targets 0.80,
+0.55, 0.25 and 0.28 instead of 0.93, 0.82, 0.63 and 0.42, accuracy on 1,000 held-out samples. Delays are those of the authors'
 program. Like for like: both methods have the same local rates (0.1, 0.06, 0.1, 4) and weight decays and equal shares;
 eta_s is 0.33 for steps of 2 updates and 1 for steps of 6; models are measured every 16 and every 12 updates. Time at
 which each task reached its target (900: it did not):

@@ -109,8 +109,8 @@ def static(ratio: int = 32) -> Strategy:
 def real(seed: int, clients: int = 200, steps: int = 9) -> list[Task]:
     """MNIST by a perceptron, Fashion-MNIST by LeNet-5, CIFAR-10 by a small CNN, Shakespeare by a small LSTM.
 
-    Reduced: 200 clients for 1,000, 9 local steps of 16 samples for 27 of 32, smaller models for the last two (35,000 and
-    15,000 parameters for 798,000 and 53,000), lines of 20 characters, tests on 1,000 samples.
+    Reduced: 200 clients for 1,000, 9 local steps of 16 samples for 27 of 32, smaller models for the last two (35,000
+    and 15,000 parameters for 798,000 and 53,000), lines of 20 characters, tests on 1,000 samples.
 
     Raises:
         MissingData: data are not there.
