@@ -370,10 +370,10 @@ REAL = """
 MNIST (784-200-200-10 perceptron), Fashion-MNIST (LeNet-5), CIFAR-10 (two convolutions, 34,538 parameters) and
 Shakespeare (LSTM of 48, 14,841 parameters), all at once. Reduced: 200 clients instead of 1,000, 60 instead of 300 at
 work, R = 80 instead of 384, rho = 10 instead of 32, 9 local steps of 16 samples instead of 27 of 32, targets 0.80,
-0.55, 0.25 and 0.28 instead of 0.93, 0.82, 0.63 and 0.42, accuracy on 1,000 held-out samples. Delays are those of the authors'
-program. Like for like: both methods have the same local rates (0.1, 0.06, 0.1, 4) and weight decays and equal shares;
-eta_s is 0.33 for steps of 2 updates and 1 for steps of 6; models are measured every 16 and every 12 updates. Time at
-which each task reached its target (900: it did not):
+0.55, 0.25 and 0.28 instead of 0.93, 0.82, 0.63 and 0.42, accuracy on 1,000 held-out samples. Delays are those of the
+authors' program. Like for like: both methods have the same local rates (0.1, 0.06, 0.1, 4) and weight decays and
+equal shares; eta_s is 0.33 for steps of 2 updates and 1 for steps of 6; models are measured every 16 and every 12
+updates. Time at which each task reached its target (900: it did not):
 """
 
 

@@ -8,8 +8,8 @@ By heterogeneity, R_m is in proportion to h_m^exponent, where h_m^2 is the ``spr
 
 By marginal progress, with buffers b_m = R_m / rho: task m makes v_m versions per second, whatever its budget, since
 buffers grow with it. A step that averages b updates D along a gradient gains 1 / (1 + n_m / b) of what one without
-noise does, with n_m = E|D - E D|^2 / |E D|^2 the ``noise`` by the ``signal`` (the best step along a noisy gradient). The
-predicted time of a step's worth of loss decrease is then
+noise does, with n_m = E|D - E D|^2 / |E D|^2 the ``noise`` by the ``signal`` (the best step along a noisy gradient).
+The predicted time of a step's worth of loss decrease is then
 
     T_m(R_m) = (1 + rho n_m / R_m) / v_m,
 
