@@ -1,8 +1,8 @@
-"""FedAST beyond its paper, each question with a figure: ``python -m benchmarks.fedast`` (15 minutes on two cores).
+"""FedAST beyond its paper, each question with a figure: ``python -m benchmarks.fedast`` (15 minutes of processor time).
 
 How rules of allocation and baselines compare, how many tasks it takes, which ratio of budget to buffer, step sizes and
 local steps against a bound on the staleness, other asynchronous methods per task under strong label skew, tasks that
-change in mid-run; and the four real data sets at reduced size (``--real``, 15 minutes of processor time more).
+change in mid-run; and the four real data sets at reduced size (``--real``, 5 minutes of processor time more).
 The learning problems are those of ``hocket.reproduce.fedast_tasks``.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 from msgspec.structs import replace
 
 import hocket as hk
@@ -28,11 +29,16 @@ from hocket.simulation.run import Simulation, prepare
 from hocket.strategies import fedasync, fedbuff, fedfix, sync_st
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
-SEEDS: dict[str, tuple[int, ...]] = {"skew": (0,), "steps": (0,)}
-"""By question; 0 and 1 for the others."""
+SEEDS: dict[str, tuple[int, ...]] = {"rules": tuple(range(8, 12)), "many": (0, 1, 2)}
+"""By question; 0 and 1 for the others. Our rule was chosen on 0 to 7, and is judged on others."""
 LONGEST = 900.0
-RATES = (0.05, 0.3)
-BOUNDS = (None, 9)
+RATES = (0.05, 0.1, 0.3)
+BOUNDS = (None, 18, 9)
+RULES = ("static", "paper", "robust", "progress")
+MANY = (2, 4, 6, 8, 12)
+DRIFTING = ("static", "robust", "progress", "Sync-ST")
+BUDGETS = {80: 0.33, 160: 0.1}
+"""Requests outstanding, and the server's rate that goes with them."""
 
 METHODS: dict[str, Callable[[int], hk.Strategy]] = {
     "static": lambda m: ours(),
@@ -74,6 +80,11 @@ def allocation(setting: str, method: str, seed: int) -> dict[str, Any]:
     return outcome(learned(tasks, METHODS[method](len(tasks)), seed, every(method), time=LONGEST))
 
 
+def rules(budget: int, setting: str, rule: str, seed: int) -> dict[str, Any]:
+    method = ours(rule, in_flight=budget, lr=BUDGETS[budget])
+    return outcome(learned(SETTINGS[setting](seed), method, seed, 4, time=LONGEST))
+
+
 def many(tasks: int, method: str, seed: int) -> dict[str, Any]:
     return outcome(learned(gaussians((SAME,) * tasks, seed), METHODS[method](tasks), seed, every(method), time=LONGEST))
 
@@ -85,7 +96,7 @@ def ratio(rho: int, seed: int) -> dict[str, Any]:
 def steps(lr: float, local: int, bound: int | None, seed: int) -> dict[str, Any]:
     work = hk.LocalSGD(lr=lr, batch_size=32, steps=local)
     tasks = [replace(t, cost=t.cost * local / 27) for t in gaussians((SAME,) * 4, seed, local=work)]
-    return outcome(learned(tasks, ours(staleness_limit=bound), seed, 4, time=250.0))
+    return outcome(learned(tasks, ours(staleness_limit=bound), seed, 4, time=400.0))
 
 
 SKEWED: dict[str, Callable[[], hk.Strategy]] = {
@@ -100,7 +111,7 @@ SKEWED: dict[str, Callable[[], hk.Strategy]] = {
 def skew(method: str, alpha: float, seed: int) -> dict[str, Any]:
     tasks = gaussians((SAME,) * 4, seed, alpha)
     rate = 1 if method in ("Sync-ST", "FedFIX") else 8 if method == "FedAsync" else 4
-    return outcome(learned(tasks, SKEWED[method](), seed, rate, time=250.0))
+    return outcome(learned(tasks, SKEWED[method](), seed, rate, time=600.0))
 
 
 def drift(what: str, method: str, seed: int) -> dict[str, Any]:
@@ -121,19 +132,20 @@ def drift(what: str, method: str, seed: int) -> dict[str, Any]:
 
 
 QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]] = {
+    "rules": (rules, list(product(BUDGETS, SETTINGS, RULES))),
+    "many": (many, list(product(MANY, ("static", "Sync-ST")))),
     "allocation": (allocation, list(product(SETTINGS, METHODS))),
-    "many": (many, list(product((2, 4, 6, 8, 12), ("static", "Sync-ST")))),
     "ratio": (ratio, [(r,) for r in (2, 4, 8, 16, 32, 40)]),
     "steps": (steps, list(product(RATES, (9, 27), BOUNDS))),
     "skew": (skew, [(m, 0.03) for m in SKEWED]),
-    "drift": (drift, list(product(("work", "labels"), ("static", "robust", "progress", "Sync-ST")))),
+    "drift": (drift, list(product(("work", "labels"), DRIFTING))),
 }
 
 
 def answer(case: tuple[str, tuple[Any, ...]]) -> dict[str, Any]:
     """One case of one question, all seeds."""
     name, arguments = case
-    runs = [QUESTIONS[name][0](*arguments, seed) for seed in SEEDS.get(name, (0, 1))]
+    runs = [QUESTIONS[name][0](*arguments, seed) for seed in SEEDS.get(name, (0, 1, 2))]
     return {"case": list(arguments), "makespan": mean(r["makespan"] for r in runs), "runs": runs}
 
 
@@ -157,7 +169,7 @@ def operated() -> dict[str, Any]:
     tasks = [t for t in real(0) if t.name != "cifar"]
     until = hk.Until(time=90.0, tasks={n: hk.Until(accuracy=a) for n, a in TARGETS.items() if n != "cifar"})
     setup = Setup.of(tasks, ours("robust"), until, evaluation=hk.Evaluation(every=8), schedule=schedule)
-    sim = prepare(setup, fleet(200, 0, tasks[0].local.samples(32)), log=True)
+    sim = prepare(setup, fleet(200, 0, tasks[0].local.samples(int(tasks[0].samples.max()))), log=True)
     sim.engine.run()
     assert sim.engine.log is not None
     log = sim.engine.log.table()
@@ -193,79 +205,123 @@ def table(head: list[str], rows: list[list[object]]) -> str:
 
 
 def page(found: dict[str, Any]) -> str:
-    """All tables."""
-    got = {
-        name: {tuple(row["case"]): row for row in rows} for name, rows in found.items() if name in QUESTIONS
-    }  # fmt: skip
-    span = {name: {case: row["makespan"] for case, row in rows.items()} for name, rows in got.items()}
-    a, m, d = span["allocation"], span["many"], span["drift"]
+    """The tables of every question that all cases of were answered."""
     parts = [HEAD]
-    parts += [
-        "## Allocation and baselines\n\nMakespan in time units; the bound of 900 counts where a task never came.\n"
-    ]
-    parts += [table(["method", *SETTINGS], [[k, *(a[s, k] for s in SETTINGS)] for k in METHODS])]
-    gains = [
-        f"{s}: {a[s, 'progress'] / a[s, 'static'] - 1:+.0%} and {a[s, 'progress'] / a[s, 'paper'] - 1:+.0%}"
-        for s in SETTINGS
-    ]
-    parts += [f"\nBy marginal progress, against static budgets and against the paper's rule: {'; '.join(gains)}.\n"]
-    parts += ["## Number of tasks\n\n![makespan by number of tasks](fedast-tasks.svg)\n"]
-    rows = [
-        [k, m[k, "static"], m[k, "Sync-ST"], f"{1 - m[k, 'static'] / m[k, 'Sync-ST']:.0%}"] for k in (2, 4, 6, 8, 12)
-    ]
-    parts += [table(["tasks", "FedAST", "Sync-ST", "shorter by"], rows)]
-    parts += ["\n## Budget to buffer\n\nR = 160 over four equal tasks.\n\n![makespan by ratio](fedast-ratio.svg)\n"]
-    rows = [
-        [k, v, f"{mean(r['staleness']['mean'] for r in got['ratio'][(k,)]['runs']):.1f}"]
-        for (k,), v in span["ratio"].items()
-    ]
-    parts += [table(["rho", "makespan", "mean staleness"], rows)]
-    parts += [
-        "\n## Step sizes and local steps against a bound on the staleness\n\n"
-        "Up to 250 time units, one seed; refused updates in brackets.\n\n"
-        "![makespan by step size](fedast-steps.svg)\n"
-    ]
-    rows = [
-        [
-            lr,
-            k,
-            *(
-                f"{span['steps'][lr, k, b]:.0f} ({mean(r['refused'] for r in got['steps'][lr, k, b]['runs']):.0f})"
-                for b in BOUNDS
-            ),
-        ]
-        for lr, k in product(RATES, (9, 27))
-    ]
-    parts += [
-        table(
-            ["local rate", "local steps", *("no bound" if b is None else f"at most {b}" for b in BOUNDS)],
-            [[str(r[0]), *r[1:]] for r in rows],
-        )
-    ]
-    parts += [
-        "\n## Other methods per task under strong skew\n\n"
-        "Four equal tasks, Dirichlet 0.03, one seed, up to 250 time units, each method with settings of its own.\n\n"
-        "![makespan under skew](fedast-skew.svg)\n"
-    ]
-    parts += [
-        table(
-            ["method", "makespan"],
-            [[k, span["skew"][k, 0.03]] for k in SKEWED],
-        )
-    ]
-    parts += [
-        "\n## Tasks that change in mid-run\n\nThe first of four tasks takes three times the work from 25 "
-        "on, or its labels (Dirichlet 1) are dealt apart (0.03)\nfrom its version 40 on.\n"
-    ]
-    parts += [
-        table(
-            ["method", "work", "labels"],
-            [[k, d["work", k], d["labels", k]] for k in ("static", "robust", "progress", "Sync-ST")],
-        )
-    ]
+    for name, section in SECTIONS.items():
+        if name in answered(found):
+            parts += section({tuple(row["case"]): row for row in found[name]})
     if "real" in found:
         parts.append(real_page(found["real"], found["operated"]))
     return "\n".join(parts) + "\n"
+
+
+def answered(found: dict[str, Any]) -> list[str]:
+    """Questions that all cases of were answered."""
+    return [n for n, (_, cases) in QUESTIONS.items() if {tuple(r["case"]) for r in found.get(n, ())} >= set(cases)]
+
+
+Rows = dict[tuple[Any, ...], dict[str, Any]]
+
+
+def allocation_page(got: Rows) -> list[str]:
+    return [
+        "## Allocation and baselines\n\nMakespan in time units; the bound of 900 counts where a task never came.\n",
+        table(["method", *SETTINGS], [[k, *(got[s, k]["makespan"] for s in SETTINGS)] for k in METHODS]),
+        "",
+    ]
+
+
+def rules_page(got: Rows) -> list[str]:
+    return [
+        "## Our rule against the others\n\nSeeds that nothing was chosen on, at two budgets (eta_s = 0.33 and 0.1). The "
+        "last columns: the makespan by\nmarginal progress less that of the other rule, as a part of it, with the standard "
+        "error over seeds.\n",
+        table(
+            ["R", "tasks", *RULES, "against static", "against paper"],
+            [compared_rules(got, b, k) for b, k in product(BUDGETS, SETTINGS)],
+        ),
+        "",
+    ]
+
+
+def many_page(got: Rows) -> list[str]:
+    rows: list[list[object]] = []
+    for k in MANY:
+        own, sync = (got[k, m]["makespan"] for m in ("static", "Sync-ST"))
+        rows.append([k, own, sync, f"{1 - own / sync:.0%}"])
+    return [
+        "## Number of tasks\n\n![makespan by number of tasks](fedast-tasks.svg)\n",
+        table(["tasks", "FedAST", "Sync-ST", "shorter by"], rows),
+        "",
+    ]
+
+
+def ratio_page(got: Rows) -> list[str]:
+    rows: list[list[object]] = [
+        [k, row["makespan"], f"{mean(r['staleness']['mean'] for r in row['runs']):.1f}"] for (k,), row in got.items()
+    ]
+    return [
+        "## Budget to buffer\n\nR = 160 over four equal tasks.\n\n![makespan by ratio](fedast-ratio.svg)\n",
+        table(["rho", "makespan", "mean staleness"], rows),
+        "",
+    ]
+
+
+def steps_page(got: Rows) -> list[str]:
+    def said(row: dict[str, Any]) -> str:
+        return f"{row['makespan']:.0f} ({mean(r['refused'] for r in row['runs']):.0f})"
+
+    rows: list[list[object]] = [
+        [str(lr), k, *(said(got[lr, k, b]) for b in BOUNDS)] for lr, k in product(RATES, (9, 27))
+    ]
+    return [
+        "## Step sizes and local steps against a bound on the staleness\n\n"
+        "Up to 400 time units; refused updates in brackets.\n\n![makespan by step size](fedast-steps.svg)\n",
+        table(["local rate", "local steps", *("no bound" if b is None else f"at most {b}" for b in BOUNDS)], rows),
+        "",
+    ]
+
+
+def skew_page(got: Rows) -> list[str]:
+    return [
+        "## Other methods per task under strong skew\n\n"
+        "Four equal tasks, Dirichlet 0.03, up to 600 time units, each method with settings of its own: FedBuff\n"
+        "buffers of 2 and 20 in flight per task, FedAsync 20 in flight and a mixing of 0.1, FedFIX windows of 10.\n\n"
+        "![makespan under skew](fedast-skew.svg)\n",
+        table(["method", "makespan"], [[k, got[k, 0.03]["makespan"]] for k in SKEWED]),
+        "",
+    ]
+
+
+def drift_page(got: Rows) -> list[str]:
+    rows: list[list[object]] = [[k, *(got[w, k]["makespan"] for w in ("work", "labels"))] for k in DRIFTING]
+    return [
+        "## Tasks that change in mid-run\n\nThe first of four tasks takes three times the work from 25 on, or its labels "
+        "(Dirichlet 1) are dealt apart (0.03)\nfrom its version 40 on.\n",
+        table(["method", "work", "labels"], rows),
+        "",
+    ]
+
+
+SECTIONS: dict[str, Callable[[Rows], list[str]]] = {
+    "allocation": allocation_page,
+    "rules": rules_page,
+    "many": many_page,
+    "ratio": ratio_page,
+    "steps": steps_page,
+    "skew": skew_page,
+    "drift": drift_page,
+}
+
+
+def compared_rules(found: dict[tuple[Any, ...], dict[str, Any]], budget: int, setting: str) -> list[object]:
+    """A row: means of every rule, and how ours compares, seed by seed."""
+    spans = {k: np.array([r["makespan"] for r in found[budget, setting, k]["runs"]]) for k in RULES}
+    row: list[object] = [budget, setting, *(float(v.mean()) for v in spans.values())]
+    for other in ("static", "paper"):
+        apart = (spans["progress"] - spans[other]) / spans[other].mean()
+        row.append(f"{apart.mean():+.0%} +- {apart.std(ddof=1) / len(apart) ** 0.5:.0%}")
+    return row
 
 
 def real_page(rows: list[dict[str, Any]], log: dict[str, Any]) -> str:
@@ -295,7 +351,7 @@ def figures(found: dict[str, Any]) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "hocket"
     from matplotlib import pyplot as plt
 
-    got = {name: {tuple(r["case"]): r["makespan"] for r in found[name]} for name in QUESTIONS}
+    got = {name: {tuple(r["case"]): r["makespan"] for r in found[name]} for name in answered(found)}
 
     def finish(name: str, x: str) -> None:
         plt.xlabel(x)
@@ -306,26 +362,28 @@ def figures(found: dict[str, Any]) -> None:
         plt.savefig(DOCS / f"fedast-{name}.svg", metadata={"Date": None})
         plt.close()
 
-    plt.figure(figsize=(5, 3.2))
-    for k in ("static", "Sync-ST"):
-        plt.plot(
-            (2, 4, 6, 8, 12), [got["many"][m, k] for m in (2, 4, 6, 8, 12)], "o-", label=k.replace("static", "FedAST")
-        )
-    finish("tasks", "tasks at once")
-    plt.figure(figsize=(5, 3.2))
-    plt.plot([k for (k,) in got["ratio"]], list(got["ratio"].values()), "o-", label="four equal tasks, R = 160")
-    finish("ratio", "requests outstanding per update of a step (rho)")
-    plt.figure(figsize=(6, 3.6))
-    for k, b in product((9, 27), BOUNDS):
-        said = "no bound" if b is None else f"staleness at most {b}"
-        line = ":" if k == 9 else "-"
-        plt.plot(RATES, [got["steps"][lr, k, b] for lr in RATES], "o" + line, label=f"{k} local steps, {said}")
-    plt.xscale("log")
-    finish("steps", "local rate")
-    plt.figure(figsize=(5, 3.2))
-    plt.bar(range(len(SKEWED)), [got["skew"][k, 0.03] for k in SKEWED], label="Dirichlet 0.03")
-    plt.xticks(range(len(SKEWED)), list(SKEWED))
-    finish("skew", "method of each task")
+    if "many" in got:
+        plt.figure(figsize=(5, 3.2))
+        for k in ("static", "Sync-ST"):
+            plt.plot(MANY, [got["many"][m, k] for m in MANY], "o-", label=k.replace("static", "FedAST"))
+        finish("tasks", "tasks at once")
+    if "ratio" in got:
+        plt.figure(figsize=(5, 3.2))
+        plt.plot([k for (k,) in got["ratio"]], list(got["ratio"].values()), "o-", label="four equal tasks, R = 160")
+        finish("ratio", "requests outstanding per update of a step (rho)")
+    if "steps" in got:
+        plt.figure(figsize=(6, 3.6))
+        for k, b in product((9, 27), BOUNDS):
+            said = "no bound" if b is None else f"staleness at most {b}"
+            line = ":" if k == 9 else "-"
+            plt.plot(RATES, [got["steps"][lr, k, b] for lr in RATES], "o" + line, label=f"{k} local steps, {said}")
+        plt.xscale("log")
+        finish("steps", "local rate")
+    if "skew" in got:
+        plt.figure(figsize=(5, 3.2))
+        plt.bar(range(len(SKEWED)), [got["skew"][k, 0.03] for k in SKEWED], label="Dirichlet 0.03")
+        plt.xticks(range(len(SKEWED)), list(SKEWED))
+        finish("skew", "method of each task")
 
 
 HEAD = """# FedAST beyond its paper
@@ -333,18 +391,19 @@ HEAD = """# FedAST beyond its paper
 `python -m benchmarks.fedast` wrote this page, `fedast.json` and the figures. Gaussian classes (10 in 32 dimensions,
 Dirichlet 0.1 unless said otherwise), 200 clients of three speeds, at most 60 at work, R = 80, rho = 10, eta_s = 0.33;
 synchronous rounds ask 60 clients, split over the tasks, and take the first 24 in all. A task ends at 0.98 of the best
-possible accuracy. Means of two seeds. The synchronous baselines cancel jobs that come too late, which frees their
-clients.
+possible accuracy on its test split. Means of two seeds, of three for the number of tasks, of four for our rule. The
+synchronous baselines cancel jobs that come too late, which frees their clients.
 """
 REAL = """
 ## Real data at reduced size
 
 MNIST (784-200-200-10 perceptron), Fashion-MNIST (LeNet-5), CIFAR-10 (two convolutions, 34,538 parameters) and
-Shakespeare (LSTM of 64, 23,689 parameters), all at once. Reduced: 200 clients instead of 1,000, 60 instead of 300 at
-work, R = 80 instead of 384, rho = 10 instead of 32, 9 local steps of 32 samples instead of 27, targets 0.85, 0.60, 0.27
-and 0.32 instead of 0.93, 0.82, 0.63 and 0.42, accuracy on 1,000 held-out samples. Delays are those of the authors'
-program. Like for like: both methods have the same local rates (0.1, 0.06, 0.1, 4) and weight decays and equal shares;
-eta_s is 0.33 for steps of 2 updates and 1 for steps of 6. Time at which each task reached its target (900: it did not):
+Shakespeare (LSTM of 48, 14,841 parameters), all at once. Reduced: 200 clients instead of 1,000, 60 instead of 300 at
+work, R = 80 instead of 384, rho = 10 instead of 32, 9 local steps of 16 samples instead of 27 of 32, targets 0.80,
+0.55, 0.25 and 0.28 instead of 0.93, 0.82, 0.63 and 0.42, accuracy on 1,000 held-out samples. Delays are those of the
+authors' program. Like for like: both methods have the same local rates (0.1, 0.06, 0.1, 4) and weight decays and
+equal shares; eta_s is 0.33 for steps of 2 updates and 1 for steps of 6; models are measured every 16 and every 12
+updates. Time at which each task reached its target (900: it did not):
 """
 
 
@@ -352,7 +411,7 @@ def main() -> None:
     """Measure, print, and write docs/benchmarks/fedast.json and fedast.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--real", action="store_true", help="the real data sets, and nothing else")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=list(QUESTIONS))
     a = parser.parse_args()
     path = DOCS / "fedast.json"
@@ -371,12 +430,11 @@ def main() -> None:
 
 
 def save(path: Path, new: dict[str, Any]) -> None:
-    """Add what was measured to what there is, and write the page once everything is there."""
+    """Add what was measured to what there is, and write the page of it."""
     found = (json.loads(path.read_text()) if path.exists() else {}) | new
     path.write_text(json.dumps(found, indent=1) + "\n")
-    if set(QUESTIONS) <= set(found):
-        (DOCS / "fedast.md").write_text(page(found))
-        figures(found)
+    (DOCS / "fedast.md").write_text(page(found))
+    figures(found)
 
 
 if __name__ == "__main__":

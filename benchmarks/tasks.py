@@ -1,8 +1,9 @@
-"""Speed of the engine with many tasks: ``python -m benchmarks.tasks`` (``--quick`` for a tenth of it).
+"""Speed of the engine with many tasks: ``python -m benchmarks.tasks`` (``--quick``: one round, nothing written).
 
-FedAST with static budgets, 20 size-only tasks on 100,000 clients that queue jobs, R = 10,000 requests, rho = 10,
-1,000,000 updates, the event log written to Parquet; one core, one process per run, the median of three. Processor time
-is given beside wall time, since other work on the machine slows the latter.
+FedAST with static budgets, size-only tasks on 100,000 clients that queue jobs, R = 10,000 requests, rho = 10, the event
+log written to Parquet; one core, one process per run. Twenty tasks make 1,000,000 updates once. Then twenty, one, and
+FedBuff as ``benchmarks.engine`` runs it make 200,000 each, in turn, so that their ratios hold on a machine whose speed
+drifts: medians of five rounds, by processor time, since other work slows the wall clock.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import hocket as hk
+from benchmarks.engine import apart as engine
 from benchmarks.engine import drive
 from hocket.setup import Setup
 from hocket.simulation.run import Simulation, prepare
@@ -54,29 +56,38 @@ def one(tasks: int, clients: int, updates: int) -> dict[str, Any]:
     }
 
 
+def apart(tasks: int, updates: int) -> dict[str, Any]:
+    """Measure one run in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.tasks", "--one", str(tasks), "100000", str(updates)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def main() -> None:
     """Measure, print, and write docs/benchmarks/tasks.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one", nargs=3, type=int, metavar=("TASKS", "CLIENTS", "UPDATES"))
-    parser.add_argument("--quick", action="store_true", help="fewer updates, nothing written")
+    parser.add_argument("--quick", action="store_true", help="one round, nothing written")
     a = parser.parse_args()
     if a.one:
         print(json.dumps(one(*a.one)))
         return
-    runs = []
-    for tasks in (1, 20):
-        for _ in range(1 if a.quick else 3):
-            command = [sys.executable, "-m", "benchmarks.tasks", "--one", str(tasks), "100000"]
-            command.append("100000" if a.quick else "1000000")
-            runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    for tasks in (1, 20):
-        own = [r for r in runs if r["tasks"] == tasks]
-        wall, cpu = (statistics.median(r[k] for r in own) for k in ("updates_per_s", "updates_per_processor_s"))
-        print(f"{tasks:>2} tasks: {wall:,.0f} updates/s, {cpu:,.0f} per second of processor time (target {TARGET:,})")
-    if not a.quick:
-        machine = {"python": platform.python_version(), "cores": os.cpu_count(), "load": os.getloadavg()}
-        result = {"command": "python -m benchmarks.tasks", "machine": machine, "runs": runs}
-        (DOCS / "tasks.json").write_text(json.dumps(result, indent=1) + "\n")
+    rounds = []
+    for _ in range(1 if a.quick else 5):
+        row = {"20 tasks": apart(20, 200_000), "1 task": apart(1, 200_000), "FedBuff": engine(100_000, 200_000, 10_000)}
+        rounds.append({k: r["updates_per_processor_s"] for k, r in row.items()})
+        print("  ".join(f"{k}: {v:,.0f}" for k, v in rounds[-1].items()), flush=True)
+    by_one, by_fedbuff = (statistics.median(r[k] / r["20 tasks"] for r in rounds) for k in ("1 task", "FedBuff"))
+    print(f"an update of 20 tasks costs {by_one:.2f} of one of a single task, {by_fedbuff:.2f} of one of FedBuff")
+    if a.quick:
+        return
+    whole = apart(20, 1_000_000)
+    wall, cpu, peak = (whole[k] for k in ("updates_per_s", "updates_per_processor_s", "peak_memory_bytes"))
+    print(f"20 tasks, 1,000,000 updates: {wall:,.0f}/s, {cpu:,.0f} per second of processor time (target {TARGET:,})")
+    print(f"peak memory {peak / 1e6:,.0f} MB")
+    machine = {"python": platform.python_version(), "cores": os.cpu_count(), "load": os.getloadavg()}
+    result = {"command": "python -m benchmarks.tasks", "machine": machine, "whole": whole, "rounds": rounds}
+    result |= {"20_tasks_by_1": by_one, "20_tasks_by_fedbuff": by_fedbuff}
+    (DOCS / "tasks.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

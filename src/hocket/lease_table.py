@@ -35,15 +35,22 @@ class _Terms(Struct, frozen=True):
 class LeaseTable:
     """Keeps ``state.leases`` and every table that counts them; actions are added to ``out``.
 
-    ``facts`` collects a ``Closed`` per lease that ended, if a policy ``observes`` them.
+    ``facts`` collects a ``Closed`` per lease that ended, if a policy ``observes`` them; ``changed`` gets its task.
     """
 
-    __slots__ = ("_observed", "_state", "_terms", "_timeout", "facts")
+    __slots__ = ("_changed", "_observed", "_state", "_terms", "_timeout", "facts")
 
     def __init__(
-        self, state: ServerState, strategy: FullStrategy, local: Mapping[str, LocalSGD], seed: int, observed: bool
+        self,
+        state: ServerState,
+        strategy: FullStrategy,
+        local: Mapping[str, LocalSGD],
+        seed: int,
+        observed: bool,
+        changed: dict[str, None],
     ) -> None:
         self._state, memory = state, state.memories.__getitem__
+        self._changed = changed
         self._terms = {
             n: _Terms(key(seed, "lease", n), local[n], strategy.attach, _cover(p.submodel, memory("submodel." + n)))
             for n, p in strategy.tasks.items()
@@ -123,6 +130,7 @@ class LeaseTable:
         s, c = self._state, lease.client
         del s.leases[lease.id]
         s.tasks[lease.task].open -= 1
+        self._changed[lease.task] = None
         s.busy[c] = busy = s.busy[c] - 1
         if lease.deadline >= 0:
             s.deadlines.pop(lease.id, None)

@@ -110,7 +110,8 @@ class Pacing(Protocol):
     """How much work may start, and when is a buffer, round or window due?
 
     ``timeout``: seconds after which an issued lease expires, None for never.
-    ``refill_first``: give out new work before the step that an arrival triggers, not after.
+    ``refill_first``: give out new work before the step that an arrival triggers, not after. A pacing whose word on a
+    task depends on that task alone need only look at ``view.moved()``, whatever the number of tasks.
     """
 
     observes: ClassVar[tuple[type[Event], ...]]

@@ -7,7 +7,7 @@ from hocket import actions as do
 from hocket.errors import InvalidInput
 from hocket.keyed import key, mix
 from hocket.lease_table import Actions, LeaseTable
-from hocket.policies import Due, Estimate, Pick
+from hocket.policies import ANY, Due, Estimate, Pick, Slots
 from hocket.server_state import ServerState
 from hocket.strategy import FullStrategy
 from hocket.task_table import TaskTable
@@ -49,8 +49,7 @@ class Scheduler:
         """Begin the steps that are due, hand out work, and ask to be woken for what is to come."""
         s = self._state
         over = s.updates >= self._max_updates or (self._max_bytes < inf and s.up + s.down >= self._max_bytes)
-        if self._refill_first and not over:
-            self._refill(now, out)
+        short = self._refill(now, out) if self._refill_first and not over else {}
         due = self._pacing.due(self._pacing_memory, self._view, now)
         while due is not None:
             if due.look_again_at is not None:
@@ -65,9 +64,12 @@ class Scheduler:
         if s.freed:
             self._leases.send_waiting(now, out)
         if not self._refill_first:
-            self._refill(now, out)
+            short = self._refill(now, out)
         if self._looks_ahead:
             self._look_ahead(now)
+        self._view.changed.clear()
+        if short:
+            self._view.changed.update((n, None) for n in short if n != ANY)
         if s.offers:
             self._offer(now, out)
         if s.deadlines:
@@ -105,15 +107,18 @@ class Scheduler:
         s.draws += 1
         return mix(self._key ^ s.draws)
 
-    def _refill(self, now: int, out: Actions) -> None:
+    def _refill(self, now: int, out: Actions) -> Slots:
+        """Hand out work; the slots that there were if not all of them found a client."""
         slots = self._pacing.room(self._pacing_memory, self._view, now)
-        if slots:
-            route = self._leases.route
-            picks = self._matching.match(self._matching_memory, slots, self._view, self._draw())
-            for pick in picks:
-                route(pick, now, out)
-            if self._state.offers:
-                self._forget(picks)
+        if not slots:
+            return slots
+        route = self._leases.route
+        picks = self._matching.match(self._matching_memory, slots, self._view, self._draw())
+        for pick in picks:
+            route(pick, now, out)
+        if self._state.offers:
+            self._forget(picks)
+        return slots if len(picks) < sum(slots.values()) else {}
 
     def _forget(self, picks: list[Pick]) -> None:
         """What was to be fetched ahead of these routes will not be offered any more."""

@@ -100,7 +100,7 @@ class Server:
         out: Actions = []
         decide = apply(event, now, out)
         self.state.events += 1
-        if self._observers:
+        if (observers := self._observers) and (type(event) in observers or self._leases.facts):
             self._observe(event, now, out)
         if decide and not self.state.finished:
             self._decide(now, out)
@@ -169,9 +169,10 @@ class Server:
         for p, memory in policies:
             for fact in p.observes:
                 self._observers.setdefault(fact, []).append((p, memory))
-        self._leases = LeaseTable(state, s, self._local, self._seed, on.Closed in self._observers)
+        changed = view.changed
+        self._leases = LeaseTable(state, s, self._local, self._seed, on.Closed in self._observers, changed)
         both = on.Evaluated in self._observers
-        self._tasks = tasks = TaskTable(state, self._leases, self._until, self._evaluation, both)
+        self._tasks = tasks = TaskTable(state, self._leases, self._until, self._evaluation, both, changed)
         self._scheduler = Scheduler(
             state, view, self._leases, tasks, s, self._seed, self._until, self._estimate
         )  # fmt: skip

@@ -16,15 +16,23 @@ from hocket.view import TaskState
 class TaskTable:
     """Keeps ``state.tasks``; every method that takes an event says whether decisions may differ now.
 
-    ``both``: a policy observes measurements, which are then also made on the validation split.
+    ``both``: a policy observes measurements, which are then also made on the validation split. ``changed``: where the
+    names of tasks go that decisions are to look at.
     """
 
-    __slots__ = ("_both", "_evaluation", "_leases", "_max_steps", "_state", "_until")
+    __slots__ = ("_both", "_changed", "_evaluation", "_leases", "_max_steps", "_state", "_until")
 
     def __init__(
-        self, state: ServerState, leases: LeaseTable, until: Until | None, evaluation: Evaluation, both: bool
+        self,
+        state: ServerState,
+        leases: LeaseTable,
+        until: Until | None,
+        evaluation: Evaluation,
+        both: bool,
+        changed: dict[str, None],
     ) -> None:
         self._state, self._leases, self._until, self._evaluation = state, leases, until, evaluation
+        self._changed = changed
         self._max_steps = inf if until is None else until.limits.get("steps", inf)
         self._both = both and evaluation.split != "validation"
 
@@ -71,12 +79,14 @@ class TaskTable:
         paused = task.status == "paused"
         if paused:
             task.status = "active"
+            self._changed[task.name] = None
         return paused
 
     def paused(self, e: on.TaskPaused, now: int, out: Actions) -> bool:
         task = self.named(e.task)
         if task.status == "active":
             task.status = "paused"
+            self._changed[task.name] = None
             return True
         return False
 
@@ -92,6 +102,7 @@ class TaskTable:
             return False
         s = self._state
         task.status = "ended"
+        self._changed[task.name] = None
         for lease in [x for x in s.leases.values() if x.task == task.name]:
             self._leases.cancel(lease, "ended", out)
         out += (do.Release(lease_id, task.name, "ended") for lease_id in task.buffer)
@@ -135,6 +146,7 @@ class TaskTable:
     def _advance(self, task: TaskState, node: Node, now: int, out: Actions) -> None:
         task.node = node
         task.last_step = now
+        self._changed[task.name] = None
         out.append(do.Publish(node))
         if node.version % self._evaluation.every == 0:
             self.measure(task, out)

@@ -1,6 +1,6 @@
 """What a policy may read: counts and arrays of clients, leases and tasks; nothing from the future."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -49,7 +49,9 @@ class View(Struct):
     """Read-only window on the server for policies.
 
     ``idle``: clients that are online and have no open lease; ``online``: all that can be given work;
-    ``busy[c]``: open leases of client c; ``leases``: open leases by id; ``schemas``: what the models are made of.
+    ``busy[c]``: open leases of client c; ``leases``: open leases by id; ``schemas``: what the models are made of;
+    ``changed``: tasks (keys) of which a lease was closed, a step done or the status changed, or that were not given
+    all they had room for, since decisions were last made.
     """
 
     clients: int
@@ -59,3 +61,14 @@ class View(Struct):
     online: IndexSet
     busy: Ints
     schemas: Mapping[str, Schema] = {}
+    changed: dict[str, None] = {}
+
+    def __post_init__(self) -> None:
+        self.changed.update(dict.fromkeys(self.tasks))
+
+    def moved(self, also: Collection[str] = ()) -> list[TaskState]:
+        """The tasks that changed and ``also`` those, in the order of the run: what a pacing needs to look at."""
+        names = self.changed.keys() | also if also else self.changed
+        if len(names) < 2:
+            return [self.tasks[n] for n in names]
+        return [t for n, t in self.tasks.items() if n in names]

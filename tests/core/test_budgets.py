@@ -12,6 +12,7 @@ from hocket.pacing.allocation import Seen
 from hocket.testing.moments import empty_view
 
 NAMES = ("a", "b", "c")
+FORTY = {"a": 14, "b": 13, "c": 13}
 
 
 def stepped(task: str, **facts: float) -> on.Stepped:
@@ -47,40 +48,43 @@ def test_heterogeneity_by_hand() -> None:
     seen = {n: Seen(3, 10, 10 * s) for n, s in zip(NAMES, (1.0, 1.0, 4.0), strict=True)}
     claims: dict[str, float] = {}
     rule = ByHeterogeneity(memory=0.5)
-    assert rule.deal(40, 5, seen, claims, 1.0) == {"a": 10, "b": 10, "c": 20}
+    assert rule.deal(FORTY, 5, seen, claims, 1.0) == {"a": 10, "b": 10, "c": 20}
     assert claims == pytest.approx({"a": 0.25, "b": 0.25, "c": 0.5})
     seen["c"].spread = 10.0  # all alike now: c claims sqrt(0.5 / 0.25) of the others
-    assert rule.deal(40, 5, seen, claims, 1.0) == {"a": 15, "b": 10, "c": 15}
+    assert rule.deal(FORTY, 5, seen, claims, 1.0) == {"a": 15, "b": 10, "c": 15}
     assert claims["c"] / claims["a"] == pytest.approx(2**0.5)
-    assert ByHeterogeneity(memory=0.0).deal(40, 5, seen, claims, 1.0) == {"a": 15, "b": 15, "c": 10}
+    assert ByHeterogeneity(memory=0.0).deal(FORTY, 5, seen, claims, 1.0) == {"a": 15, "b": 15, "c": 10}
     assert ByHeterogeneity(exponent=2.0, memory=0.0).deal(
-        60, 5, {n: Seen(3, 1, s) for n, s in zip(NAMES, (1.0, 1.0, 4.0), strict=True)}, {}, 1.0
+        {"a": 20, "b": 20, "c": 20}, 5, {n: Seen(3, 1, s) for n, s in zip(NAMES, (1.0, 1.0, 4.0), strict=True)}, {}, 1.0
     ) == {"a": 10, "b": 10, "c": 40}
 
 
-def test_progress_is_as_large_as_any_division_makes_it() -> None:
-    """Greedy quanta against every division, for three kinds of fairness."""
+def test_progress_is_as_fast_as_any_division_makes_it() -> None:
+    """Greedy quanta against every division; what the deal before said is remembered by half."""
     seen = {"a": Seen(9, 3, 0, 3.0, 6.0), "b": Seen(3, 3, 0, 1.5, 9.0), "c": Seen(1, 3, 0, 6.0, 0.6)}
+    rule, claims = ByProgress(memory=0.5), dict[str, float]()
 
-    def progress(n: str, budget: int) -> float:
+    def time(n: str, budget: int, factor: float = 1.0) -> float:
         s = seen[n]
-        return s.steps * s.signal / s.updates / (1 + 4 * s.noise / s.signal / budget)
+        return (1 + factor * 4 * s.noise / s.signal / budget) / (s.steps / 2.0)
 
-    def worth(rule: ByProgress, budget: dict[str, int]) -> float:
-        from math import log
+    found = rule.deal(FORTY, 4, seen, claims, 2.0)
+    assert sum(found.values()) == 40 and min(found.values()) >= 4
+    every = [{"a": a, "b": b, "c": 40 - a - b} for a in range(4, 33, 4) for b in range(4, 37 - a, 4) if a + b <= 36]
+    spans = [sum(time(n, k) for n, k in e.items()) for e in every]
+    assert sum(time(n, k) for n, k in found.items()) == pytest.approx(min(spans))
+    assert claims == pytest.approx({"a": 2 / 4.5, "b": 6 / 1.5, "c": 0.1 / 0.5})
+    seen["c"].noise *= 100.0
+    again = rule.deal(FORTY, 4, seen, claims, 2.0)
+    assert claims["c"] == pytest.approx(10 * 0.1 / 0.5) and again["c"] > found["c"]
 
-        each = [progress(n, b) for n, b in budget.items()]
-        f = rule.fairness
-        return sum(map(log, each)) if f == 1 else sum(p ** (1 - f) / (1 - f) for p in each)
 
-    for fairness in (0.0, 1.0, 2.0):
-        rule = ByProgress(fairness)
-        found = rule.deal(40, 4, seen, {}, 1.0)
-        assert sum(found.values()) == 40 and min(found.values()) >= 4
-        every = [
-            {"a": a, "b": b, "c": 40 - a - b} for a in range(4, 33, 4) for b in range(4, 37 - a, 4) if 40 - a - b >= 4
-        ]
-        assert worth(rule, found) == pytest.approx(max(worth(rule, e) for e in every))
+def test_progress_favours_the_slow_task_of_two_alike() -> None:
+    """R_m in proportion to sqrt(n_m / v_m): four times the steps, half the budget."""
+    seen = {"fast": Seen(40, 9, 0, 1.0, 50.0), "slow": Seen(10, 9, 0, 1.0, 50.0)}
+    assert ByProgress().deal({"fast": 150, "slow": 150}, 1, seen, {}, 1.0) == {"fast": 100, "slow": 200}
+    nothing = {n: Seen(5, 9) for n in ("a", "b")}
+    assert sum(ByProgress().deal({"a": 11, "b": 9}, 3, nothing, {}, 1.0).values()) == 20
 
 
 def test_deals_wait_for_steps_arrivals_and_measurements() -> None:
@@ -105,7 +109,7 @@ def test_deals_wait_for_steps_arrivals_and_measurements() -> None:
     [
         (lambda: ByHeterogeneity(exponent=9.0), "by_heterogeneity.exponent = 9"),
         (lambda: ByHeterogeneity(memory=1.0), "by_heterogeneity.memory = 1"),
-        (lambda: ByProgress(fairness=-1.0), "by_progress.fairness = -1"),
+        (lambda: ByProgress(memory=-1.0), "by_progress.memory = -1"),
         (lambda: ByProgress(period=0.0), "by_progress.period = 0"),
     ],
 )

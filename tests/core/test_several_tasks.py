@@ -10,11 +10,13 @@ from hocket.codec import QSGD
 from hocket.downlink import HiddenState
 from hocket.matching import BODS, UCB
 from hocket.merge import MeanByWeight
+from hocket.pacing import InFlight
 from hocket.record.log import KINDS
 from hocket.setup import Setup
 from hocket.simulation.run import prepare
 from hocket.strategy import TaskPart
 from hocket.uplink import Plain
+from hocket.view import View
 
 CLIENTS = 20
 FLEET = hk.Fleet.equal(CLIENTS, 0.05, 1e5, 5e4, compute_law=hk.fleet.Exponential())
@@ -158,3 +160,32 @@ def test_bods_prefers_what_was_cheap() -> None:
             ]
         )
     assert spans[BODS] < 0.7 * spans[hk.matching.Uniform]
+
+
+@pytest.mark.parametrize("method", ["queue", "few", "dealt", "fedbuff", "refill first"])
+def test_looking_at_what_changed_decides_as_looking_at_everything(method, monkeypatch) -> None:
+    """The same log and memory as a run that looks at every task at every decision; tasks come and go, jobs get lost."""
+    method = {
+        "queue": hk.strategies.fedast(18, 3, allocation="static"),
+        "few": hk.strategies.fedast(18, 3, allocation="static", distinct=5, timeout=3.0),
+        "dealt": hk.strategies.fedast(18, 3, allocation="robust", window=3, period=0.2),
+        "fedbuff": hk.strategies.fedbuff(buffer=2, in_flight=6),
+        "refill first": hk.Strategy("first", pacing=InFlight(6, 2, refill_first=True)),
+    }[method]
+    fleet = hk.Fleet.equal(CLIENTS, 0.05, 1e5, 5e4, compute_law=hk.fleet.Exponential(), failure=0.05)
+    schedule = [
+        hk.Change(20.0, "weighted", "add"),
+        hk.Change(30.0, "full", "pause"),
+        hk.Change(40.0, "full", "add"),
+        hk.Change(50.0, "quantized", "end"),
+    ]
+
+    def outcome() -> tuple[object, bytes]:
+        setup = Setup.of(TASKS, method, hk.Until(time=70.0), seed=4, schedule=schedule)
+        sim = prepare(setup, fleet, log=True)
+        sim.engine.run()
+        return sim.engine.log.table(), sim.engine.server.snapshot()
+
+    some = outcome()
+    monkeypatch.setattr(View, "moved", lambda self, also=(): list(self.tasks.values()))
+    assert len(some[0]) > 500 and some == outcome()

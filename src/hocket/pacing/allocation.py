@@ -6,16 +6,16 @@ By heterogeneity, R_m is in proportion to h_m^exponent, where h_m^2 is the ``spr
     released   exponent 2: what the authors' program does, a slip of precedence having removed the root
     robust     exponent 1, and half of each deal's claims, on a logarithmic scale, are those of the deal before
 
-By marginal progress, with buffers b_m = R_m / rho: a step of task m makes v_m versions per second, and the loss that
-a version gains is in proportion to g_m / (1 + n_m / b_m), with g_m = |E D|^2 the ``signal`` and n_m = E|D - E D|^2 /
-g_m the relative ``noise`` of an update D (the best step along a noisy gradient). The predicted decrease of the loss
-per second of the fleet is
+By marginal progress, with buffers b_m = R_m / rho: task m makes v_m versions per second, whatever its budget, since
+buffers grow with it. A step that averages b updates D along a gradient gains 1 / (1 + n_m / b) of what one without
+noise does, with n_m = E|D - E D|^2 / |E D|^2 the ``noise`` by the ``signal`` (the best step along a noisy gradient).
+The predicted time of a step's worth of loss decrease is then
 
-    P_m(R_m) = v_m g_m / (eta_l tau) / (1 + rho n_m / R_m),
+    T_m(R_m) = (1 + rho n_m / R_m) / v_m,
 
-concave in R_m, so handing out quanta of rho one after the other to the task with the largest P_m' P_m^-fairness
-maximises sum_m P_m^(1 - fairness) / (1 - fairness): 0 is the sum of all progress, 1 the sum of its logarithms (what a
-task is worth then does not depend on the scale of its loss), larger values favour the slowest task.
+convex in R_m, so handing out quanta of rho one after the other to the task whose T_m falls most minimises sum_m T_m:
+R_m is in proportion to sqrt(n_m / v_m), and a slow task, whose every version counts, gets more than a fast one of the
+same noise. How steep a task's loss is now plays no part: tasks are to arrive, not to fall fast.
 
 Askin, Sharma, Joe-Wong, Joshi, "FedAST: federated asynchronous simultaneous training", UAI 2024 (arXiv 2406.00302).
 The rule by progress is hocket's own.
@@ -61,23 +61,31 @@ class ByHeterogeneity(Struct, frozen=True, tag="by_heterogeneity", tag_field="ki
     Args:
         exponent: 1 for the standard deviation, 2 for the variance.
         period: a deal comes after ``period`` x R arrivals per task that goes on.
-        after: steps of every task before the first deal.
+        after: steps of every task that goes on before the first deal.
         memory: how much of the claims, on a logarithmic scale, is that of the deal before (0: nothing).
+        over_too: tasks that are over must have made so many steps as well, as in the authors' program; one that ended
+            sooner then keeps the others from ever being dealt.
     """
 
     exponent: float = 1.0
     period: float = 0.75
     after: int = 8
     memory: float = 0.5
+    over_too: bool = False
     measures: ClassVar[tuple[str, ...]] = ("spread",)
 
     def __post_init__(self) -> None:
         _check(self, "by_heterogeneity", exponent=(self.exponent, 0, 8), memory=(self.memory, 0, 0.99))
 
     def deal(
-        self, total: int, quantum: int, seen: Mapping[str, Seen], claims: dict[str, float], seconds: float
+        self,
+        budget: Mapping[str, int],
+        quantum: int,
+        seen: Mapping[str, Seen],
+        claims: dict[str, float],
+        seconds: float,
     ) -> dict[str, int]:
-        """Budgets that add up to ``total``; ``claims`` are those of the last deal, and become those of this one."""
+        """New budgets of the same sum; ``claims`` are those of the last deal, and become those of this one."""
         own = {n: (s.spread / s.updates) ** (self.exponent / 2) for n, s in seen.items()}
         whole = sum(own.values()) or 1.0
         own = {n: c / whole for n, c in own.items()}
@@ -86,49 +94,54 @@ class ByHeterogeneity(Struct, frozen=True, tag="by_heterogeneity", tag_field="ki
             own = {n: (claims[n] / before) ** self.memory * c ** (1 - self.memory) for n, c in own.items()}
         claims.clear()
         claims.update(own)
-        return quanta(total, quantum, own)
+        return quanta(sum(budget.values()), quantum, own)
 
 
 class ByProgress(Struct, frozen=True, tag="by_progress", tag_field="kind", forbid_unknown_fields=True):
-    """Quanta go where the predicted decrease of the loss per second of the fleet grows most.
+    """Quanta go where they shorten the predicted time of a step's worth of loss decrease most.
 
     Args:
-        fairness: 0 for the sum of all tasks' progress, 1 for the sum of its logarithms, more to favour the slowest.
         period: a deal comes after ``period`` x R arrivals per task that goes on.
-        after: steps of every task before the first deal.
+        after: steps of every task that goes on before the first deal.
+        memory: how much of n_m / v_m, on a logarithmic scale, is that of the deal before (0: nothing).
     """
 
-    fairness: float = 1.0
     period: float = 0.75
     after: int = 8
+    memory: float = 0.5
     measures: ClassVar[tuple[str, ...]] = ("signal", "noise")
 
     def __post_init__(self) -> None:
-        _check(self, "by_progress", fairness=(self.fairness, 0, 16))
+        _check(self, "by_progress", memory=(self.memory, 0, 0.99))
 
     def deal(
-        self, total: int, quantum: int, seen: Mapping[str, Seen], claims: dict[str, float], seconds: float
+        self,
+        budget: Mapping[str, int],
+        quantum: int,
+        seen: Mapping[str, Seen],
+        claims: dict[str, float],
+        seconds: float,
     ) -> dict[str, int]:
-        """Budgets that add up to ``total``; the last deal took place so many ``seconds`` ago."""
-        noise, gain = {}, {}
+        """New budgets of the same sum; the last deal took place so many ``seconds`` ago.
+
+        ``claims`` are n_m / v_m of the last deal, and become those of this one.
+        """
+        own = {}
         for n, s in seen.items():
-            signal = max(s.signal, LEAST_SIGNAL * s.noise) or 1e-30
-            noise[n] = quantum * s.noise / signal
-            gain[n] = s.steps / max(seconds, 1e-9) * signal / s.updates
-        budget = dict.fromkeys(seen, quantum)
-        rest = total - quantum * len(seen)
-
-        def worth(n: str) -> float:
-            b, more = budget[n], noise[n]
-            progress = gain[n] * b / (b + more)
-            return float(gain[n] * more / (b + more) ** 2 / progress**self.fairness)
-
+            relative = s.noise / max(s.signal, LEAST_SIGNAL * s.noise) if s.noise else 0.0
+            own[n] = relative * max(seconds, 1e-9) / s.steps
+            if claims.get(n) and own[n]:
+                own[n] = claims[n] ** self.memory * own[n] ** (1 - self.memory)
+        claims.clear()
+        claims.update(own)
+        new = dict.fromkeys(seen, quantum)
+        rest = sum(budget.values()) - quantum * len(seen)
         while rest > 0:
-            n = max(budget, key=worth)
             given = min(quantum, rest)
-            budget[n] += given
+            n = max(new, key=lambda n: own[n] / new[n] - own[n] / (new[n] + given))
+            new[n] += given
             rest -= given
-        return budget
+        return new
 
 
 Allocation = Static | InTurn | ByHeterogeneity | ByProgress

@@ -29,13 +29,14 @@ from hocket.pacing.in_flight import PerTask, check_timeout, of, positive
 from hocket.policies import Due, Slots
 from hocket.strategy import FullStrategy, FullTask, policy
 from hocket.until import SECOND
-from hocket.view import View
+from hocket.view import TaskState, View
 
 
 class Dealt(Struct):
     """The budget of each task (0: it takes no work), and what was seen since the last deal at time ``since`` (ns).
 
-    ``claims``: what the last deal was in proportion to.
+    ``claims``: what the last deal was in proportion to. ``short``: tasks whose budget is not what they have, and that
+    got nothing when they were looked at.
     """
 
     budget: dict[str, int]
@@ -43,6 +44,7 @@ class Dealt(Struct):
     claims: dict[str, float] = {}
     arrivals: int = 0
     since: int = 0
+    short: list[str] = []
 
 
 @policy("pacing")
@@ -99,28 +101,37 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
         return Dealt(budget)
 
     def room(self, state: Dealt, view: View, now: int) -> Slots:
-        free = self.in_flight - len(view.leases)
-        if free <= 0:
-            return {}
-        budget, slots = state.budget, {}
-        for name, t in view.tasks.items():
-            n = budget[name] - t.open
-            if t.status != "active":
-                if n + t.open:  # it left its budget behind
-                    self._turnover(state, view)
-                    return self.room(state, view, now)
-            elif n > 0 and budget[name]:
-                if free and not t.stepping:
-                    slots[name] = n = min(n, free)
-                    free -= n
-            elif not budget[name] and not (isinstance(self.allocation, InTurn) and any(budget.values())):  # it has come
-                self._turnover(state, view)
-                return self.room(state, view, now)
+        free = spare = self.in_flight - len(view.leases)
+        budget, slots, short = state.budget, {}, list[str]()
+        for t in view.moved(state.short):
+            name = t.name
+            own = budget[name]
+            if t.status != "active" or not own:
+                if self._misplaced(own, t, budget):
+                    if spare > 0:
+                        self._turnover(state, view)
+                        return self.room(state, view, now)
+                    short.append(name)
+            elif (n := own - t.open) > 0:
+                if free > 0 and not t.stepping:
+                    slots[name] = given = min(n, free)
+                    free -= given
+                    n -= given
+                if n:
+                    short.append(name)
+        state.short = short
         return slots
+
+    def _misplaced(self, own: int, task: TaskState, budget: Mapping[str, int]) -> bool:
+        """Whether a task left its budget behind, or has come and has none."""
+        if task.status != "active":
+            return own > 0
+        return not (isinstance(self.allocation, InTurn) and any(budget.values()))
 
     def _turnover(self, state: Dealt, view: View) -> None:
         """Tasks came or went: deal the whole budget to those that take work."""
         budget, total = state.budget, self.in_flight
+        state.short = list(budget)
         going = [n for n, t in view.tasks.items() if t.status == "active"]
         if not going:
             budget.update(dict.fromkeys(budget, 0))
@@ -142,13 +153,13 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
 
     def due(self, state: Dealt, view: View, now: int) -> Due | None:
         ratio, fixed = self.ratio, self.buffer
-        for name, t in view.tasks.items():
+        for t in view.moved():
             n = len(t.buffer)
             if n and not t.stepping:
                 # t.open + 1 were outstanding when the newest of the buffer arrived: b = ceil of that by the ratio
-                full = n * ratio > t.open if fixed is None else n >= of(fixed, name, "buffer")
+                full = n * ratio > t.open if fixed is None else n >= of(fixed, t.name, "buffer")
                 if full:
-                    return Due(name)
+                    return Due(t.name)
         return None
 
     def observe(self, state: Dealt, fact: Event, view: View, now: int) -> Sequence[Request]:
@@ -168,16 +179,19 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
 
     def _deal(self, rule: ByHeterogeneity | ByProgress, state: Dealt, view: View, now: int) -> None:
         going = [n for n, t in view.tasks.items() if t.status == "active"]
+        over_too = isinstance(rule, ByHeterogeneity) and rule.over_too
+        waited = [n for n, t in view.tasks.items() if t.status != "paused"] if over_too else going
         if (
             len(going) * self.ratio > self.in_flight
             or state.arrivals < floor(rule.period * self.in_flight) * len(going)
-            or any(t.version <= rule.after for t in view.tasks.values() if t.status != "paused")
+            or any(view.tasks[n].version <= rule.after for n in waited)
             or not all(n in state.seen and state.seen[n].updates for n in going)
         ):
             return
         seen = {n: state.seen[n] for n in going}
-        state.budget.update(rule.deal(self.in_flight, self.ratio, seen, state.claims, (now - state.since) / SECOND))
-        state.arrivals, state.since = 0, now
+        own, span = {n: state.budget[n] for n in going}, (now - state.since) / SECOND
+        state.budget.update(rule.deal(own, self.ratio, seen, state.claims, span))
+        state.arrivals, state.since, state.short = 0, now, list(state.budget)
         state.seen.clear()
 
     def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:

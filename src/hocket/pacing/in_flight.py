@@ -65,18 +65,18 @@ class InFlight(Struct, frozen=True, tag="in_flight", tag_field="kind", forbid_un
     def room(self, state: None, view: View, now: int) -> Slots:
         slots: dict[str, int] = {}
         n = self.in_flight
-        for name, t in view.tasks.items():
+        for t in view.moved():
             if t.status == "active" and (not t.stepping or (self.refill_first and not t.restoring)):
-                free = (n if n.__class__ is int else of(n, name, "in_flight")) - t.open
+                free = (n if n.__class__ is int else of(n, t.name, "in_flight")) - t.open
                 if free > 0:
-                    slots[name] = free
+                    slots[t.name] = free
         return slots
 
     def due(self, state: None, view: View, now: int) -> Due | None:
         n = self.buffer
-        for name, t in view.tasks.items():
-            if len(t.buffer) >= (n if n.__class__ is int else of(n, name, "buffer")) and not t.stepping:
-                return Due(name)
+        for t in view.moved():
+            if len(t.buffer) >= (n if n.__class__ is int else of(n, t.name, "buffer")) and not t.stepping:
+                return Due(t.name)
         return None
 
     def observe(self, state: None, fact: Event, view: View, now: int) -> Sequence[Request]:

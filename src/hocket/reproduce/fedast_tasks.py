@@ -13,6 +13,7 @@ from hocket.fleet import Fleet
 from hocket.fleet.law import ShiftedExponential
 from hocket.learning import reference_tasks
 from hocket.learning.local import LocalSGD
+from hocket.learning.reference_tasks.gaussian import best_on_test
 from hocket.learning.task import Task
 from hocket.setup import Setup
 from hocket.simulation.run import Simulation, prepare
@@ -26,7 +27,7 @@ JOB = 27 * 1.5
 """Mean of a job at c_m = 1: 27 steps, and the constant part is half the exponential one."""
 SHARES = {"mnist": 100.0, "fashion": 84.0, "cifar": 47.0, "shakespeare": 67.0}
 """How the program's synchronous runs split their 300 clients."""
-TARGETS = {"mnist": 0.85, "fashion": 0.60, "cifar": 0.27, "shakespeare": 0.32}
+TARGETS = {"mnist": 0.80, "fashion": 0.55, "cifar": 0.25, "shakespeare": 0.28}
 """Accuracies of the real tasks at reduced size."""
 
 
@@ -57,12 +58,17 @@ def replayed(
 def gaussians(
     costs: Sequence[float], seed: int, alpha: float | Sequence[float] = 0.1, local: LocalSGD | None = None
 ) -> list[Task]:
-    """As many learning problems: 10 classes in 32 dimensions, 200 clients, softmax regression."""
+    """As many learning problems: 10 classes in 32 dimensions, 200 clients, softmax regression.
+
+    ``bayes`` is the best rule's accuracy on the test split itself: 0.98 of the true one is more than the best rule
+    reaches on an unlucky split.
+    """
     alphas = [float(alpha)] * len(costs) if isinstance(alpha, int | float) else alpha
     return [
         replace(
             reference_tasks.gaussian(clients=200, seed=100 * seed + i, name=f"t{i}", alpha=a, local=local),
             cost=JOB * c,
+            bayes=best_on_test(100 * seed + i),
         )
         for i, (c, a) in enumerate(zip(costs, alphas, strict=True))
     ]
@@ -78,10 +84,10 @@ def learned(
     until: Until | None = None,
     log: bool = False,
 ) -> Simulation:
-    """To 0.98 of the best possible accuracy in every task, or ``time``."""
+    """To 0.98 of the best accuracy in every task, or ``time``."""
     if until is None:
         until = Until(time=time, tasks={t.name: Until(accuracy=0.98 * (t.bayes or 1.0)) for t in tasks})
-    work = tasks[0].local.samples(int(tasks[0].samples[0]))
+    work = tasks[0].local.samples(int(tasks[0].samples.max()))
     setup = Setup.of(tasks, method, until, seed=seed, evaluation=Evaluation(every=every))
     sim = prepare(setup, fleet(200, seed, work), log=log)
     sim.engine.run()
@@ -103,8 +109,8 @@ def static(ratio: int = 32) -> Strategy:
 def real(seed: int, clients: int = 200, steps: int = 9) -> list[Task]:
     """MNIST by a perceptron, Fashion-MNIST by LeNet-5, CIFAR-10 by a small CNN, Shakespeare by a small LSTM.
 
-    Reduced: 200 clients for 1,000, 9 local steps of 32 samples for 27, 10,000 to 20,000 images, smaller models for the
-    last two (35,000 and 24,000 parameters for 798,000 and 53,000), tests on 1,000 samples.
+    Reduced: 200 clients for 1,000, 9 local steps of 16 samples for 27 of 32, smaller models for the last two (35,000
+    and 15,000 parameters for 798,000 and 53,000), lines of 20 characters, tests on 1,000 samples.
 
     Raises:
         MissingData: data are not there.
@@ -113,12 +119,12 @@ def real(seed: int, clients: int = 200, steps: int = 9) -> list[Task]:
     few = {"clients": clients, "alpha": 0.1, "seed": seed, "minimum": 8, "held_out": 1000}
 
     def local(lr: float, decay: float = 3e-4) -> LocalSGD:
-        return LocalSGD(lr=lr, batch_size=32, steps=steps, weight_decay=decay)
+        return LocalSGD(lr=lr, batch_size=16, steps=steps, weight_decay=decay)
 
     made = [
         reference_tasks.mnist(**few, local=local(0.1), model="mlp"),  # type: ignore[arg-type]
         reference_tasks.fashion_mnist(**few, local=local(0.06), name="fashion", model="lenet"),  # type: ignore[arg-type]
         reference_tasks.cifar10(**few, local=local(0.1, 7e-4), name="cifar"),  # type: ignore[arg-type]
-        reference_tasks.shakespeare(clients, length=30, embedding=8, hidden=64, held_out=1000, local=local(4.0, 1e-5)),
+        reference_tasks.shakespeare(clients, length=20, embedding=8, hidden=48, held_out=1000, local=local(4.0, 1e-5)),
     ]
     return [replace(t, cost=JOB * COST[t.name]) for t in made]

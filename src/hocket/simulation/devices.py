@@ -56,7 +56,7 @@ class Devices:
             n: _terms(t, *book.upload_size(n), key(seed, "offer", n), book.has_parts(n)) for n, t in tasks.items()
         }
         self._clients: dict[int, Client] = {}
-        self._last_edge: Edge | None = None
+        self._newest: dict[str, Edge] = {}  # by task, the edge that was sent last
         self.timed: dict[type[Event], Callable[[Any], None]] = {
             on.Fetched: self._fetched, on.Trained: self._trained, on.Uploaded: self._uploaded,
             on.Woke: self.inbox.append, Broke: self._broke, Toggle: self._toggle, Drained: self._drained,
@@ -145,10 +145,10 @@ class Devices:
         else:
             work = self._work[lease_id]
             k = work.lease.seed  # type: ignore[union-attr]
-        size = 0
+        size, newest, task = 0, self._newest, a.node.task
         for edge in self._book.path(a.have, a.node):
-            if edge is not self._last_edge:
-                self._last_edge = edge
+            if edge is not newest.get(task):
+                newest[task] = edge
                 self._ledger.open_edge(edge)
             size += edge.size
         now = world.now

@@ -1,10 +1,10 @@
 """Lazy training: a result is computed when it is first needed, together with all that could be by then.
 
 A client's local work is a pure function of its start node, its data and its key, so it may be computed any time
-between its start and the moment its result is needed. When one is needed, every lease that has started and is
-not yet computed is trained in one batch; a learner that can compute beside the simulation is given them earlier.
-Results do not depend on the batch (the learner's lane rule), so eager and lazy runs, and a resumed run that trains
-again what it had not consumed, agree bit for bit.
+between its start and the moment its result is needed. When one is needed, every lease of its task that has started
+and is not yet computed is trained in one batch; a learner that can compute beside the simulation is given them
+earlier. Results do not depend on the batch (the learner's lane rule), so eager and lazy runs, and a resumed run that
+trains again what it had not consumed, agree bit for bit.
 
 An uplink that remembers encodes a client's updates in the order in which the client finished them, whatever
 order they are needed in; an update that came to nothing is settled back when that is known.
@@ -87,7 +87,7 @@ class LazyTraining:
             self._leases[lease.id] = self._started[lease.id] = lease
             beside = self._beside.get(lease.task)
             if self._eager or (beside is not None and len(self._started) >= AHEAD and beside.idle):
-                self._train()
+                self._train(lease.task)
 
     def finish(self, lease: Lease) -> None:
         """The device has trained and encoded the update of a lease."""
@@ -208,22 +208,20 @@ class LazyTraining:
     def _computed(self, lease: Lease) -> Trained:
         if lease.id not in self._done:
             if lease.id not in self._begun:
-                self._train()
+                self._train(lease.task)
             if lease.id in self._begun:
                 self._done[lease.id] = self._begun.pop(lease.id)()
         return self._done[lease.id]
 
-    def _train(self) -> None:
-        by_task: dict[str, list[Lease]] = {}
-        for lease in self._started.values():
-            by_task.setdefault(lease.task, []).append(lease)
-        self._started.clear()
-        for task, leases in by_task.items():
-            jobs = [self.book.job(x) for x in leases]
-            beside, ids = self._beside.get(task), (x.id for x in leases)
-            if beside is not None and (begun := beside.begin(jobs)) is not None:
-                self._begun.update(zip(ids, begun, strict=True))
-            else:
-                self._done.update(zip(ids, self._learners[task].train(jobs), strict=True))
-            self.batches += 1
-            self.trained += len(jobs)
+    def _train(self, task: str) -> None:
+        leases = [x for x in self._started.values() if x.task == task]
+        for lease in leases:
+            del self._started[lease.id]
+        jobs, ids = [self.book.job(x) for x in leases], (x.id for x in leases)
+        beside = self._beside.get(task)
+        if beside is not None and (begun := beside.begin(jobs)) is not None:
+            self._begun.update(zip(ids, begun, strict=True))
+        else:
+            self._done.update(zip(ids, self._learners[task].train(jobs), strict=True))
+        self.batches += 1
+        self.trained += len(jobs)

@@ -59,11 +59,7 @@ def gaussian(
     for what, real in (("spread", spread), ("alpha", alpha)):
         if not 0 < real < float("inf"):
             raise InvalidInput(f"gaussian: {what} is {real!r}; it must be positive and finite")
-    means = generator(key(seed, "gaussian", "means")).normal(0, spread, (classes, dim))
-
-    def draw(what: str, n: int) -> Examples:
-        g = generator(key(seed, "gaussian", what))
-        return _around(means, g.integers(classes, size=n), g, f"gaussian {what}")
+    means = _means(seed, classes, dim, spread)
 
     def held_by(client: int) -> Examples:
         g = generator(key(seed, "gaussian", "client", client))
@@ -74,7 +70,11 @@ def gaussian(
     train = Examples(
         np.concatenate([h.features for h in held]), np.concatenate([h.labels for h in held]), "gaussian train"
     )
-    data = ClientData(train, samples * np.arange(clients + 1), draw("validation", held_out), draw("test", held_out))
+    data = ClientData(
+        train,
+        samples * np.arange(clients + 1),
+        *(_draw(means, seed, what, held_out) for what in ("validation", "test")),
+    )
     learner = NumpyLearner(MLP(dim, tuple(hidden), classes), data)
     local = local or LocalSGD(lr=0.05, batch_size=32, steps=27)
     return Task.of(
@@ -82,8 +82,30 @@ def gaussian(
         local,
         name=name,
         objective=objective,
-        bayes=_nearest_mean(means, draw("bayes", _BAYES_DRAWS)),
+        bayes=_nearest_mean(means, _draw(means, seed, "bayes", _BAYES_DRAWS)),
     )
+
+
+def best_on_test(seed: int, classes: int = 10, dim: int = 32, spread: float = 0.55, held_out: int = 2000) -> float:
+    """The best rule's accuracy on the very test split of :func:`gaussian` with these arguments.
+
+    It differs from ``Task.bayes`` by the luck of the draws (standard error 0.007 with the defaults), which a target
+    close to the best should not depend on.
+
+    >>> abs(best_on_test(3) - gaussian(clients=1, seed=3).bayes) < 0.03
+    True
+    """
+    means = _means(seed, classes, dim, spread)
+    return _nearest_mean(means, _draw(means, seed, "test", held_out))
+
+
+def _means(seed: int, classes: int, dim: int, spread: float) -> NDArray[np.float64]:
+    return generator(key(seed, "gaussian", "means")).normal(0, spread, (classes, dim))
+
+
+def _draw(means: NDArray[np.float64], seed: int, what: str, n: int) -> Examples:
+    g = generator(key(seed, "gaussian", what))
+    return _around(means, g.integers(len(means), size=n), g, f"gaussian {what}")
 
 
 def _around(means: NDArray[np.float64], labels: NDArray[np.int64], g: np.random.Generator, name: str) -> Examples:
