@@ -56,6 +56,7 @@ class Host:
         patience: silence in ns after which a device counts as gone.
         down: bytes/s per device, for a prefetch policy to plan with.
         everybody: begin with all devices online, instead of as they come.
+        secret: what noise for privacy is drawn from (the seed, if left out).
 
     Raises:
         Damaged, Differs: the store does not hold a run of this setup.
@@ -74,6 +75,7 @@ class Host:
         patience: int,
         down: NDArray[np.float64] | None = None,
         everybody: bool = True,
+        secret: bytes | None = None,
     ) -> None:
         self.setup, self._send, self._watcher, self._step = setup, send, watcher, step
         self.term, self._store = store.term, store
@@ -81,7 +83,7 @@ class Host:
         self.server: Server
         self.book: Book
         self.received = Received(setup.strategy.tasks, setup.tasks)
-        self.server, self.book = setup.build(self.received, journaled=True, down=down)
+        self.server, self.book = setup.build(self.received, journaled=True, down=down, secret=secret)
         self.read: Callable[[Edge], bytes] = self.book.read
         account = Account(Curve(setup.until.confirm), Ledger())
         found = store.recover()

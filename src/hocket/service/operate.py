@@ -26,6 +26,7 @@ from aiohttp import web
 from hocket import events as on
 from hocket.errors import HocketError, InvalidInput
 from hocket.events import Event
+from hocket.privacy.accountant import ledgers, statement
 from hocket.service.desk import Desk
 from hocket.service.exchange import Exchanges
 from hocket.service.host import Host
@@ -78,7 +79,9 @@ class Operator:
         return out
 
     async def status(self, request: web.Request) -> web.Response:
-        return _json(await self._desk.call(self._status))
+        said, spent = await self._desk.call(lambda host: (self._status(host), ledgers(host.server)))
+        private = await asyncio.to_thread(statement, spent)  # the accountant takes seconds to load
+        return _json({**said, **({} if private is None else {"privacy": private})})
 
     def _status(self, host: Host) -> dict[str, Any]:
         state = host.server.state

@@ -42,6 +42,7 @@ from hocket.simulation import checkpoint
 from hocket.simulation.run import Run
 from hocket.store import SQLiteStore
 from hocket.store.journal import EVERY, state_digest
+from hocket.store.secret import take
 
 JOURNAL, REGISTER, TLS, UPLOADS = "journal", "register.sqlite", "tls", "uploads"
 MEASURED = "measured.parquet"
@@ -243,8 +244,10 @@ class Service:
 
     def _host(self, say: Callable[[Message], None], watch: Watch) -> Host:
         """In the core's thread: SQLite wants to be used where it was opened."""
+        hidden = any(part.privacy is not None for part in self.setup.strategy.tasks.values())
+        secret = take(self.folder / JOURNAL) if hidden else None
         return Host(
-            self.setup, SQLiteStore(self.folder / JOURNAL), say, watch, step=lambda name: None,
+            self.setup, SQLiteStore(self.folder / JOURNAL), say, watch, step=lambda name: None, secret=secret,
             every=self.options.every, patience=int(self.options.patience * 1e9), down=self.experiment.fleet.down,
             everybody=False,
         )  # fmt: skip
