@@ -263,7 +263,7 @@ class Service:
         app.add_routes(routes.table())
         runner = web.AppRunner(
             app, access_log=None, handle_signals=False, handler_cancellation=True, keepalive_timeout=HEADER_S,
-            shutdown_timeout=5.0, lingering_time=1.0,
+            shutdown_timeout=5.0, lingering_time=1.0, auto_decompress=False,
         )  # fmt: skip
         await runner.setup()
         runners.append(runner)
