@@ -154,8 +154,8 @@ def test_t34_the_server_does_not_grow(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert min(long.accepted, long.refused) > 3500 and long.ended >= 8
-    grown = (after.held - before.held) / 4000 * 1e6 / 2**20
-    assert grown < 16, f"{grown:.1f} MiB per million updates"
+    grown = after.held - before.held
+    assert grown < 256 << 10, f"{grown} bytes: more than a table that was made larger, 65 per update would show"
     assert after.files <= before.files and after.disk < before.disk + (2 << 20)
     long.host.close()
 
