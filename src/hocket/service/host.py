@@ -57,6 +57,7 @@ class Host:
         down: bytes/s per device, for a prefetch policy to plan with.
         everybody: begin with all devices online, instead of as they come.
         secret: what noise for privacy is drawn from (the seed, if left out).
+        plan: has a plan of a task made, which is told later.
 
     Raises:
         Damaged, Differs: the store does not hold a run of this setup.
@@ -76,7 +77,9 @@ class Host:
         down: NDArray[np.float64] | None = None,
         everybody: bool = True,
         secret: bytes | None = None,
+        plan: "Callable[[str, Host], None] | None" = None,
     ) -> None:
+        self._plan = plan
         self.setup, self._send, self._watcher, self._step = setup, send, watcher, step
         self.term, self._store = store.term, store
         self._patience = patience
@@ -125,7 +128,7 @@ class Host:
             do.WakeAt: lambda a: self.wakes.append(a.time),
             do.Decode: lambda a: self.tell(on.Measured(a.lease, self.received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
-            do.Evaluate: self._evaluate, do.Step: self._step_task,
+            do.Evaluate: self._evaluate, do.Step: self._step_task, do.Plan: self._ask_for_plan,
             do.Rank: lambda a: self.tell(book.rank(a.task, a.cuts)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             **dict.fromkeys((do.Publish, do.Save, do.Finish), ignore),
@@ -321,6 +324,11 @@ class Host:
             self.tell(self.book.step(a.task))
         except Diverged as e:
             self.tell(on.TaskEnded(a.task, f"diverged: {e}"))
+
+    def _ask_for_plan(self, a: do.Plan) -> None:
+        if self._plan is None:
+            raise InvalidInput("a policy asks for a plan, and nobody makes one here; simulate the run without faults")
+        self._plan(a.task, self)
 
     def _release(self, a: do.Release) -> None:
         self.received.forget(a.lease)

@@ -43,6 +43,7 @@ class Routes:
         desk: runs the core; ``host`` is what it runs.
         hold: seconds that an exchange, or a wait for an answer, may take.
         pool: threads that decode updates.
+        rates: where what devices measured is kept, by client.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Routes:
         meters: Meters,
         pool: ThreadPoolExecutor,
         hold: float,
+        rates: dict[int, Rates],
     ) -> None:
         self._setup, self._experiment, self._desk, self._host, self._front = setup, experiment, desk, host, front
         self._exchanges, self._edges, self._uploads, self._meters = exchanges, edges, uploads, meters
@@ -70,7 +72,7 @@ class Routes:
             for t in setup.tasks
         }
         self.ready = True
-        self.rates: dict[int, Rates] = {}
+        self.rates = rates
         self.told: set[int] = set()  # clients that know that the run is over
 
     def table(self) -> list[web.RouteDef]:

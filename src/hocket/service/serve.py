@@ -28,9 +28,10 @@ from hocket.service.exchange import Exchanges
 from hocket.service.front import Front
 from hocket.service.host import Host
 from hocket.service.limits import Quota
-from hocket.service.measured import write_fleet
+from hocket.service.measured import Rates, write_fleet
 from hocket.service.messages import Message
 from hocket.service.operate import Operator, socket_path
+from hocket.service.plans import Plans
 from hocket.service.register import Register
 from hocket.service.routes import Routes
 from hocket.service.sessions import Sessions
@@ -171,9 +172,15 @@ class Service:
         tasks, events = tuple(self.setup.tasks), self.folder / "events"
         log = EventLog(tasks, events, len(list(events.glob("*.parquet"))))
         register = Register(self.folder / REGISTER, self._clients)
+        loop, rates = asyncio.get_running_loop(), dict[int, Rates]()
         desk = Desk(
-            lambda say: self._host(say, Watch(meters, log)), exchanges.deliver, self._failed, o.patience / 4
+            lambda say: self._host(say, Watch(meters, log), plans), exchanges.deliver, self._failed, o.patience / 4
         )  # fmt: skip
+
+        def no_plan(error: BaseException) -> None:
+            loop.call_soon_threadsafe(self._failed, error)
+
+        plans = Plans(self.setup, self.experiment.fleet, rates, desk.tell, no_plan)
         began = monotonic()
         try:
             host = await desk.open()
@@ -189,7 +196,7 @@ class Service:
         uploads = self.parts = Uploads(self.folder / UPLOADS, monotonic, o.patience, o.part_limit)
         pool = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2), "decode")
         table = msgspec.json.encode(self.experiment.resolved())
-        routes = Routes(self.setup, table, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold)
+        routes = Routes(self.setup, table, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold, rates)
         operator = Operator(desk, register, sessions, exchanges, uploads, meters, routes.rates, self.stop)
         runners: list[web.AppRunner] = []
         listening: asyncio.Server | None = None
@@ -212,6 +219,7 @@ class Service:
             for runner in runners:
                 await runner.cleanup()
             await asyncio.to_thread(desk.close)
+            plans.close()
             pool.shutdown(cancel_futures=True)
             register.close()
             (self.folder / "operator.sock").unlink(missing_ok=True)
@@ -242,14 +250,14 @@ class Service:
                 data = source.read_bytes()
                 replace(self.folder / name, lambda p, data=data: p.write_bytes(data))  # type: ignore[misc]
 
-    def _host(self, say: Callable[[Message], None], watch: Watch) -> Host:
+    def _host(self, say: Callable[[Message], None], watch: Watch, plans: Plans) -> Host:
         """In the core's thread: SQLite wants to be used where it was opened."""
         hidden = any(part.privacy is not None for part in self.setup.strategy.tasks.values())
         secret = take(self.folder / JOURNAL) if hidden else None
         return Host(
             self.setup, SQLiteStore(self.folder / JOURNAL), say, watch, step=lambda name: None, secret=secret,
             every=self.options.every, patience=int(self.options.patience * 1e9), down=self.experiment.fleet.down,
-            everybody=False,
+            everybody=False, plan=plans.ask,
         )  # fmt: skip
 
     def _failed(self, error: BaseException) -> None:
