@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from hocket import events as on
 from hocket.errors import InvalidInput
 from hocket.lease import Lease
+from hocket.ranking import Ranking
 from hocket.received import Sent, decode
 from hocket.service import protocol
 from hocket.service.desk import Desk
@@ -243,8 +244,12 @@ class Routes:
             return answer(Progress(0, "conflict"))
         if lease is None or lease.client != client or lease.issued < 0:
             return await self._answered(client, lease_id)
-        lease = replace(lease)
-        most = self._host.book.upload_size(lease.task)[0] + protocol.HEAD + protocol.SIZES
+        lease, book = replace(lease), self._host.book
+        try:
+            ranking = book.ranking(lease.task, lease.cover)  # such looks too: a ranking does not change once it is made
+            most = book.update_size(lease)[0] + protocol.HEAD + protocol.SIZES
+        except InvalidInput:  # its epoch is over, and so is the lease
+            return await self._answered(client, lease_id)
         if not 0 < length <= most:
             raise Rejected(413, "size", f"an update of {length} bytes; this task takes at most {most}")
         part = self._uploads.begin(client, lease_id, length, digest)
@@ -255,7 +260,7 @@ class Routes:
         if not await self._receive(request, part):
             return answer(Progress(part.offset))
         with self._meters.accept.time():
-            return await self._submit(client, lease, part)
+            return await self._submit(client, lease, ranking, part)
 
     async def _receive(self, request: web.Request, part: Part) -> bool:
         """Take in what is sent; whether the update is whole."""
@@ -271,7 +276,7 @@ class Routes:
             part.busy = False
         return part.offset == part.length
 
-    async def _submit(self, client: int, lease: Lease, part: Part) -> web.Response:
+    async def _submit(self, client: int, lease: Lease, ranking: Ranking | None, part: Part) -> web.Response:
         """Decode a whole update off the loop, give it to the core, and wait for the answer."""
         data = self._uploads.finish(part)
         if data is None:
@@ -284,7 +289,7 @@ class Routes:
         loop = asyncio.get_running_loop()
         with self._exchanges.answers.wait(client, lease.id) as coming:
             try:
-                update = await loop.run_in_executor(self._pool, self._decode, client, lease, data)
+                update = await loop.run_in_executor(self._pool, self._decode, client, lease, ranking, data)
             except InvalidInput as e:
                 text = f"malformed: {e}"[: protocol.REASON]
                 failed = Told(client, on.Failed(lease.id, client, text))
@@ -306,12 +311,12 @@ class Routes:
         said = await self._desk.call(lambda host: host.said(client, lease))
         return answer(Progress(0, said))
 
-    def _decode(self, client: int, lease: Lease, data: bytes) -> Update:
+    def _decode(self, client: int, lease: Lease, ranking: Ranking | None, data: bytes) -> Update:
         head, update = protocol.split_update(data)
         task = self._setup.tasks[lease.task]
         _check(head, task.local.samples(int(task.samples[client])), self._needs[lease.task])
         sent = Sent(update, head.samples, head.metrics)
-        decoded = decode(sent, self._setup.strategy.tasks[lease.task].uplink, task.schema, lease)
+        decoded = decode(sent, self._setup.strategy.tasks[lease.task].uplink, task.schema, lease, ranking)
         if np.isfinite(largest := float(np.abs(decoded.delta).max(initial=0.0))) and largest > LARGEST:
             raise InvalidInput(f"a coordinate of {largest:.3g}; at most {LARGEST:g}")
         return Update(client, lease.id, head.samples, head.metrics, head.start, len(update), update, decoded)
