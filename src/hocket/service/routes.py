@@ -9,7 +9,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from hocket import events as on
-from hocket.errors import InvalidInput
+from hocket.errors import InvalidInput, StoreFailed
 from hocket.lease import Lease
 from hocket.ranking import Ranking
 from hocket.received import Sent, decode
@@ -17,7 +17,7 @@ from hocket.service import protocol
 from hocket.service.desk import Desk
 from hocket.service.edges import Edges
 from hocket.service.exchange import Exchanges
-from hocket.service.front import Front, Rejected, answer, body, read
+from hocket.service.front import SLOWEST, STALL, Front, Rejected, answer, body, read
 from hocket.service.host import Host
 from hocket.service.identity import digest_of, enrol_text, session_text, verified
 from hocket.service.measured import Rates
@@ -103,9 +103,11 @@ class Routes:
         if not verified(what.key, what.proof, enrol_text(self._front.run, what.token, what.key)):
             raise Rejected(401, "signature", "the proof does not match the key")
         try:
-            client = self._front.register.enrol(what.token, what.key)
+            client = await asyncio.to_thread(self._front.register.enrol, what.token, what.key)  # it waits for the disk
         except InvalidInput as e:
             raise Rejected(403, "token", str(e)) from None
+        except StoreFailed as e:
+            raise Rejected(503, "disk", str(e), 5.0) from None
         return answer(Enrolled(client))
 
     async def open(self, request: web.Request) -> web.Response:
@@ -212,7 +214,8 @@ class Routes:
         view = memoryview(data)
         for at in range(first, last, CHUNK):
             piece = view[at : min(at + CHUNK, last)]
-            await out.write(piece)
+            async with asyncio.timeout(STALL + len(piece) / SLOWEST):
+                await out.write(piece)
             self._sent[client, lease] += len(piece)
             if len(self._sent) > FETCHES:
                 del self._sent[next(iter(self._sent))]
@@ -267,7 +270,11 @@ class Routes:
         part.busy = True
 
         def take(chunk: bytes) -> None:
-            self._uploads.append(part, chunk)
+            try:
+                self._uploads.append(part, chunk)
+            except OSError as e:  # a large update goes to a file
+                self._uploads.drop(part.client, part.lease)
+                raise Rejected(503, "disk", f"no room for updates: {e.strerror}", 5.0) from None
             self._meters.received.inc(len(chunk))
 
         try:

@@ -1,6 +1,7 @@
 """The server of a run: the core at its desk, devices over HTTPS, operators over a socket, results when it is over."""
 
 import asyncio
+import gc
 import os
 import platform
 import signal
@@ -23,6 +24,7 @@ from hocket.files import replace
 from hocket.record.log import EventLog
 from hocket.record.summary import summarise
 from hocket.service.desk import Desk
+from hocket.service.door import Door
 from hocket.service.edges import Edges
 from hocket.service.exchange import Exchanges
 from hocket.service.front import Front
@@ -48,6 +50,7 @@ from hocket.store.secret import take
 JOURNAL, REGISTER, TLS, UPLOADS = "journal", "register.sqlite", "tls", "uploads"
 MEASURED = "measured.parquet"
 MEASURE = ("finite",)
+BACKLOG = 4096
 HEADER_S = 5.0  # for a handshake, for the header of a request, and between two requests of a connection
 
 
@@ -65,6 +68,7 @@ class Options(Struct, frozen=True, kw_only=True):
         every: accepted updates from one checkpoint to the next.
         part_limit: bytes of updates that may be on their way at once.
         rate: requests per second of one device; ``failures``: rejected requests per second of one address.
+        connections: that one address may have open at once.
         linger: seconds to wait, at the end, for devices to hear of it.
     """
 
@@ -81,11 +85,14 @@ class Options(Struct, frozen=True, kw_only=True):
     part_limit: int = 1 << 31
     rate: float = 200.0
     failures: float = 50.0
+    connections: int = 10_000
     linger: float = 30.0
 
     def __post_init__(self) -> None:
         if not 0 < self.hold < self.patience:
             raise InvalidInput(f"hold = {self.hold}, patience = {self.patience}: a poll must end before patience does")
+        if self.connections < 1:
+            raise InvalidInput(f"connections = {self.connections}: must be 1 or more per address")
         if (self.certificate is None) != (self.key is None):
             raise InvalidInput("certificate, key: give both, or neither")
         if self.plain and not loopback(self.host):
@@ -155,7 +162,12 @@ class Service:
             loop, numbers = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
             for number in numbers:
                 loop.add_signal_handler(number, self.stop)
-            return await self.serve(up)
+            return await self.serve(settled)
+
+        def settled(serving: Serving) -> None:
+            gc.collect()
+            gc.freeze()  # libraries and the experiment stay: a full collection over them would make updates wait
+            up(serving)
 
         return asyncio.run(until_signalled())
 
@@ -279,14 +291,9 @@ class Service:
         assert runner.server is not None, "it was set up"
         handshake = None if context is None else HEADER_S
         try:
+            door = Door.open(o.host, o.port, o.connections, BACKLOG)
             return await loop.create_server(
-                runner.server,
-                o.host,
-                o.port,
-                ssl=context,
-                backlog=4096,
-                reuse_address=True,
-                ssl_handshake_timeout=handshake,
+                runner.server, sock=door, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=handshake
             )
         except OSError as e:
             raise InvalidInput(f"host = {o.host}, port = {o.port}: {e.strerror or e}; choose another") from None
