@@ -296,14 +296,13 @@ class Routes:
         loop = asyncio.get_running_loop()
         with self._exchanges.answers.wait(client, lease.id) as coming:
             try:
-                update = await loop.run_in_executor(self._pool, self._decode, client, lease, ranking, data)
+                await loop.run_in_executor(self._pool, self._hand_in, client, lease, ranking, data)
             except InvalidInput as e:
                 text = f"malformed: {e}"[: protocol.REASON]
                 failed = Told(client, on.Failed(lease.id, client, text))
                 await self._desk.call(lambda host: host.receive(failed, host.now))
                 self._meters.refused.labels("malformed").inc()
                 return answer(Progress(part.length, text))
-            self._desk.post(update)
             try:
                 async with asyncio.timeout(self._hold):
                     said = await coming
@@ -317,6 +316,10 @@ class Routes:
         self._uploads.drop(client, lease)
         said = await self._desk.call(lambda host: host.said(client, lease))
         return answer(Progress(0, said))
+
+    def _hand_in(self, client: int, lease: Lease, ranking: Ranking | None, data: bytes) -> None:
+        """Decode an update and give it to the core, without a way back over the loop."""
+        self._desk.post(self._decode(client, lease, ranking, data))
 
     def _decode(self, client: int, lease: Lease, ranking: Ranking | None, data: bytes) -> Update:
         head, update = protocol.split_update(data)
