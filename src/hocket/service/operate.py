@@ -37,6 +37,7 @@ from hocket.service.uploads import Uploads
 from hocket.service.watch import Meters
 
 SOCKET = "operator.sock"
+ANSWERS_S = 3.0  # after which a service that says nothing counts as dead
 
 
 class Operator:
@@ -193,6 +194,19 @@ def ask(folder: Path, method: str, path: str) -> bytes:
     if status != 200:
         raise InvalidInput(msgspec.json.decode(data).get("error", f"status {status}"))
     return data
+
+
+async def answers(folder: Path) -> bool:
+    """Whether a service of a run directory is there and answers its operator."""
+    connector = aiohttp.UnixConnector(str(socket_path(folder)))
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=ANSWERS_S)) as http,
+            http.get("http://operator/status") as response,
+        ):
+            return response.status == 200
+    except (aiohttp.ClientError, FileNotFoundError, TimeoutError):
+        return False
 
 
 def socket_path(folder: Path) -> Path:

@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -32,7 +33,7 @@ from hocket.service.host import Host
 from hocket.service.limits import Quota
 from hocket.service.measured import Rates, write_fleet
 from hocket.service.messages import Message
-from hocket.service.operate import Operator, socket_path
+from hocket.service.operate import Operator, answers, socket_path
 from hocket.service.plans import Plans
 from hocket.service.register import Register
 from hocket.service.routes import Routes
@@ -179,6 +180,10 @@ class Service:
         """As :meth:`run`, in an event loop that is there; signals are somebody else's."""
         self._begin()
         o = self.options
+        if await answers(self.folder):
+            raise InvalidInput(
+                f"{self.folder}: another process serves this run; end it first with hocket operate {self.folder} stop"
+            )
         meters, exchanges = Meters(), Exchanges()
         context, ca = tls_of(o, self.folder)
         tasks, events = tuple(self.setup.tasks), self.folder / "events"
@@ -194,11 +199,11 @@ class Service:
 
         plans = Plans(self.setup, self.experiment.fleet, rates, desk.tell, no_plan)
         began = monotonic()
-        try:
+        with ExitStack() as undo:
+            undo.callback(register.close)
+            door = undo.enter_context(self._door())  # first: who cannot listen must not take a run over from who can
             host = await desk.open()
-        except BaseException:
-            register.close()
-            raise
+            undo.pop_all()
         recovery = monotonic() - began
         sessions = Sessions(monotonic, o.hold + 5.0)
         failures, each = Quota(o.failures, 4 * o.failures, monotonic), Quota(o.rate, 4 * o.rate, monotonic)
@@ -214,7 +219,7 @@ class Service:
         listening: asyncio.Server | None = None
         sweeping = asyncio.create_task(_sweep(uploads, o.patience / 4))
         try:
-            listening = await self._listen(routes, front, context, runners)
+            listening = await self._listen(door, routes, front, context, runners)
             port = listening.sockets[0].getsockname()[1]
             await self._listen_to_operator(operator, runners)
             scheme = "http" if context is None else "https"
@@ -227,6 +232,7 @@ class Service:
             routes.ready = False
             if listening is not None:
                 listening.close()
+            door.close()
             exchanges.release()
             for runner in runners:
                 await runner.cleanup()
@@ -276,8 +282,15 @@ class Service:
         self._error = error
         self._stop.set()
 
+    def _door(self) -> Door:
+        o = self.options
+        try:
+            return Door.open(o.host, o.port, o.connections, BACKLOG)
+        except OSError as e:
+            raise InvalidInput(f"host = {o.host}, port = {o.port}: {e.strerror or e}; choose another") from None
+
     async def _listen(
-        self, routes: Routes, front: Front, context: ssl.SSLContext | None, runners: list[web.AppRunner]
+        self, door: Door, routes: Routes, front: Front, context: ssl.SSLContext | None, runners: list[web.AppRunner]
     ) -> asyncio.Server:
         app = web.Application(middlewares=[front.guard], client_max_size=0)
         app.add_routes(routes.table())
@@ -287,16 +300,12 @@ class Service:
         )  # fmt: skip
         await runner.setup()
         runners.append(runner)
-        o, loop = self.options, asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         assert runner.server is not None, "it was set up"
         handshake = None if context is None else HEADER_S
-        try:
-            door = Door.open(o.host, o.port, o.connections, BACKLOG)
-            return await loop.create_server(
-                runner.server, sock=door, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=handshake
-            )
-        except OSError as e:
-            raise InvalidInput(f"host = {o.host}, port = {o.port}: {e.strerror or e}; choose another") from None
+        return await loop.create_server(
+            runner.server, sock=door, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=handshake
+        )
 
     async def _listen_to_operator(self, operator: Operator, runners: list[web.AppRunner]) -> None:
         app = web.Application(middlewares=[operator.guard])
