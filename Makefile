@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo test lint format cover soak bench clean
 
 PYTHON ?= python3
-EXTRAS ?= sklearn,torch,service,dev
+EXTRAS ?= sklearn,torch,service,dp,dev
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.hocket-setup

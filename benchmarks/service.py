@@ -125,9 +125,11 @@ class Server:
         self.process.send_signal(number)
         await self.process.communicate()
 
-    def cpu(self) -> float:
-        """Seconds of CPU so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+    def cpu(self, loop: bool = False) -> float:
+        """Seconds of CPU so far, or those of its event loop alone (the process's first thread)."""
+        pid = self.process.pid
+        stat = Path(f"/proc/{pid}/task/{pid}/stat" if loop else f"/proc/{pid}/stat")
+        fields = stat.read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
@@ -195,7 +197,7 @@ async def load(folder: Path, clients: int, rate: float, seconds: float, dropout:
     async with AsyncExitStack() as stack:
         senders = await joined(server, stack, clients)
         began = asyncio.get_running_loop().time()
-        cpu = server.cpu()
+        cpu, loop_cpu = server.cpu(), server.cpu(loop=True)
 
         async def one(i: int, sender: Sender) -> None:
             loop, n = asyncio.get_running_loop(), 0
@@ -222,7 +224,7 @@ async def load(folder: Path, clients: int, rate: float, seconds: float, dropout:
         await asyncio.gather(*(one(i, s) for i, s in enumerate(senders)))
         wall = asyncio.get_running_loop().time() - began
         watching.cancel()
-        busy = (server.cpu() - cpu) / wall
+        cpu, loop_cpu = server.cpu() - cpu, server.cpu(loop=True) - loop_cpu
         await server.kill()
     at = time.monotonic()
     await server.start()
@@ -235,7 +237,8 @@ async def load(folder: Path, clients: int, rate: float, seconds: float, dropout:
         "clients": clients, "asked_per_s": rate, "seconds": wall, "accepted_per_s": sum(acknowledged.values()) / wall,
         **percentiles(taken), "max_ms": 1e3 * max(taken), "acknowledged": sum(acknowledged.values()),
         "lost": len(set(acknowledged) - set(counted)), "doubled": sum(n > 1 for n in counted.values()),
-        "server_cpu": busy, "memory_slope_mib_per_million": float(slope), "recovery_s": server.recovery,
+        "server_cpu": cpu / wall, "cpu_ms_per_update": 1e3 * cpu / max(1, len(taken)),
+        "of_it_event_loop": loop_cpu / cpu, "memory_slope_mib_per_million": float(slope), "recovery_s": server.recovery,
         "restart_s": up,
     }  # fmt: skip
 
@@ -471,12 +474,13 @@ PARTS = ("load", "dispatch", "edge", "roundtrip", "agree")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--seconds", type=float, default=30.0, help="of load, without --soak")
     parser.add_argument("--soak", action="store_true", help="2,000 clients, 300 updates/s for 10 minutes, 10% dropout")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    many = (2000, 300.0, 600.0, 0.1) if options.soak else (200, 100.0, 30.0, 0.0)
+    many = (2000, 300.0, 600.0, 0.1) if options.soak else (200, 100.0, options.seconds, 0.0)
     work = {
         "load": lambda folder: load(folder, *many), "dispatch": lambda folder: dispatch(folder, 1000, 300, 20.0),
         "edge": lambda folder: edge(folder, 200, 2.0, 40e6), "roundtrip": lambda folder: roundtrip(folder, 30),

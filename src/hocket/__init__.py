@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from hocket import codec, errors, fleet, guard, matching, merge, optimizer, pacing, strategies
+from hocket import codec, errors, fleet, guard, matching, merge, optimizer, pacing, privacy, strategies
 from hocket import plain as plain  # registers every policy that ships
 from hocket.core import Core
 from hocket.errors import HocketError, InvalidInput
@@ -41,5 +41,6 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Change", "Core", "Evaluation", "Fleet", "HocketError", "InvalidInput", "LocalSGD", "Run", "Schema", "Segment",
     "Strategy", "Task", "TaskPart", "TorchLearner", "Until", "codec", "compose", "errors", "fleet", "guard", "matching",
-    "merge", "optimizer", "pacing", "partition", "plan", "reference_tasks", "simulate", "strategies", "tasks",
+    "merge", "optimizer", "pacing", "partition", "plan", "privacy", "reference_tasks", "simulate", "strategies",
+    "tasks",
 ]  # fmt: skip

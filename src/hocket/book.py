@@ -22,6 +22,7 @@ from hocket.learning import squares
 from hocket.learning.learner import Job, Trained
 from hocket.lease import INDEX, WHOLE, Cover, Edge, Lease, Node
 from hocket.policies import Contribution, Nested
+from hocket.privacy.gaussian import Taken
 from hocket.ranking import Positions, Ranking, listing, schema_of
 from hocket.schema import Schema, Vector
 from hocket.snapshot import pack, unpack
@@ -58,6 +59,7 @@ class Shelf(Struct):
     merge: Any = None
     optimizer: Any = None
     downlink: Any = None
+    privacy: Taken | None = None
 
 
 class Book:
@@ -70,6 +72,7 @@ class Book:
         clients: task to its number of clients.
         source: where deltas come from.
         seed: of the run.
+        secret: what noise for privacy is drawn from; of the seed if left out, which hides nothing from who knows it.
     """
 
     def __init__(
@@ -80,7 +83,9 @@ class Book:
         clients: Mapping[str, int],
         source: Source,
         seed: int = 0,
+        secret: bytes | None = None,
     ) -> None:
+        self._secret = pack(key(seed, "noise")) if secret is None else secret
         self.source = source
         self._parts = dict(parts)
         self._keys = {t: key(seed, "commit", t) for t in parts}
@@ -99,6 +104,7 @@ class Book:
                 merge=part.merge.init(schema, clients[t]),
                 optimizer=part.optimizer.init(schema),
                 downlink=down,
+                privacy=None if part.privacy is None else Taken.of(clients[t]),
             )
             if value is not None:
                 value.flags.writeable = False
@@ -266,7 +272,7 @@ class Book:
         before, after = shelf.x, shelf.x
         facts: dict[str, float] = {}
         measured: dict[str, list[float]] = {}
-        guard, version = part.guard, shelf.node.version
+        guard, version, private = part.guard, shelf.node.version, part.privacy
 
         def weigh(lease: Lease) -> float:
             return guard.weigh(lease, version - lease.version)
@@ -279,11 +285,15 @@ class Book:
                     lease, weight, trained.samples, trained.delta, self.start(lease), self.covered(lease), trained.aux,
                     share,
                 )  # fmt: skip
+                if private is not None:
+                    contribution = private.cut(shelf.privacy, contribution)
                 for name, value in part.merge.add(shelf.merge, contribution).items():
                     measured.setdefault(name, []).append(value)
             facts = {name: sum(values) / len(values) for name, values in measured.items()}
             with np.errstate(over="ignore", invalid="ignore"):  # checked below
                 step = part.merge.take(shelf.merge, before, weigh)
+                if private is not None and pending:
+                    step = private.noised(shelf.privacy, step, len(pending), pack((self._secret, task, version)))
                 after = part.optimizer.apply(shelf.optimizer, before, step)
                 facts["norm"] = norm(step)
             if not np.isfinite(facts["norm"]) or not finite(after):
@@ -401,7 +411,7 @@ class Book:
         shelves = unpack(data, dict[str, Shelf])
         for t, shelf in shelves.items():
             now = self.shelves[t]
-            for field in ("merge", "optimizer", "downlink"):
+            for field in ("merge", "optimizer", "downlink", "privacy"):
                 setattr(shelf, field, unpack(pack(getattr(shelf, field)), type(getattr(now, field))))
             for value in shelf.values.values():
                 value.flags.writeable = False

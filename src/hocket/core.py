@@ -19,6 +19,8 @@ from hocket.learning.local import LocalSGD
 from hocket.learning.task import Task
 from hocket.lease import Lease, Node
 from hocket.policies import Estimate
+from hocket.privacy import sensitivity
+from hocket.privacy.accountant import within
 from hocket.server import Server
 from hocket.strategy import FullStrategy, Local, Strategy, fill
 from hocket.until import SECOND, Evaluation, Until
@@ -68,6 +70,7 @@ def resolve(tasks: Mapping[str, Task], method: Strategy) -> tuple[FullStrategy, 
             f"strategy {full.name}: {full.pacing} wants {largest} clients at work at once; the fleet has "
             f"{clients}. Lower cohort, overcommit or in_flight, or let busy clients queue jobs"
         )
+    sensitivity.check(full, tasks)
     return full, {
         n: msgspec.structs.replace(t, local=local_work(t.local, full.tasks[n].local)) for n, t in tasks.items()
     }
@@ -91,13 +94,17 @@ def build(
     measure: tuple[str, ...] = (),
     journaled: bool = False,
     down: NDArray[np.float64] | None = None,
+    secret: bytes | None = None,
 ) -> tuple[Server, Book]:
     """A server and a book for tasks resolved with :func:`resolve`; ``down``: rates of the devices' links, if known.
+
+    ``secret``: what noise for privacy is drawn from (the seed, if left out).
 
     Raises:
         InvalidInput: a target on a metric for a task without a learner.
     """
     _check_targets(tasks, until)
+    until = within(until, strategy)
     weights = {n: w.tolist() for n, t in tasks.items() if (w := objective_weights(t)) is not None}
     book = Book(
         strategy.tasks,
@@ -106,6 +113,7 @@ def build(
         {n: t.clients for n, t in tasks.items()},
         source,
         seed,
+        secret,
     )
     server = Server(
         strategy,
@@ -167,6 +175,7 @@ class Core:
         method: a strategy.
         clients: identities that may be given work from the start; others join with :meth:`join`.
         seed: of the run.
+        secret: what noise for privacy is drawn from; a run that has secrets to keep gives 32 random bytes.
 
     >>> import hocket as hk
     >>> task = hk.reference_tasks.gaussian(clients=8, samples=20)
@@ -179,11 +188,14 @@ class Core:
     1
     """
 
-    def __init__(self, task: Tasks, method: Strategy, clients: Iterable[int], seed: int = 0) -> None:
+    def __init__(
+        self, task: Tasks, method: Strategy, clients: Iterable[int], seed: int = 0, secret: bytes | None = None
+    ) -> None:
         tasks = named(task)
         strategy, self._tasks = resolve(tasks, method)
         self._told: dict[int, Trained] = {}
-        self.server, self.book = build(self._tasks, strategy, self, seed=seed, measure=("finite", "norm"))
+        measure = ("finite", "norm")
+        self.server, self.book = build(self._tasks, strategy, self, seed=seed, measure=measure, secret=secret)
         self._jobs: list[Job] = []
         self._open: dict[int, Lease] = {}
         self._now = 0

@@ -14,6 +14,7 @@ where w_i' is what the plan before counted on: the mean of exponential times of 
 seconds of an upload are taken from the fleet; what changed is put down to the processor.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,6 +122,14 @@ class Planner:
         Raises:
             InvalidInput: the strategy's matching is not one that a plan can be made for.
         """
+        return self.question(task, server)()
+
+    def question(self, task: str, server: Server) -> Callable[[], Planned]:
+        """What there is to compute, which looks at the server no more: another thread may do it.
+
+        Raises:
+            InvalidInput: the strategy's matching is not one that a plan can be made for.
+        """
         matching, memory = server.strategy.matching, server.state.memories["matching"]
         if not isinstance(matching, PlannedRouting) or not isinstance(memory, Tracked):
             raise InvalidInput(
@@ -130,8 +139,8 @@ class Planner:
         if self._known is None:
             self._known = calibrate(self._setup, self._fleet, self._book)
         found = self.tracked(self._known, memory, server) if memory.plans else self._known
-        best = matching.goal.best(found.network, found.joules(matching.goal.power, self._fleet))
-        return answer(task, best, found)
+        goal, joules = matching.goal, found.joules(matching.goal.power, self._fleet)
+        return lambda: answer(task, goal.best(found.network, joules), found)
 
     def tracked(self, known: Calibration, memory: Tracked, server: Server) -> Calibration:
         """The calibration with the times that were tracked."""

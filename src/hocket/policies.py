@@ -301,6 +301,25 @@ class Merge(Protocol):
         """
 
 
+class Privacy(Protocol):
+    """What may be learnt of a client from the models that leave? Its memory in the server is the ledger.
+
+    ``cut`` and ``noised`` are the book's, with a memory of their own (:class:`hocket.privacy.gaussian.Taken`).
+    """
+
+    observes: ClassVar[tuple[type[Event], ...]]
+
+    def init(self, view: View, task: str) -> State: ...
+
+    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
+
+    def cut(self, memory: State, contribution: Contribution) -> Contribution:
+        """A contribution that is no longer than its client may add to this step."""
+
+    def noised(self, memory: State, step: NDArray[np.float64], count: int, key: bytes) -> NDArray[np.float64]:
+        """The step of ``count`` updates with noise that is a function of the key."""
+
+
 class Optimizer(Protocol):
     """How is a step applied?"""
 

@@ -165,6 +165,7 @@ class Server:
             (getattr(s, level), memories[level]) for level in ("pacing", "matching", "prefetch")
         ]
         policies += [(part.submodel, memories["submodel." + n]) for n, part in s.tasks.items()]
+        policies += [(p, memories["privacy." + n]) for n, part in s.tasks.items() if (p := part.privacy) is not None]
         self._observers: dict[type[Event], list[tuple[Any, Any]]] = {}
         for p, memory in policies:
             for fact in p.observes:

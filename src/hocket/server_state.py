@@ -74,6 +74,7 @@ def policy_memories(strategy: FullStrategy, view: View) -> dict[str, Any]:
     """
     out = {level: getattr(strategy, level).init(view) for level in ("pacing", "matching", "prefetch")}
     out |= {"submodel." + n: part.submodel.init(view, n) for n, part in strategy.tasks.items()}
+    out |= {"privacy." + n: p.init(view, n) for n, part in strategy.tasks.items() if (p := part.privacy) is not None}
     for level, memory in out.items():
         if memory is not None and not isinstance(memory, Struct):
             raise InvalidInput(

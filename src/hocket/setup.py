@@ -51,16 +51,23 @@ class Setup(Struct, frozen=True, eq=False):
         return cls(tasks, strategy, until, evaluation or Evaluation(), seed, measure, checked(schedule, tasks))
 
     def build(
-        self, source: Source, *, journaled: bool = False, down: NDArray[np.float64] | None = None
+        self,
+        source: Source,
+        *,
+        journaled: bool = False,
+        down: NDArray[np.float64] | None = None,
+        secret: bytes | None = None,
     ) -> tuple[Server, Book]:
         """A server and a book; ``down`` (bytes/s, per device) is what a prefetch policy may plan with.
 
+        ``secret``: what noise for privacy is drawn from (the seed, if left out).
+
         Raises:
-            InvalidInput: a target on a metric for a task without a learner.
+            InvalidInput: a target on a metric for a task without a learner, or too small a budget of privacy.
         """
         server, book = build(
             self.tasks, self.strategy, source, seed=self.seed, until=self.until, evaluation=self.evaluation,
-            measure=self.measure, journaled=journaled, down=down,
+            measure=self.measure, journaled=journaled, down=down, secret=secret,
         )  # fmt: skip
         if isinstance(source, Received):
             source.ranking = book.ranking

@@ -12,15 +12,17 @@ import msgspec
 from msgspec import Struct
 
 from hocket.errors import InvalidInput
-from hocket.policies import Downlink, Guard, Matching, Merge, Optimizer, Pacing, Prefetch, Submodel, Uplink
+from hocket.policies import Downlink, Guard, Matching, Merge, Optimizer, Pacing, Prefetch, Privacy, Submodel, Uplink
 
 LEVELS = (
     "pacing", "matching", "prefetch", "submodel", "downlink", "uplink", "merge", "optimizer", "guard"
 )  # fmt: skip
 FLEET = LEVELS[:3]
 PER_TASK = LEVELS[3:]
+OPTIONAL = ("local", "privacy")
+"""What a task part may have besides its policies."""
 
-registry: dict[str, dict[str, type[Any]]] = {level: {} for level in (*LEVELS, "codec")}
+registry: dict[str, dict[str, type[Any]]] = {level: {} for level in (*LEVELS, "codec", "privacy")}
 """Level to tag to policy class: what experiment files may name and what the composition matrix runs."""
 
 P = TypeVar("P", bound=type)
@@ -67,6 +69,7 @@ class TaskPart(Struct, frozen=True):
     optimizer: Optimizer | None = None
     guard: Guard | None = None
     local: Local | None = None
+    privacy: Privacy | None = None
 
 
 class Strategy(Struct, frozen=True):
@@ -85,8 +88,8 @@ class Strategy(Struct, frozen=True):
     tasks: Mapping[str, TaskPart] = {}
 
 
-class FullTask(Struct, frozen=True):
-    """A task part with every policy set."""
+class FullTask(Struct, frozen=True, omit_defaults=True):
+    """A task part with every policy set; ``privacy`` None: nothing is hidden."""
 
     submodel: Submodel
     downlink: Downlink
@@ -95,6 +98,7 @@ class FullTask(Struct, frozen=True):
     optimizer: Optimizer
     guard: Guard
     local: Local
+    privacy: Privacy | None = None
 
 
 class FullStrategy(Struct, frozen=True):
@@ -131,7 +135,7 @@ def compose(*strategies: Strategy) -> Strategy:
                 )
             into[f], owner[prefix + f] = value, who
 
-    parts = (*PER_TASK, "local")
+    parts = (*PER_TASK, *OPTIONAL)
     for s in strategies:
         put(fleet, "", s, (*FLEET, "attach"), s.name)
         put(task, "", s.task, parts, s.name)
@@ -200,7 +204,7 @@ def _full_task(common: TaskPart, own: TaskPart, default: TaskPart) -> FullTask:
                 return value
         raise InvalidInput(f"strategy: no {f}")
 
-    return FullTask(**{f: pick(f) for f in (*PER_TASK, "local")})
+    return FullTask(**{f: pick(f) for f in (*PER_TASK, "local")}, privacy=own.privacy or common.privacy)
 
 
 def check(strategy: FullStrategy) -> None:
@@ -211,7 +215,7 @@ def check(strategy: FullStrategy) -> None:
     for level in FLEET:
         _ask(getattr(strategy, level), strategy, None)
     for task in strategy.tasks.values():
-        for level in PER_TASK:
+        for level in (*PER_TASK, "privacy"):
             _ask(getattr(task, level), strategy, task)
 
 

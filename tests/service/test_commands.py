@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from hocket.cli import main
+from hocket.errors import InvalidInput
 from hocket.service.operate import ask
-from tests.service.served import Process, accumulated, text
+from tests.service.served import Process, accumulated, experiment, hands, served, text
 
 Run = Callable[..., tuple[int, str]]
 
@@ -65,3 +66,23 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert sum(accumulated(process.run, process.experiment).values()) == 2
+
+
+def test_a_second_server_of_a_run_that_is_served_is_sent_away(tmp_path: Path) -> None:
+    """It must not take the journal from the first one, not even before it finds that its port is in use."""
+    e = experiment(clients=2, in_flight=2)
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run") as (service, serving):
+            port = int(serving.url.rpartition(":")[2])
+            with pytest.raises(InvalidInput, match="another process serves this run"):
+                async with served(e, tmp_path / "run"):
+                    pass
+            with pytest.raises(InvalidInput, match=f"port = {port}: Address already in use"):
+                async with served(e, tmp_path / "other", port=port):
+                    pass
+            assert not (tmp_path / "other" / "journal").exists()
+            async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                assert await hand.submit(await hand.work()) == "" and serving.host.term == 1
+
+    asyncio.run(main())

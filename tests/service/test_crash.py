@@ -1,6 +1,7 @@
 """Killed servers and killed devices: what was acknowledged is counted once, what was not is done again."""
 
 import asyncio
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,8 @@ from hocket.service import join, link
 from hocket.service.keep import Keep
 from hocket.service.protocol import Want
 from tests.service.served import Hand, Process, accumulated, experiment, hands, replayed, served, setup_of
+
+KILLS = int(os.environ.get("HOCKET_KILLS", "200"))  # of the long test
 
 
 async def killed_under_load(folder: Path, kills: int, updates: int, clients: int) -> tuple[Process, Counter[int]]:
@@ -71,16 +74,19 @@ def check_once(process: Process, acknowledged: Counter[int], updates: int) -> No
 
 
 def test_t02_a_killed_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    process, acknowledged = asyncio.run(killed_under_load(tmp_path, kills=2, updates=60, clients=4))
+    process, acknowledged = asyncio.run(killed_under_load(tmp_path, kills=5, updates=60, clients=4))
     check_once(process, acknowledged, 60)
-    assert len(process.recoveries) == 2 and max(process.recoveries) < 5
+    assert len(process.recoveries) == 5 and max(process.recoveries) < 5
 
 
 @pytest.mark.soak
 def test_t02_a_server_killed_two_hundred_times(tmp_path: Path) -> None:
-    process, acknowledged = asyncio.run(killed_under_load(tmp_path, kills=200, updates=20_000, clients=20))
-    check_once(process, acknowledged, 20_000)
-    assert max(process.recoveries) < 5
+    updates = 100 * KILLS
+    process, acknowledged = asyncio.run(killed_under_load(tmp_path, kills=KILLS, updates=updates, clients=20))
+    check_once(process, acknowledged, updates)
+    recoveries = sorted(process.recoveries)
+    assert len(recoveries) == KILLS and recoveries[-1] < 5, f"the slowest took {recoveries[-5:]} s"
+    print(f"{KILLS} kills, {updates} updates; recovery {recoveries[KILLS // 2]:.2f} s, at most {recoveries[-1]:.2f} s")
 
 
 def test_t08_every_copy_of_an_update_gets_the_same_answer(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hocket as hk
+from hocket.experiment import document
 from tests.service.served import devices, experiment, replayed, served
 
 METHODS = {
@@ -31,3 +33,40 @@ def test_a_run_ends_and_replays_to_the_same_digest(method: str, tmp_path: Path) 
     assert len(fleet) == 5 and (fleet.compute > 0).all() and np.isfinite(fleet.down).all()
     again = replayed(tmp_path / "run", e)
     assert again.closed and again.digest == json.loads((tmp_path / "run" / "machine.json").read_text())["digest"]
+
+
+FILE = """
+seed = 3
+[task]
+kind = "gaussian"
+clients = 4
+samples = 40
+hidden = [8]
+[fleet]
+kind = "synthetic"
+[until]
+updates = 15
+[strategy]
+use = "{use}"
+{rest}
+"""
+OTHERS = {
+    "qafel": "buffer = 3\nin_flight = 4", "fedfetch": "cohort = 2", "heterofl": "cohort = 3", "fjord": "cohort = 3",
+    "prfl": "", "fedfix": "window = 1.0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", OTHERS)
+def test_methods_with_parts_prefetch_hidden_states_and_windows_run_over_a_network(method: str, tmp_path: Path) -> None:
+    e = document.parse(tomllib.loads(FILE.format(use=method, rest=OTHERS[method])))
+
+    async def main() -> list[str]:
+        async with served(e, tmp_path / "run", linger=1.0) as (_, serving):
+            working = await devices(serving, tmp_path, 4)
+            async with asyncio.timeout(60):
+                return list(await asyncio.gather(*working))
+
+    assert asyncio.run(main()) == ["updates"] * 4
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["updates"] == 15 and not summary["refused"] and not summary["lost"]
+    assert replayed(tmp_path / "run", e).closed

@@ -254,6 +254,7 @@ def serve(
     invite: Annotated[int, typer.Option(metavar="N", help="Write N one-time tokens to DIR/tokens.")] = 0,
     patience: Annotated[float, typer.Option(metavar="S", help="Silence after which a device counts as gone.")] = 60.0,
     every: Annotated[int, typer.Option("--checkpoint", metavar="N", help="Updates between two checkpoints.")] = 1000,
+    connections: Annotated[int, typer.Option(metavar="N", help="Connections of one address at once.")] = 10_000,
 ) -> None:
     """Run an experiment over a network: this is its server."""
     from hocket.cli import serve as service
@@ -261,7 +262,7 @@ def serve(
     options: dict[str, object] = {
         "host": host, "port": port, "certificate": certificate, "key": key, "names": tuple(names or ()),
         "clients": clients, "plain": plain, "patience": patience, "hold": min(25.0, patience / 2),
-        "every": every,
+        "every": every, "connections": connections,
     }  # fmt: skip
     service.serve(file, edits or [], out, data, invite, options)
 

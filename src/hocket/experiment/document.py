@@ -141,8 +141,11 @@ def parse(
     name: str = "experiment",
     folder: Path = Path(),
     data: Path | None = None,
+    checked: bool = False,
 ) -> Experiment:
     """The experiment in a tree of plain values; paths in it are relative to ``folder``.
+
+    ``checked``: that it can be run was seen to elsewhere (a device gets it from its server).
 
     Raises:
         InvalidInput: anything that cannot be run; the line names the key.
@@ -179,7 +182,8 @@ def parse(
     until, evaluation, seed = document.until, document.evaluation, document.seed
     with blaming(document.strategy, "strategy"):
         setup = Setup.of(tasks, strategy, until, seed=seed, evaluation=evaluation, schedule=document.schedule)
-    prepare(setup, fleet)  # what cannot be run is refused here
+    if not checked:
+        prepare(setup, fleet)  # what cannot be run is refused here
     _check_metrics(document, tasks)
     resolved = {
         "name": document.name or name,

@@ -11,15 +11,16 @@ from typing import Any, Literal
 
 from msgspec import Struct, structs
 
-import hocket.plain  # noqa: F401  # it imports every policy package, which fills the registry
+import hocket.plain
+import hocket.privacy  # noqa: F401  # both import policies, which fill the registry
 from hocket import strategies
 from hocket.errors import InvalidInput
 from hocket.experiment.call import table, union
 from hocket.experiment.strict import blaming, convert, dotted, unknown
-from hocket.strategy import FLEET, LEVELS, PER_TASK, Local, Strategy, TaskPart, compose, registry, tasks
+from hocket.strategy import FLEET, LEVELS, OPTIONAL, PER_TASK, Local, Strategy, TaskPart, compose, registry, tasks
 
 _FLEET_PARTS = (*FLEET, "attach")
-_TASK_PARTS = (*PER_TASK, "local")
+_TASK_PARTS = (*PER_TASK, *OPTIONAL)
 
 
 def build(value: object) -> Strategy:
@@ -38,7 +39,7 @@ def build(value: object) -> Strategy:
 @functools.cache
 def _tables() -> dict[str | None, type[Struct]]:
     """A table per method, and under None the one of explicit parts alone."""
-    parts: dict[str, Any] = {level: (union(registry[level].values()) | None, None) for level in LEVELS}
+    parts: dict[str, Any] = {level: (union(registry[level].values()) | None, None) for level in (*LEVELS, "privacy")}
     parts["attach"] = (Literal["issue", "start"] | None, None)
     parts["local"] = (Local | None, None)
     parts["name"] = (str | None, None)

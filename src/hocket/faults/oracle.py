@@ -1,4 +1,4 @@
-"""The invariants I1 to I8, looked at after every event, every message and every recovery.
+"""The invariants I1 to I4 and I6 to I8, looked at after every event, every message and every recovery.
 
 It stands outside of the server: it has the reference, the log of what devices sent and were told, and a digest
 of the state after every event, which a recovery to that event must come to again.
@@ -13,12 +13,12 @@ from hocket import events as on
 from hocket.events import Event
 from hocket.faults.reference import Entry, Reference, Wrong
 from hocket.guard import Chain, Staleness
-from hocket.lease import Lease
+from hocket.lease import Lease, Node
 from hocket.pacing import InFlight
 from hocket.received import Sent
 from hocket.server import ANSWERS
 from hocket.service.host import Host
-from hocket.service.messages import Answer, Message, Update, Work
+from hocket.service.messages import Answer, Hint, Message, Update, Value, Work
 from hocket.setup import Setup
 from hocket.snapshot import digest, unpack
 from hocket.store.journal import state_digest
@@ -83,6 +83,8 @@ class Oracle:
     def leaving(self, host: Host, message: Message) -> None:
         """A message is about to leave the server."""
         reference, count = self._reference(host), host.durable
+        if isinstance(message, Work | Value | Hint):
+            self._ledger(host, message.lease.node if isinstance(message, Work) else message.node, count)
         match message:
             case Answer(lease=i, reason="", client=c):
                 number = reference.accepted.get(i)
@@ -151,6 +153,19 @@ class Oracle:
         said = (lease.task, lease.client, lease.ordinal, lease.version, lease.seed, lease.node)
         if self._issued.setdefault(lease.id, said) != said:
             raise Wrong(f"I2 no phantom: lease {lease.id} was {self._issued[lease.id]} and is {said} now")
+
+    def _ledger(self, host: Host, node: Node | None, durable: int) -> None:
+        """I7: a private model leaves when the journal has every noisy step that is in it."""
+        if node is None or self._setup.strategy.tasks[node.task].privacy is None:
+            return
+        history = self._reference(host).history[:durable]
+        steps = sum(isinstance(e.event, on.Stepped) and e.event.task == node.task for e in history)
+        memory = host.server.state.memories[f"privacy.{node.task}"]
+        if not node.version <= steps <= memory.releases:
+            raise Wrong(
+                f"I7 ledger: version {node.version} of task {node.task} leaves, {steps} steps are durable and "
+                f"{memory.releases} in the ledger"
+            )
 
     def _bounds(self, host: Host, event: Event, actions: list[do.Action]) -> None:
         """I6, and the model against the reference after a step."""

@@ -184,7 +184,7 @@ class Reference:
         """Whether the reference knows the arithmetic of a task's merge and optimizer."""
         part = self._setup.strategy.tasks[task]
         whole = _tag(part.submodel) == "whole"
-        return whole and _tag(part.merge) in DIVISORS and _tag(part.optimizer) == "sgd"
+        return whole and part.privacy is None and _tag(part.merge) in DIVISORS and _tag(part.optimizer) == "sgd"
 
 
 def _by_age(guard: Any, lease: Lease, age: int) -> float:

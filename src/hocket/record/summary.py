@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from hocket.privacy.accountant import ledgers, statement
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
 from hocket.server import Server
@@ -33,6 +34,15 @@ def cautions(summary: Mapping[str, Any]) -> list[str]:
         found.append(
             f"the stalest update was {largest} versions old, over {TAIL:g} times the mean, {mean:.1f}: a timeout or a "
             "staleness limit keeps such clients out"
+        )
+    if (private := summary.get("privacy")) is not None:
+        steps = ", ".join(
+            f"{t['releases']} with noise {t['noise']:g}, a client in {t['counted']} at most"
+            for t in private["tasks"].values()
+        )
+        found.append(
+            f"privacy: epsilon {private['epsilon']:.3g} at delta {private['delta']:g} for every client (noisy steps: "
+            f"{steps}); no amplification by sampling is claimed"
         )
     return found
 
@@ -67,4 +77,5 @@ def summarise(
         "bytes": {**totals, "broadcast": state.broadcast},
         "clients_seen": int(seen.sum()),
         "tasks": tasks,
+        **({} if (private := statement(ledgers(server))) is None else {"privacy": private}),
     }

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event as Flag
+from threading import Thread
 from typing import Any, TypeVar
 
 from hocket.errors import InvalidInput
+from hocket.events import Event
 from hocket.service.host import Host
 from hocket.service.messages import Message
 from hocket.service.uptime import Uptime
@@ -48,7 +50,7 @@ class Desk:
         self._make, self._deliver, self._failed, self._sweep = make, deliver, failed, int(sweep * 1e9)
         self._work: SimpleQueue[tuple[Callable[[Host], Any], Future[Any]] | None] = SimpleQueue()
         self._ready: Future[Host] = Future()
-        self._over = Event()
+        self._over = Flag()
         self.over = asyncio.Event()
         self._said: list[Message] = []
         self._loop = asyncio.get_running_loop()
@@ -69,6 +71,10 @@ class Desk:
     def post(self, message: Message) -> None:
         """Have the host receive a message in the next turn."""
         self._work.put((lambda host: host.receive(message, host.now), Future()))
+
+    def tell(self, event: Event) -> None:
+        """Have the host told of something in the next turn; any thread may."""
+        self._work.put((lambda host: host.tell(event), Future()))
 
     def close(self) -> None:
         """End the thread after what is under way, and wait for it."""

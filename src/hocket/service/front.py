@@ -112,6 +112,10 @@ async def read(request: web.Request, limit: int, take: Callable[[bytes], None]) 
     Raises:
         Rejected: more than ``limit`` bytes, announced or sent, or fewer per second than a link has.
     """
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Rejected(
+            415, "encoding", "a body is sent as it is; what is to be compressed, the task's codec compresses"
+        )
     if (request.content_length or 0) > limit:
         raise Rejected(413, "size", f"a body of {request.content_length} bytes; at most {limit}")
     loop = asyncio.get_running_loop()

@@ -56,6 +56,8 @@ class Host:
         patience: silence in ns after which a device counts as gone.
         down: bytes/s per device, for a prefetch policy to plan with.
         everybody: begin with all devices online, instead of as they come.
+        secret: what noise for privacy is drawn from (the seed, if left out).
+        plan: has a plan of a task made, which is told later.
 
     Raises:
         Damaged, Differs: the store does not hold a run of this setup.
@@ -74,14 +76,17 @@ class Host:
         patience: int,
         down: NDArray[np.float64] | None = None,
         everybody: bool = True,
+        secret: bytes | None = None,
+        plan: "Callable[[str, Host], None] | None" = None,
     ) -> None:
+        self._plan = plan
         self.setup, self._send, self._watcher, self._step = setup, send, watcher, step
         self.term, self._store = store.term, store
         self._patience = patience
         self.server: Server
         self.book: Book
         self.received = Received(setup.strategy.tasks, setup.tasks)
-        self.server, self.book = setup.build(self.received, journaled=True, down=down)
+        self.server, self.book = setup.build(self.received, journaled=True, down=down, secret=secret)
         self.read: Callable[[Edge], bytes] = self.book.read
         account = Account(Curve(setup.until.confirm), Ledger())
         found = store.recover()
@@ -123,7 +128,7 @@ class Host:
             do.WakeAt: lambda a: self.wakes.append(a.time),
             do.Decode: lambda a: self.tell(on.Measured(a.lease, self.received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
-            do.Evaluate: self._evaluate, do.Step: self._step_task,
+            do.Evaluate: self._evaluate, do.Step: self._step_task, do.Plan: self._ask_for_plan,
             do.Rank: lambda a: self.tell(book.rank(a.task, a.cuts)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             **dict.fromkeys((do.Publish, do.Save, do.Finish), ignore),
@@ -319,6 +324,11 @@ class Host:
             self.tell(self.book.step(a.task))
         except Diverged as e:
             self.tell(on.TaskEnded(a.task, f"diverged: {e}"))
+
+    def _ask_for_plan(self, a: do.Plan) -> None:
+        if self._plan is None:
+            raise InvalidInput("a policy asks for a plan, and nobody makes one here; simulate the run without faults")
+        self._plan(a.task, self)
 
     def _release(self, a: do.Release) -> None:
         self.received.forget(a.lease)

@@ -90,7 +90,7 @@ async def work(url: str, folder: Path, o: Options, say: Callable[[str], None] = 
         async with Link(url, keep, context) as link:
             client = await link.join(o.token)
             table = msgspec.json.decode(await link.experiment())
-            experiment = document.parse(table, data=o.data)
+            experiment = document.parse(table, data=o.data, checked=True)
             setup = Setup.of(
                 experiment.tasks, experiment.strategy, experiment.until, seed=experiment.seed,
                 evaluation=experiment.evaluation, measure=MEASURE,

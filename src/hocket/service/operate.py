@@ -26,6 +26,7 @@ from aiohttp import web
 from hocket import events as on
 from hocket.errors import HocketError, InvalidInput
 from hocket.events import Event
+from hocket.privacy.accountant import ledgers, statement
 from hocket.service.desk import Desk
 from hocket.service.exchange import Exchanges
 from hocket.service.host import Host
@@ -36,6 +37,7 @@ from hocket.service.uploads import Uploads
 from hocket.service.watch import Meters
 
 SOCKET = "operator.sock"
+ANSWERS_S = 3.0  # after which a service that says nothing counts as dead
 
 
 class Operator:
@@ -78,7 +80,9 @@ class Operator:
         return out
 
     async def status(self, request: web.Request) -> web.Response:
-        return _json(await self._desk.call(self._status))
+        said, spent = await self._desk.call(lambda host: (self._status(host), ledgers(host.server)))
+        private = await asyncio.to_thread(statement, spent)  # the accountant takes seconds to load
+        return _json({**said, **({} if private is None else {"privacy": private})})
 
     def _status(self, host: Host) -> dict[str, Any]:
         state = host.server.state
@@ -190,6 +194,19 @@ def ask(folder: Path, method: str, path: str) -> bytes:
     if status != 200:
         raise InvalidInput(msgspec.json.decode(data).get("error", f"status {status}"))
     return data
+
+
+async def answers(folder: Path) -> bool:
+    """Whether a service of a run directory is there and answers its operator."""
+    connector = aiohttp.UnixConnector(str(socket_path(folder)))
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=ANSWERS_S)) as http,
+            http.get("http://operator/status") as response,
+        ):
+            return response.status == 200
+    except (aiohttp.ClientError, FileNotFoundError, TimeoutError):
+        return False
 
 
 def socket_path(folder: Path) -> Path:

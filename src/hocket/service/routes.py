@@ -9,14 +9,15 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from hocket import events as on
-from hocket.errors import InvalidInput
+from hocket.errors import InvalidInput, StoreFailed
 from hocket.lease import Lease
+from hocket.ranking import Ranking
 from hocket.received import Sent, decode
 from hocket.service import protocol
 from hocket.service.desk import Desk
 from hocket.service.edges import Edges
 from hocket.service.exchange import Exchanges
-from hocket.service.front import Front, Rejected, answer, body, read
+from hocket.service.front import SLOWEST, STALL, Front, Rejected, answer, body, read
 from hocket.service.host import Host
 from hocket.service.identity import digest_of, enrol_text, session_text, verified
 from hocket.service.measured import Rates
@@ -43,6 +44,7 @@ class Routes:
         desk: runs the core; ``host`` is what it runs.
         hold: seconds that an exchange, or a wait for an answer, may take.
         pool: threads that decode updates.
+        rates: where what devices measured is kept, by client.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Routes:
         meters: Meters,
         pool: ThreadPoolExecutor,
         hold: float,
+        rates: dict[int, Rates],
     ) -> None:
         self._setup, self._experiment, self._desk, self._host, self._front = setup, experiment, desk, host, front
         self._exchanges, self._edges, self._uploads, self._meters = exchanges, edges, uploads, meters
@@ -70,7 +73,7 @@ class Routes:
             for t in setup.tasks
         }
         self.ready = True
-        self.rates: dict[int, Rates] = {}
+        self.rates = rates
         self.told: set[int] = set()  # clients that know that the run is over
 
     def table(self) -> list[web.RouteDef]:
@@ -100,9 +103,11 @@ class Routes:
         if not verified(what.key, what.proof, enrol_text(self._front.run, what.token, what.key)):
             raise Rejected(401, "signature", "the proof does not match the key")
         try:
-            client = self._front.register.enrol(what.token, what.key)
+            client = await asyncio.to_thread(self._front.register.enrol, what.token, what.key)  # it waits for the disk
         except InvalidInput as e:
             raise Rejected(403, "token", str(e)) from None
+        except StoreFailed as e:
+            raise Rejected(503, "disk", str(e), 5.0) from None
         return answer(Enrolled(client))
 
     async def open(self, request: web.Request) -> web.Response:
@@ -209,7 +214,8 @@ class Routes:
         view = memoryview(data)
         for at in range(first, last, CHUNK):
             piece = view[at : min(at + CHUNK, last)]
-            await out.write(piece)
+            async with asyncio.timeout(STALL + len(piece) / SLOWEST):
+                await out.write(piece)
             self._sent[client, lease] += len(piece)
             if len(self._sent) > FETCHES:
                 del self._sent[next(iter(self._sent))]
@@ -241,8 +247,12 @@ class Routes:
             return answer(Progress(0, "conflict"))
         if lease is None or lease.client != client or lease.issued < 0:
             return await self._answered(client, lease_id)
-        lease = replace(lease)
-        most = self._host.book.upload_size(lease.task)[0] + protocol.HEAD + protocol.SIZES
+        lease, book = replace(lease), self._host.book
+        try:
+            ranking = book.ranking(lease.task, lease.cover)  # such looks too: a ranking does not change once it is made
+            most = book.update_size(lease)[0] + protocol.HEAD + protocol.SIZES
+        except InvalidInput:  # its epoch is over, and so is the lease
+            return await self._answered(client, lease_id)
         if not 0 < length <= most:
             raise Rejected(413, "size", f"an update of {length} bytes; this task takes at most {most}")
         part = self._uploads.begin(client, lease_id, length, digest)
@@ -253,14 +263,18 @@ class Routes:
         if not await self._receive(request, part):
             return answer(Progress(part.offset))
         with self._meters.accept.time():
-            return await self._submit(client, lease, part)
+            return await self._submit(client, lease, ranking, part)
 
     async def _receive(self, request: web.Request, part: Part) -> bool:
         """Take in what is sent; whether the update is whole."""
         part.busy = True
 
         def take(chunk: bytes) -> None:
-            self._uploads.append(part, chunk)
+            try:
+                self._uploads.append(part, chunk)
+            except OSError as e:  # a large update goes to a file
+                self._uploads.drop(part.client, part.lease)
+                raise Rejected(503, "disk", f"no room for updates: {e.strerror}", 5.0) from None
             self._meters.received.inc(len(chunk))
 
         try:
@@ -269,7 +283,7 @@ class Routes:
             part.busy = False
         return part.offset == part.length
 
-    async def _submit(self, client: int, lease: Lease, part: Part) -> web.Response:
+    async def _submit(self, client: int, lease: Lease, ranking: Ranking | None, part: Part) -> web.Response:
         """Decode a whole update off the loop, give it to the core, and wait for the answer."""
         data = self._uploads.finish(part)
         if data is None:
@@ -282,14 +296,13 @@ class Routes:
         loop = asyncio.get_running_loop()
         with self._exchanges.answers.wait(client, lease.id) as coming:
             try:
-                update = await loop.run_in_executor(self._pool, self._decode, client, lease, data)
+                await loop.run_in_executor(self._pool, self._hand_in, client, lease, ranking, data)
             except InvalidInput as e:
                 text = f"malformed: {e}"[: protocol.REASON]
                 failed = Told(client, on.Failed(lease.id, client, text))
                 await self._desk.call(lambda host: host.receive(failed, host.now))
                 self._meters.refused.labels("malformed").inc()
                 return answer(Progress(part.length, text))
-            self._desk.post(update)
             try:
                 async with asyncio.timeout(self._hold):
                     said = await coming
@@ -304,12 +317,16 @@ class Routes:
         said = await self._desk.call(lambda host: host.said(client, lease))
         return answer(Progress(0, said))
 
-    def _decode(self, client: int, lease: Lease, data: bytes) -> Update:
+    def _hand_in(self, client: int, lease: Lease, ranking: Ranking | None, data: bytes) -> None:
+        """Decode an update and give it to the core, without a way back over the loop."""
+        self._desk.post(self._decode(client, lease, ranking, data))
+
+    def _decode(self, client: int, lease: Lease, ranking: Ranking | None, data: bytes) -> Update:
         head, update = protocol.split_update(data)
         task = self._setup.tasks[lease.task]
         _check(head, task.local.samples(int(task.samples[client])), self._needs[lease.task])
         sent = Sent(update, head.samples, head.metrics)
-        decoded = decode(sent, self._setup.strategy.tasks[lease.task].uplink, task.schema, lease)
+        decoded = decode(sent, self._setup.strategy.tasks[lease.task].uplink, task.schema, lease, ranking)
         if np.isfinite(largest := float(np.abs(decoded.delta).max(initial=0.0))) and largest > LARGEST:
             raise InvalidInput(f"a coordinate of {largest:.3g}; at most {LARGEST:g}")
         return Update(client, lease.id, head.samples, head.metrics, head.start, len(update), update, decoded)

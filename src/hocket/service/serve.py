@@ -1,6 +1,7 @@
 """The server of a run: the core at its desk, devices over HTTPS, operators over a socket, results when it is over."""
 
 import asyncio
+import gc
 import os
 import platform
 import signal
@@ -8,6 +9,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,14 +25,16 @@ from hocket.files import replace
 from hocket.record.log import EventLog
 from hocket.record.summary import summarise
 from hocket.service.desk import Desk
+from hocket.service.door import Door
 from hocket.service.edges import Edges
 from hocket.service.exchange import Exchanges
 from hocket.service.front import Front
 from hocket.service.host import Host
 from hocket.service.limits import Quota
-from hocket.service.measured import write_fleet
+from hocket.service.measured import Rates, write_fleet
 from hocket.service.messages import Message
-from hocket.service.operate import Operator, socket_path
+from hocket.service.operate import Operator, answers, socket_path
+from hocket.service.plans import Plans
 from hocket.service.register import Register
 from hocket.service.routes import Routes
 from hocket.service.sessions import Sessions
@@ -42,10 +46,12 @@ from hocket.simulation import checkpoint
 from hocket.simulation.run import Run
 from hocket.store import SQLiteStore
 from hocket.store.journal import EVERY, state_digest
+from hocket.store.secret import take
 
 JOURNAL, REGISTER, TLS, UPLOADS = "journal", "register.sqlite", "tls", "uploads"
 MEASURED = "measured.parquet"
 MEASURE = ("finite",)
+BACKLOG = 4096
 HEADER_S = 5.0  # for a handshake, for the header of a request, and between two requests of a connection
 
 
@@ -63,6 +69,7 @@ class Options(Struct, frozen=True, kw_only=True):
         every: accepted updates from one checkpoint to the next.
         part_limit: bytes of updates that may be on their way at once.
         rate: requests per second of one device; ``failures``: rejected requests per second of one address.
+        connections: that one address may have open at once.
         linger: seconds to wait, at the end, for devices to hear of it.
     """
 
@@ -79,11 +86,14 @@ class Options(Struct, frozen=True, kw_only=True):
     part_limit: int = 1 << 31
     rate: float = 200.0
     failures: float = 50.0
+    connections: int = 10_000
     linger: float = 30.0
 
     def __post_init__(self) -> None:
         if not 0 < self.hold < self.patience:
             raise InvalidInput(f"hold = {self.hold}, patience = {self.patience}: a poll must end before patience does")
+        if self.connections < 1:
+            raise InvalidInput(f"connections = {self.connections}: must be 1 or more per address")
         if (self.certificate is None) != (self.key is None):
             raise InvalidInput("certificate, key: give both, or neither")
         if self.plain and not loopback(self.host):
@@ -153,7 +163,12 @@ class Service:
             loop, numbers = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
             for number in numbers:
                 loop.add_signal_handler(number, self.stop)
-            return await self.serve(up)
+            return await self.serve(settled)
+
+        def settled(serving: Serving) -> None:
+            gc.collect()
+            gc.freeze()  # libraries and the experiment stay: a full collection over them would make updates wait
+            up(serving)
 
         return asyncio.run(until_signalled())
 
@@ -165,20 +180,30 @@ class Service:
         """As :meth:`run`, in an event loop that is there; signals are somebody else's."""
         self._begin()
         o = self.options
+        if await answers(self.folder):
+            raise InvalidInput(
+                f"{self.folder}: another process serves this run; end it first with hocket operate {self.folder} stop"
+            )
         meters, exchanges = Meters(), Exchanges()
         context, ca = tls_of(o, self.folder)
         tasks, events = tuple(self.setup.tasks), self.folder / "events"
         log = EventLog(tasks, events, len(list(events.glob("*.parquet"))))
         register = Register(self.folder / REGISTER, self._clients)
+        loop, rates = asyncio.get_running_loop(), dict[int, Rates]()
         desk = Desk(
-            lambda say: self._host(say, Watch(meters, log)), exchanges.deliver, self._failed, o.patience / 4
+            lambda say: self._host(say, Watch(meters, log), plans), exchanges.deliver, self._failed, o.patience / 4
         )  # fmt: skip
+
+        def no_plan(error: BaseException) -> None:
+            loop.call_soon_threadsafe(self._failed, error)
+
+        plans = Plans(self.setup, self.experiment.fleet, rates, desk.tell, no_plan)
         began = monotonic()
-        try:
+        with ExitStack() as undo:
+            undo.callback(register.close)
+            door = undo.enter_context(self._door())  # first: who cannot listen must not take a run over from who can
             host = await desk.open()
-        except BaseException:
-            register.close()
-            raise
+            undo.pop_all()
         recovery = monotonic() - began
         sessions = Sessions(monotonic, o.hold + 5.0)
         failures, each = Quota(o.failures, 4 * o.failures, monotonic), Quota(o.rate, 4 * o.rate, monotonic)
@@ -188,13 +213,13 @@ class Service:
         uploads = self.parts = Uploads(self.folder / UPLOADS, monotonic, o.patience, o.part_limit)
         pool = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2), "decode")
         table = msgspec.json.encode(self.experiment.resolved())
-        routes = Routes(self.setup, table, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold)
+        routes = Routes(self.setup, table, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold, rates)
         operator = Operator(desk, register, sessions, exchanges, uploads, meters, routes.rates, self.stop)
         runners: list[web.AppRunner] = []
         listening: asyncio.Server | None = None
         sweeping = asyncio.create_task(_sweep(uploads, o.patience / 4))
         try:
-            listening = await self._listen(routes, front, context, runners)
+            listening = await self._listen(door, routes, front, context, runners)
             port = listening.sockets[0].getsockname()[1]
             await self._listen_to_operator(operator, runners)
             scheme = "http" if context is None else "https"
@@ -207,10 +232,12 @@ class Service:
             routes.ready = False
             if listening is not None:
                 listening.close()
+            door.close()
             exchanges.release()
             for runner in runners:
                 await runner.cleanup()
             await asyncio.to_thread(desk.close)
+            plans.close()
             pool.shutdown(cancel_futures=True)
             register.close()
             (self.folder / "operator.sock").unlink(missing_ok=True)
@@ -241,44 +268,44 @@ class Service:
                 data = source.read_bytes()
                 replace(self.folder / name, lambda p, data=data: p.write_bytes(data))  # type: ignore[misc]
 
-    def _host(self, say: Callable[[Message], None], watch: Watch) -> Host:
+    def _host(self, say: Callable[[Message], None], watch: Watch, plans: Plans) -> Host:
         """In the core's thread: SQLite wants to be used where it was opened."""
+        hidden = any(part.privacy is not None for part in self.setup.strategy.tasks.values())
+        secret = take(self.folder / JOURNAL) if hidden else None
         return Host(
-            self.setup, SQLiteStore(self.folder / JOURNAL), say, watch, step=lambda name: None,
+            self.setup, SQLiteStore(self.folder / JOURNAL), say, watch, step=lambda name: None, secret=secret,
             every=self.options.every, patience=int(self.options.patience * 1e9), down=self.experiment.fleet.down,
-            everybody=False,
+            everybody=False, plan=plans.ask,
         )  # fmt: skip
 
     def _failed(self, error: BaseException) -> None:
         self._error = error
         self._stop.set()
 
+    def _door(self) -> Door:
+        o = self.options
+        try:
+            return Door.open(o.host, o.port, o.connections, BACKLOG)
+        except OSError as e:
+            raise InvalidInput(f"host = {o.host}, port = {o.port}: {e.strerror or e}; choose another") from None
+
     async def _listen(
-        self, routes: Routes, front: Front, context: ssl.SSLContext | None, runners: list[web.AppRunner]
+        self, door: Door, routes: Routes, front: Front, context: ssl.SSLContext | None, runners: list[web.AppRunner]
     ) -> asyncio.Server:
         app = web.Application(middlewares=[front.guard], client_max_size=0)
         app.add_routes(routes.table())
         runner = web.AppRunner(
             app, access_log=None, handle_signals=False, handler_cancellation=True, keepalive_timeout=HEADER_S,
-            shutdown_timeout=5.0, lingering_time=1.0,
+            shutdown_timeout=5.0, lingering_time=1.0, auto_decompress=False,
         )  # fmt: skip
         await runner.setup()
         runners.append(runner)
-        o, loop = self.options, asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         assert runner.server is not None, "it was set up"
         handshake = None if context is None else HEADER_S
-        try:
-            return await loop.create_server(
-                runner.server,
-                o.host,
-                o.port,
-                ssl=context,
-                backlog=4096,
-                reuse_address=True,
-                ssl_handshake_timeout=handshake,
-            )
-        except OSError as e:
-            raise InvalidInput(f"host = {o.host}, port = {o.port}: {e.strerror or e}; choose another") from None
+        return await loop.create_server(
+            runner.server, sock=door, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=handshake
+        )
 
     async def _listen_to_operator(self, operator: Operator, runners: list[web.AppRunner]) -> None:
         app = web.Application(middlewares=[operator.guard])

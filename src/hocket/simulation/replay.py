@@ -24,7 +24,7 @@ from hocket.server import Server
 from hocket.setup import Setup
 from hocket.simulation.run import prepare
 from hocket.snapshot import pack, unpack
-from hocket.store import read
+from hocket.store import read, secret
 from hocket.store.journal import state_digest
 from hocket.store.recovery import Rebuilt, recover
 
@@ -54,7 +54,7 @@ def replay(journal: Path, setup: Setup) -> Replayed:
         Differs: a result is not the journaled one; the message names the first such record.
     """
     received = Received(setup.strategy.tasks, setup.tasks)
-    server, book = setup.build(received, journaled=True)
+    server, book = setup.build(received, journaled=True, secret=secret.kept(journal))
     account = Account(Curve(setup.until.confirm), Ledger())
     at = recover(read(journal), setup, server, book, received, account, strict=True, where=f"journal {journal}")
     return Replayed(setup, server, book, state_digest(server, book), server.state.events, at.closed, at)

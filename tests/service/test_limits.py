@@ -1,0 +1,152 @@
+"""What one address may hold, what a full disk does to those who send, and many who enrol at once."""
+
+import asyncio
+import errno
+import socket
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from hocket.errors import InvalidInput, StoreFailed
+from hocket.lease import Edge, Node
+from hocket.service import routes
+from hocket.service.door import Door
+from hocket.service.link import digest_header
+from hocket.service.protocol import Step
+from hocket.service.register import Register
+from hocket.service.serve import Options
+from hocket.service.uploads import Part, Uploads
+from tests.service.served import experiment, hands, served
+from tests.service.test_hostile import raw, signed
+
+
+def test_one_address_has_so_many_connections_and_its_next_one_when_one_is_closed() -> None:
+    door = Door.open("127.0.0.1", 0, most=3, backlog=16)
+    where = door.getsockname()
+
+    def knock() -> socket.socket:
+        return socket.create_connection(where, timeout=5)
+
+    with door:
+        outside = [knock() for _ in range(5)]
+        inside = [door.accept()[0] for _ in range(3)]
+        with pytest.raises(BlockingIOError):
+            door.accept()
+        assert door.turned_away == 2 and door.inside == {"127.0.0.1": 3}
+        assert [s.recv(1) for s in outside[3:]] == [b"", b""]
+        inside.pop().close()
+        outside.append(knock())
+        inside.append(door.accept()[0])
+        inside[0].sendall(b"x")
+        assert outside[0].recv(1) == b"x"
+        for s in (*inside, *outside):
+            s.close()
+        assert not door.inside
+
+
+def test_a_served_run_turns_away_who_holds_too_many(tmp_path: Path) -> None:
+    e = experiment(clients=2, buffer=50, in_flight=2)
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run", connections=4, plain=True) as (service, serving):
+            port = int(serving.url.rpartition(":")[2])
+            greedy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+            turned = [asyncio.create_task(reader.read(1)) for reader, _ in greedy[4:]]
+            async with asyncio.timeout(5):
+                assert [await t for t in turned] == [b""] * 4
+            for _, writer in greedy:
+                writer.close()
+            async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                assert await hand.submit(await hand.work()) == ""
+
+    asyncio.run(main())
+    with pytest.raises(InvalidInput, match="connections = 0"):
+        Options(connections=0)
+
+
+def test_many_enrol_at_once_and_each_is_somebody_else(tmp_path: Path) -> None:
+    register = Register(tmp_path / "register.sqlite", 60)
+    (reserved,) = register.invite(client=7)
+    tokens = register.invite(50)
+    with ThreadPoolExecutor(8) as pool:
+        clients = list(pool.map(lambda i: register.enrol(tokens[i], f"key{i}"), range(50)))
+    assert sorted(clients) == [c for c in range(51) if c != 7] and register.enrolled == 50
+    assert register.enrol(reserved, "another") == 7 and register.enrol(tokens[3], "key3") == clients[3]
+    with pytest.raises(InvalidInput, match="unknown or used"):
+        register.enrol(tokens[3], "a thief's")
+    register.close()
+    again = Register(tmp_path / "register.sqlite", 60)
+    assert again.enrolled == 51 and again.enrol(again.invite()[0], "late") == 51
+    again.close()
+
+
+def test_a_register_that_cannot_write_has_changed_nothing(tmp_path: Path) -> None:
+    register = Register(tmp_path / "register.sqlite", 4)
+    token, other = register.invite(2)
+    register._db.execute("PRAGMA max_page_count = 1")  # the disk is full
+    register._db.execute("PRAGMA query_only = 1")
+    with pytest.raises(StoreFailed, match="make room"):
+        register.enrol(token, "key")
+    assert register.enrolled == 0 and register.client("key") is None
+    register._db.execute("PRAGMA query_only = 0")
+    register._db.execute("PRAGMA max_page_count = 1000000")
+    assert [register.enrol(t, t) for t in (token, other)] == [0, 1]
+    assert isinstance(register._db, sqlite3.Connection)
+    register.close()
+
+
+def test_a_full_disk_asks_those_who_send_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    e = experiment(clients=2, buffer=50, in_flight=2)
+    append, full = Uploads.append, [True]
+
+    def failing(self: Uploads, part: Part, data: bytes) -> None:
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, part, data)
+
+    monkeypatch.setattr(Uploads, "append", failing)
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run", rate=1e6) as (service, serving):
+            async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                lease = await hand.work()
+                update, path = hand.update(lease), f"/v1/updates/{lease.id}"
+                sizes = {"Hocket-Offset": "0", "Hocket-Length": str(len(update)), "Repr-Digest": digest_header(update)}
+                status, said = await raw(hand, "PATCH", path, signed(hand, "PATCH", path, update) | sizes, update)
+                assert status == 503 and b"No space left" in said and not service.parts
+                full[0] = False
+                assert await hand.submit(lease) == ""
+
+    asyncio.run(main())
+
+
+def test_who_stops_reading_is_hung_up_on_and_goes_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "STALL", 0.3)
+    monkeypatch.setattr(routes, "SLOWEST", 1e9)
+    e, data = experiment(clients=2, in_flight=2), bytes(40 << 20)
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run", plain=True) as (service, serving):
+            name = service.edges.digest(data)
+            service.edges._data[name] = data
+            async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                path = f"/v1/edges/{name}"
+                head = "".join(f"{k}: {v}\r\n" for k, v in signed(hand, "GET", path, b"").items())
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", int(serving.url.rpartition(":")[2]), limit=1
+                )
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+                await asyncio.sleep(1.0)  # nothing is read meanwhile
+                got = 0
+                with suppress(ConnectionError):
+                    while chunk := await reader.read(1 << 20):
+                        got += len(chunk)
+                writer.close()
+                assert 0 < got < len(data)
+                step = Step(Edge(Node("gaussian", 0), None, len(data)), name, len(data))
+                assert await hand.link.download(step, -1) == data
+
+    asyncio.run(main())
