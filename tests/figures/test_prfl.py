@@ -66,18 +66,25 @@ def test_the_loopback_does_the_same(task, name, tmp_path):
     assert here.summary["bytes"] == there.summary["bytes"]
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(task, tmp_path):
-    def ready(folder):
-        setup = Setup.of(task, METHODS["prfl"], hk.Until(updates=250), evaluation=hk.Evaluation(every=5))
-        return prepare(setup, links(), folder=folder, log=True)
+@pytest.mark.parametrize("memory", [0, 30_000, 1 << 28])
+def test_a_killed_run_goes_on_to_the_same_bits(task, tmp_path, memory):
+    """With the latest models in a file, partly so, or in memory."""
 
-    whole = ready(tmp_path / "whole")
+    def ready(folder, memory=memory):
+        setup = Setup.of(task, METHODS["prfl"], hk.Until(updates=250), evaluation=hk.Evaluation(every=5))
+        sim = prepare(setup, links(), folder=folder, log=True)
+        for archive in sim.engine.book.archives():
+            archive.spill(archive.file, memory)
+        return sim
+
+    whole = ready(tmp_path / "whole", 1 << 28)
     while not whole.engine.run(50):
         whole.engine.server.validate()
     for events in (90, 400, 700):
         half = ready(tmp_path / str(events))
         half.engine.run(events)
         checkpoint.save(tmp_path / str(events), half.engine, half.curve, half.name)
+        half.engine.run(50)  # what is done after the checkpoint leaves alone what it counts on
         again = ready(tmp_path / str(events))
         assert checkpoint.load(tmp_path / str(events), again.engine, again.curve, again.name)
         again.engine.run()
