@@ -83,7 +83,7 @@ def bands() -> None:
     lengths = [sizes.length(rho) for rho in TEN]
     for clients in (10, 100, 1000):
         state = policy.init(schema)
-        policy.ranked(state, 0, Ranking.of(None, tuple(set(lengths)), schema.size).cuts, True, 0)
+        policy.ranked(state, 0, Ranking.of(None, tuple(set(lengths)), schema.size), True, 0)
         paths = [policy.path(state, None, Node("a", 0, cover=Cover(0, n)), schema) for n in lengths]
         published = {e: e.size for path in paths for e in path}
         values = sum(n for e, n in published.items() if e.target.kind != INDEX)

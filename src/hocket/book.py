@@ -370,7 +370,7 @@ class Book:
         shelf.rankings[epoch] = ranking = Ranking.of(order, cuts, shelf.schema.size)
         ranked = getattr(part.downlink, "ranked", None)
         if ranked is not None and nested is not None:
-            ranked(shelf.downlink, epoch, ranking.cuts, nested.listed, shelf.node.version)
+            ranked(shelf.downlink, epoch, ranking, nested.listed, shelf.node.version)
 
     def model(self, task: str, subject: str = "published", lease: int = -1) -> Vector | None:
         """A model to be measured, float32[size]; None for a size-only task. Subjects as in ``Evaluate``.

@@ -246,7 +246,7 @@ def fetched(schema: Schema, *densities: float) -> dict[float, tuple]:
     downlink = Bands()
     state = downlink.init(schema)
     ranking = Ranking.of(None, tuple({sizes.length(rho) for rho in densities}), schema.size)
-    downlink.ranked(state, 0, ranking.cuts, True, 0)
+    downlink.ranked(state, 0, ranking, True, 0)
     want = {rho: Node("a", 0, cover=Cover(0, sizes.length(rho))) for rho in densities}
     return {rho: downlink.path(state, None, node, schema) for rho, node in want.items()}
 
@@ -280,7 +280,7 @@ def test_bands_make_the_submodel_bit_for_bit():
     draw, downlink = np.random.default_rng(1), Bands()
     state, value = downlink.init(NET), draw.standard_normal(NET.size).astype(np.float32)
     ranking = Ranking.of(draw.permutation(NET.size).astype(np.int32), (20, 50, 90))
-    downlink.ranked(state, 3, ranking.cuts, True, 7)
+    downlink.ranked(state, 3, ranking, True, 7)
     for length in ranking.cuts:
         want, held, lists = Node("a", 9, cover=Cover(3, length)), None, []
         for edge in downlink.path(state, None, want, NET):

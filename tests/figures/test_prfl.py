@@ -3,6 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import hocket as hk
 from hocket import actions as do
@@ -18,9 +19,17 @@ from hocket.simulation.run import prepare
 
 SHORT = {"window": 0.5, "least": 0.05, "interval": 4, "patience": 2, "every": 2}
 UNTIL = hk.Until(updates=250)
+HIDDEN = hk.strategies.prfl(**SHORT, up=hk.codec.QSGD(), down=hk.codec.QSGD())
 METHODS = {
     "prfl": hk.strategies.prfl(**SHORT),
     "four bits": hk.strategies.prfl(**SHORT, up=hk.codec.QSGD()),
+    "hidden state": HIDDEN,
+    "hidden state, updates": hk.Strategy(
+        "hidden",
+        hk.pacing.Windows(0.5, opened=True),
+        hk.matching.Uniform("skip"),
+        task=replace(HIDDEN.task, merge=hk.merge.MaskedDeltas(), guard=None),
+    ),
     "synchronous": hk.strategies.prfl(**SHORT, cohort=10, rebalance=True),
     "heterofl": hk.strategies.heterofl(),
     "fjord": hk.strategies.fjord(),

@@ -28,7 +28,7 @@ Ma, "Federated learning based on pruning and recovery", 2024 (arXiv 2403.15439).
 from typing import Literal
 
 from hocket.codec import Coded, Float32
-from hocket.downlink import Bands
+from hocket.downlink import Bands, HiddenBands
 from hocket.guard import Polynomial, Staleness
 from hocket.guard.staleness import Decay
 from hocket.matching import Uniform
@@ -52,6 +52,7 @@ def prfl(
     decay: Decay | None = None,
     lr: float | None = None,
     up: Coded | None = None,
+    down: Coded | None = None,
     timeout: float | None = None,
     *,
     recovery: bool = True,
@@ -67,6 +68,8 @@ def prfl(
 
     Args:
         up: codec of the updates, one scale per band.
+        down: publish differences of a hidden state per band through this codec (QAFeL's, ``downlink.HiddenBands``)
+            instead of values in full precision.
         rollback: go back to the best model before the least density is raised.
         rebalance: balance times in stage two as well.
         importance: rank by squared gradients, which are uploaded and charged, or by the size of the weights.
@@ -83,7 +86,7 @@ def prfl(
         matching=Uniform("skip"),
         task=TaskPart(
             submodel=Pruning(start, least, base, interval, Controller(), raised, rebalance, importance, every),
-            downlink=Bands(),
+            downlink=Bands() if down is None else HiddenBands(down),
             uplink=Banded(up or Float32()),
             merge=MaskedModels(average, buffer),
             optimizer=None if lr is None else SGD(lr),
