@@ -10,7 +10,7 @@ whoever needs it. Bands that nobody fetches are followed by the server all the s
 A new ranking begins an epoch: bands have other coordinates then, no difference spans two epochs, and a client takes
 lists and exact values of its bands once. Within an epoch it replays differences while that is cheaper than those
 values, and takes the values of bands that it did not have. What a client trains from is h, so a merge of models
-averages h + delta, a merge of updates moves x.
+averages h + delta, a merge of updates moves x. Without sub-models there is one band, the model.
 
 Hidden state: Ortega, Jafarkhani, "Quantized and asynchronous federated learning", IEEE Transactions on Communications
 73(4), 2025 (arXiv 2410.00242). Bands: Ma, "Federated learning based on pruning and recovery", 2024 (arXiv 2403.15439).
@@ -28,10 +28,13 @@ from hocket.downlink.frame import DIFFERENCE, FRAME, FULL, SNAPSHOT, digest, fra
 from hocket.downlink.hidden_state import check_contraction, watch
 from hocket.errors import InvalidInput
 from hocket.keyed import mix
-from hocket.lease import WHOLE, Cover, Edge, Node
-from hocket.ranking import Ranking
+from hocket.lease import ALL, WHOLE, Cover, Edge, Node
+from hocket.ranking import Positions, Ranking
 from hocket.schema import Schema, Vector
-from hocket.strategy import FullStrategy, FullTask, policy
+from hocket.strategy import policy
+
+NO_EPOCH = -1
+"""Of steps before anything was ranked."""
 
 
 class Difference(Struct, array_like=True):
@@ -105,29 +108,30 @@ class HiddenBands(Struct, frozen=True, tag="hidden_bands", tag_field="kind", for
         self, state: HiddenBanded, task: str, before: Vector | None, after: Vector | None, version: int, key: int
     ) -> tuple[Vector | None, Vector | None, Node]:
         old, ranking = state.node, state.ranking
-        if old is None or ranking is None:
+        if old is None:
             value = None if after is None else after.copy()
             state.value, state.node = value, _node(task, version, value)
             return after, value, state.node
         bands: list[Difference] = []
         value = None if after is None or state.value is None else state.value.copy()
         difference = None if after is None or value is None else after - value
-        for band, length in enumerate(_lengths(ranking.cuts)):
+        for band, length in enumerate(_lengths(_cuts(ranking, state.schema))):
             schema = band_schema(band, length)
             if value is None or difference is None:
                 size, exact = self.codec.size(schema)
                 bands.append(Difference(FRAME.size + size, exact))
                 continue
-            where = ranking.band(band)
+            where: slice | Positions = slice(None) if ranking is None else ranking.band(band)
             body = self.codec.encode(difference[where], schema, mix(key ^ (band + 1)))
-            parent, target = digest(value[where]).hex(), Node(task, version)
+            parent = digest(value[where]).hex()
             value[where] += self.codec.decode(body, schema)
-            data = frame(DIFFERENCE, self.codec, replace(target, digest=digest(value[where]).hex()), parent, body)
+            target = Node(task, version, digest=digest(value[where]).hex())
+            data = frame(DIFFERENCE, self.codec, target, parent, body)
             bands.append(Difference(len(data), True, data))
         if after is not None and value is not None and difference is not None:
             state.errors = watch(state.errors, task, self.codec, difference, difference - (after - value))
         state.value, state.node = value, _node(task, version, value)
-        state.log[version] = Step(state.epoch, old, state.node, bands)
+        state.log[version] = Step(NO_EPOCH if ranking is None else state.epoch, old, state.node, bands)
         if len(state.log) > self.log:
             del state.log[next(iter(state.log))]
         return after, value, state.node
@@ -137,10 +141,8 @@ class HiddenBands(Struct, frozen=True, tag="hidden_bands", tag_field="kind", for
     def path(self, state: HiddenBanded, have: Node | None, want: Node, schema: Schema) -> tuple[Edge, ...]:
         if have == want:
             return ()
-        if want.cover.length == WHOLE:  # nobody trains that; what a broadcast to everybody takes
-            whole = Cover(state.epoch, schema.size)
-            at = None if have is None else replace(have, cover=whole)
-            return self.path(state, at, replace(want, cover=whole), schema)
+        if want.cover.length == WHOLE:
+            return self._whole(state, have, want, schema)
         epoch = state.epochs.get(want.cover.epoch)
         if epoch is None or want.cover.length not in epoch.cuts:
             raise InvalidInput(
@@ -155,25 +157,35 @@ class HiddenBands(Struct, frozen=True, tag="hidden_bands", tag_field="kind", for
                 values = [*replayed, *values[len(inner) :]]
         return (*lists(epoch, known, want, schema), *values)
 
+    def _whole(self, state: HiddenBanded, have: Node | None, want: Node, schema: Schema) -> tuple[Edge, ...]:
+        """With sub-models nobody trains all of it, and this is what a broadcast to everybody takes."""
+        if state.ranking is not None:
+            every = Cover(state.epoch, schema.size)
+            at = None if have is None else replace(have, cover=every)
+            return self.path(state, at, replace(want, cover=every), schema)
+        values = Edge(want, None, FRAME.size + FULL.size(schema)[0])
+        replayed = None if have is None else self._replayed(state, have, want, 1, ())
+        return (values,) if replayed is None or sum(e.size for e in replayed) > values.size else (*replayed,)
+
     @staticmethod
     def _replayed(state: HiddenBanded, have: Node, want: Node, bands: int, cuts: tuple[int, ...]) -> list[Edge] | None:
         """The differences of the innermost bands from one node to another, None if some are gone."""
-        cover, out = want.cover, []
+        epoch = want.cover.epoch if cuts else NO_EPOCH
+        out: list[Edge] = []
         for version in range(have.version + 1, want.version + 1):
             step = state.log.get(version)
-            if step is None or step.epoch != cover.epoch:
+            if step is None or step.epoch != epoch:
                 return None
             for band, difference in enumerate(step.bands[:bands]):
-                begin = cuts[band - 1] if band else 0
-                source = replace(step.source, cover=Cover(cover.epoch, begin))
-                target = replace(step.target, cover=Cover(cover.epoch, cuts[band]))
+                source = replace(step.source, cover=Cover(epoch, cuts[band - 1] if band else 0) if cuts else ALL)
+                target = replace(step.target, cover=Cover(epoch, cuts[band]) if cuts else ALL)
                 out.append(Edge(target, source, difference.size, difference.exact, band))
         return out if have.version <= want.version else None
 
     def open(self, state: HiddenBanded, edge: Edge, value: Vector | None, schema: Schema) -> bytes:
         if _replays(edge):
             step = state.log.get(edge.target.version)
-            if step is None or step.epoch != edge.target.cover.epoch:
+            if step is None or step.epoch != (NO_EPOCH if edge.target.cover == ALL else edge.target.cover.epoch):
                 raise InvalidInput(f"the difference to {edge.target} is gone; take its values")
             return step.bands[edge.band].data
         if value is None:
@@ -183,7 +195,7 @@ class HiddenBands(Struct, frozen=True, tag="hidden_bands", tag_field="kind", for
         return frame(SNAPSHOT, FULL, target, "", FULL.encode(own, band_schema(edge.band, len(own)), 0))
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
-        begin, end = _begin(edge), edge.target.cover.length
+        begin, end = _begin(edge), schema.size if edge.target.cover == ALL else edge.target.cover.length
         part, where = band_schema(edge.band, end - begin), f"band {edge.band} of {edge.target}"
         kind, before, after, body = unframe(self.codec, data, edge.target.version, where, SNAPSHOT)
         if begin and (held is None or len(held) < begin):
@@ -200,16 +212,13 @@ class HiddenBands(Struct, frozen=True, tag="hidden_bands", tag_field="kind", for
             raise InvalidInput(f"{where}: the state reached is not the one published; take its values")
         return np.concatenate([inner, own, outer])
 
-    def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:
-        """Bands are those of sub-models."""
-        kind = None if task is None else task.submodel.__struct_config__.tag  # type: ignore[attr-defined]
-        if kind == "whole":
-            return "downlink hidden_bands keeps a state per band, submodel whole has none; use downlink hidden_state"
-        return None
-
 
 def _node(task: str, version: int, value: Vector | None) -> Node:
     return Node(task, version, "hidden", digest="" if value is None else digest(value).hex())
+
+
+def _cuts(ranking: Ranking | None, schema: Schema) -> tuple[int, ...]:
+    return (schema.size,) if ranking is None else ranking.cuts
 
 
 def _lengths(cuts: tuple[int, ...]) -> list[int]:
@@ -218,7 +227,7 @@ def _lengths(cuts: tuple[int, ...]) -> list[int]:
 
 def _begin(edge: Edge) -> int:
     """Where the band of an edge begins: its source is named by the cover inside it."""
-    return 0 if edge.source is None else edge.source.cover.length
+    return 0 if edge.source is None or edge.source.cover == ALL else edge.source.cover.length
 
 
 def _replays(edge: Edge) -> bool:
