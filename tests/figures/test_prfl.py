@@ -3,7 +3,6 @@
 import msgspec
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 import hocket as hk
 from hocket import actions as do
@@ -24,12 +23,7 @@ METHODS = {
     "prfl": hk.strategies.prfl(**SHORT),
     "four bits": hk.strategies.prfl(**SHORT, up=hk.codec.QSGD()),
     "hidden state": HIDDEN,
-    "hidden state, updates": hk.Strategy(
-        "hidden",
-        hk.pacing.Windows(0.5, opened=True),
-        hk.matching.Uniform("skip"),
-        task=replace(HIDDEN.task, merge=hk.merge.MaskedDeltas(), guard=None),
-    ),
+    "hidden state, updates": hk.strategies.prfl(**SHORT, up=hk.codec.QSGD(), down=hk.codec.QSGD(), of="updates"),
     "synchronous": hk.strategies.prfl(**SHORT, cohort=10, rebalance=True),
     "heterofl": hk.strategies.heterofl(),
     "fjord": hk.strategies.fjord(),

@@ -33,6 +33,7 @@ from hocket.archive import Archive
 from hocket.errors import InvalidInput
 from hocket.lease import Lease
 from hocket.merge.importance import Importance
+from hocket.merge.rankings import Rankings
 from hocket.policies import Contribution, Weigh
 from hocket.ranking import Positions
 from hocket.schema import Schema, Vector
@@ -43,7 +44,7 @@ class Held(Struct):
     """A client's latest model: the number of its covered values in the archive and how many they are, its weight
     without the guard's.
 
-    ``order`` names the ranking among those kept (-1: all coordinates in their own order).
+    ``order`` names the ranking among those kept.
     """
 
     lease: Lease
@@ -65,16 +66,14 @@ class Bucket(Struct):
 
 
 class Buffer(Struct):
-    """All of it; ``arrived`` are clients of the next step, ``fresh`` models since the sums were made anew. ``orders``:
-    rankings in use by number, with their users."""
+    """All of it; ``arrived`` are clients of the next step, ``fresh`` models since the sums were made anew."""
 
     size: int
     importance: Importance
     archive: Archive
+    rankings: Rankings
     held: dict[int, Held] = {}
     buckets: dict[int, Bucket] = {}
-    orders: dict[int, np.ndarray] = {}
-    users: dict[int, int] = {}
     arrived: list[int] = []
     fresh: int = 0
     steps: int = 0
@@ -106,7 +105,7 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
             )
 
     def init(self, schema: Schema, clients: int) -> Buffer:
-        return Buffer(schema.size, Importance(schema.size), Archive())
+        return Buffer(schema.size, Importance(schema.size), Archive(), Rankings())
 
     def importance(self, state: Buffer) -> NDArray[np.float64] | None:
         """What the clients' squared gradients say, float64[size]; sums begin anew."""
@@ -119,7 +118,7 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
         state.importance.add(c)
         client, number = c.lease.client, c.lease.version
         _drop(state, client)
-        order = _order(state, c)
+        order = state.rankings.add(c)
         where: slice | Positions = slice(None) if c.covered is None else c.covered
         values = c.start[where] + c.delta[where]
         kept = state.archive.put(values)
@@ -217,27 +216,11 @@ def _drop(state: Buffer, client: int) -> None:
     else:
         del state.buckets[held.bucket]
     state.archive.drop(held.values)
-    if held.order >= 0:
-        state.users[held.order] -= 1
-        if not state.users[held.order]:
-            del state.users[held.order], state.orders[held.order]
+    state.rankings.drop(held.order)
 
 
 def _where(state: Buffer, held: Held) -> slice | Positions:
-    return slice(None) if held.order < 0 else state.orders[held.order][: held.length]
-
-
-def _order(state: Buffer, c: Contribution) -> int:
-    """The number under which the ranking of an update is kept: a longer cover of an epoch takes a shorter one's
-    place."""
-    if c.covered is None:
-        return -1
-    epoch = c.lease.cover.epoch
-    known = state.orders.get(epoch)
-    if known is None or len(known) < len(c.covered):
-        state.orders[epoch] = c.covered
-    state.users[epoch] = state.users.get(epoch, 0) + 1
-    return epoch
+    return state.rankings.where(held.order, held.length)
 
 
 def _put(state: Buffer, held: Held, values: Vector, where: slice | Positions) -> None:
