@@ -115,9 +115,10 @@ def simulated(
     clients: int = 10,
     seconds: float = SECONDS,
     target: float | None = None,
+    steps: int = 4,
 ) -> Run:
-    """A run of 2,500 virtual seconds, or until it has got to ``target``, measured every few steps."""
-    every = Evaluation(every=1 if isinstance(strategy.pacing, Rounds) else 4)
+    """A run of 2,500 virtual seconds, or until it has got to ``target``, measured every few steps or every round."""
+    every = Evaluation(every=1 if isinstance(strategy.pacing, Rounds) else steps)
     until = Until(time=seconds, accuracy=target, confirm=3)
     return simulate(
         task(seed, clients, alpha, standard), fleet(clients), strategy, until, seed=seed, evaluation=every, log=True
@@ -158,11 +159,11 @@ def seeds(quick: bool) -> range:
     return range(1 if quick else 3)
 
 
-def sooner(method: str, quick: bool, target: float = NEAR, standard: bool = False, ours: str = "PR-FL") -> float:
+def sooner(method: str, quick: bool, target: float = NEAR, standard: bool = False) -> float:
     """Mean time to an accuracy over three seeds, by PR-FL's; seeds differ by a factor of two, so fewer say little. A
     quick run ends at the accuracy."""
-    times = {m: sum(reached(m, s, target, standard, not quick) for s in range(3)) for m in (ours, method)}
-    return times[method] / times[ours]
+    times = {m: sum(reached(m, s, target, standard, not quick) for s in range(3)) for m in ("PR-FL", method)}
+    return times[method] / times["PR-FL"]
 
 
 def better(method: str, quick: bool) -> float:
@@ -226,14 +227,11 @@ def prfl_synchronous(quick: bool) -> float:
     return sooner("synchronous", quick)
 
 
-@claim(
-    SETTING,
-    "time to 0.80 in synchronous rounds, by that of PR-FL with updates in place of models",
-    1.0,
-    0.95,
-    1.5,
-    tier="soak",
-)
+@claim(SETTING, "time to 0.80 in synchronous rounds, by that of updates over the fleet", 1.0, 0.95, 1.5, tier="soak")
 def prfl_updates(quick: bool) -> float:
-    """Rounds cost 4% of the time of clients that do not wait, so that is what can be gained."""
-    return sooner("synchronous", quick, ours="updates")
+    """Both measured every 9 to 10 s. Clients in rounds wait 4% of the time, so that is about what there is to gain."""
+    times = {}
+    for method in ("synchronous", "updates"):
+        runs = (simulated(METHODS[method], s, target=NEAR, steps=6) for s in range(3))
+        times[method] = sum(r.time_to(NEAR) or SECONDS for r in runs)
+    return times["synchronous"] / times["updates"]
