@@ -7,6 +7,7 @@ import pytest
 import hocket as hk
 from hocket import actions as do
 from hocket.errors import Diverged
+from hocket.experiment.strategy_table import build
 from hocket.fleet import ten_links
 from hocket.learning import MLP, NumpyLearner, SlicedLearner
 from hocket.record.log import KINDS
@@ -176,6 +177,26 @@ def test_without_recovery_nothing_differs_until_it_sets_in(task):
     other = run(task, hk.strategies.prfl(**SHORT, recovery=False), short)
     assert one.models["digits"].tobytes() == other.models["digits"].tobytes()
     assert one.summary["bytes"] == other.summary["bytes"]
+
+
+def test_a_hidden_state_per_band_sends_a_fraction(task):
+    """Four bits down in place of 32, but for the values at the beginning of an epoch."""
+    until, slow = hk.Until(updates=400), {**SHORT, "interval": 20, "recovery": False}
+    plain = run(task, hk.strategies.prfl(**slow, up=hk.codec.QSGD()), until)
+    for method in (HIDDEN, METHODS["hidden state, updates"]):
+        part = msgspec.structs.replace(
+            method, task=msgspec.structs.replace(method.task, submodel=hk.strategies.prfl(**slow).task.submodel)
+        )
+        ours = run(task, part, until)
+        for kind in ("down", "published"):
+            assert ours.summary["bytes"][kind] < 0.55 * plain.summary["bytes"][kind], kind
+        assert ours.curve.latest("accuracy") > 0.75
+
+
+def test_experiment_files_know_it():
+    made = build({"use": "prfl", "of": "updates", "down": {"kind": "qsgd"}, "interval": 5})
+    assert made == hk.strategies.prfl(of="updates", down=hk.codec.QSGD(), interval=5)
+    assert build({"use": "prfl", "merge": {"kind": "masked_deltas", "over": "fleet"}}).task.merge.over == "fleet"
 
 
 class Poisoned:
