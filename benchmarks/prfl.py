@@ -332,6 +332,7 @@ def tables() -> None:
             "at the end",
             "rarest",
             *(f"kJ to {a}" for a in targets),
+            "up, down, published MB",
         ]
         print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
         for case, runs in grouped(rows):
@@ -341,16 +342,90 @@ def tables() -> None:
             cells += [
                 average([None if r["joules"][a] is None else r["joules"][a] / 1e3 for r in runs], "") for a in targets
             ]
+            cells.append(", ".join(f"{mean(r[k] for r in runs) / 1e6:.0f}" for k in ("up", "down", "published")))
             print("| " + " | ".join(cells) + " |")
 
+
+def figures() -> None:
+    """Accuracy by time on CIFAR-10, schedules, and what one argument does, as SVG."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "hocket"
+    from matplotlib import pyplot as plt
+
+    found = known()
+
+    def finish(name: str, x: str, y: str = "") -> None:
+        plt.xlabel(x)
+        plt.ylabel(y)
+        plt.tight_layout()
+        plt.savefig(DOCS / f"prfl-{name}.svg", metadata={"Date": None})
+        plt.close()
+
+    plt.figure(figsize=(7, 4))
+    for method in TEN:
+        runs = [r["curve"] for r in found["cifar"] if r["case"][:2] == [method, 1.0]]
+        at = np.linspace(50, 2450, 49)
+        lines = [np.interp(at, *zip(*c, strict=True)) for c in runs]  # type: ignore[arg-type]
+        smooth = np.convolve(np.mean(lines, axis=0), np.ones(5) / 5, "valid")
+        strong = method in ("PR-FL", "updates")
+        plt.plot(at[2:-2], smooth, label=NAMES.get(method, method), linewidth=2.2 if strong else 1.2)
+    plt.legend(frameon=False, loc="lower right")
+    finish("cifar", "virtual seconds", "test accuracy (mean over 250 s)")
+
+    fig, sides = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
+    for side, least in zip(sides, (0.05, 0.1), strict=True):
+        for i, method in enumerate(reversed(SCHEDULES)):
+            runs = [r["to"] for r in found["schedule"] if r["case"][:2] == [least, method]]
+            for offset, target in ((0.2, "0.8"), (-0.2, "0.82")):
+                value = mean(r[target] or SECONDS for r in runs)
+                side.barh(i + offset, value, 0.36, color="C0" if target == "0.8" else "C1")
+                side.text(value + 15, i + offset, f"{value:.0f}", va="center", fontsize=8)
+        side.set_title(f"least density {least}", fontsize=10)
+        side.set_xlim(right=1900)
+        side.set_xlabel("virtual seconds to 0.80 (upper) and 0.82")
+        side.set_yticks(range(len(SCHEDULES)), [NAMES.get(m, m) for m in reversed(SCHEDULES)])
+    fig.tight_layout()
+    plt.savefig(DOCS / "prfl-schedule.svg", metadata={"Date": None})
+    plt.close()
+
+    fig, sides = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
+    each = {case[0]: runs for case, runs in grouped(found["sensitivity"])}
+    for i, runs in enumerate(reversed(each.values())):
+        times, ends = [r["to"]["0.82"] or SECONDS for r in runs], [r["final"] for r in runs]
+        sides[0].barh(i, mean(times), 0.6, color="C0")
+        sides[0].plot(times, [i] * len(times), "k|")
+        sides[1].barh(i, mean(ends), 0.6, color="C2")
+        sides[1].plot(ends, [i] * len(ends), "k|")
+    sides[0].set_yticks(range(len(each)), list(reversed(each)))
+    sides[0].set_xlabel("virtual seconds to 0.82 (marks: seeds)")
+    sides[1].set_xlabel("accuracy at the end")
+    sides[1].set_xlim(0.8, 0.85)
+    fig.tight_layout()
+    plt.savefig(DOCS / "prfl-sensitivity.svg", metadata={"Date": None})
+    plt.close()
+
+
+NAMES = {
+    "PR-FL": "PR-FL, as published",
+    "aligned": "PR-FL, wide windows, equal ages",
+    "updates": "PR-FL, updates over the fleet",
+    "synchronous": "PR-FL, rounds",
+    "HeteroFL": "HeteroFL, width slices",
+    "HeteroFL, pruned": "HeteroFL as in the paper",
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("questions", nargs="*", default=list(QUESTIONS))
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--figures", action="store_true")
     given = parser.parse_args()
     if given.tables:
         tables()
+    elif given.figures:
+        figures()
     else:
         answered(given.questions, given.seeds)
