@@ -20,6 +20,7 @@ from hocket.merge.masked_models import resum
 from hocket.policies import Contribution
 from hocket.ranking import Ranking, schema_of
 from hocket.schema import Schema, Segment
+from hocket.store.spill import SpillFile
 from hocket.submodel import Slices
 from hocket.submodel.pruned import Sizes
 from hocket.uplink import Banded
@@ -37,15 +38,18 @@ def peak() -> float:
 def buffer(clients: int, size: int, most: int | None) -> None:
     """Every client delivers, and a fifth of them again; 20 updates a step."""
     draw = np.random.default_rng(0)
-    order = draw.permutation(size).astype(np.int32)
+    cuts = tuple(int(rho * size) for rho in SETTLED)
+    order = Ranking.of(draw.permutation(size).astype(np.int32), cuts).positions(size)
     policy = MaskedModels(most=most, resum=10**9)
     schema = Schema((Segment("w", (size,)),))
-    state, x, noise = policy.init(schema, clients), np.zeros(size, np.float32), draw.standard_normal(size).astype("f4")
+    state = policy.init(schema, clients)
+    state.archive.spill(SpillFile())
+    x, noise = np.zeros(size, np.float32), draw.standard_normal(size).astype("f4")
     before, adding, stepping, covered, updates = peak(), 0.0, 0.0, 0, 0
     delta = np.zeros(size, np.float32)
     for k in range(clients + clients // 5):
         c = k % clients
-        n = int(SETTLED[c % 10] * size)
+        n = cuts[c % 10]
         version = max(0, k // 20 - c % 7)
         lease = Lease(k, "a", c, 0, Node("a", version), Cover(0, n), LOCAL, k, 0, version=version)
         share = 1 + c % 7 / 10
@@ -58,15 +62,16 @@ def buffer(clients: int, size: int, most: int | None) -> None:
             began = time.thread_time()
             x = (x + policy.take(state, x, lambda v, now=k // 20: (1 + now - v.version) ** -0.6)).astype("f4")  # type: ignore[misc]
             stepping += time.thread_time() - began
-    held = sum(h.values.nbytes for h in state.held.values())
+    held = sum(4 * h.length for h in state.held.values())
+    spilled = sum(4 * length for _, length in state.archive.places.values())
     began = time.thread_time()
     drift = resum(state)
     again = time.thread_time() - began
     print(f"buffer: {clients:,} clients, {size:,} parameters, latest models of {len(state.held):,} kept")
+    print(f"  dense copies would be {4.0 * clients * size / 1e9:.1f} GB; kept {held / 1e9:.2f} GB, of it in a file")
     print(
-        f"  dense copies would be {4.0 * clients * size / 1e9:.1f} GB; kept {held / 1e9:.2f} GB in {len(state.buckets)}"
+        f"  {spilled / 1e9:.2f}; {len(state.buckets)} buckets; peak {peak() / 1e9:.2f} GB ({before / 1e9:.2f} before)"
     )
-    print(f"  buckets; peak memory {peak() / 1e9:.2f} GB ({before / 1e9:.2f} before)")
     print(f"  update {1e3 * adding / updates:.2f} ms, {1e9 * adding / covered:.1f} ns per covered coordinate")
     print(f"  step {1e3 * stepping / (updates // 20):.1f} ms; sums made anew in {again:.1f} s, drift {drift:.1e}")
 
@@ -78,7 +83,7 @@ def bands() -> None:
     lengths = [sizes.length(rho) for rho in TEN]
     for clients in (10, 100, 1000):
         state = policy.init(schema)
-        policy.ranked(state, 0, Ranking.of(None, tuple(set(lengths)), schema.size).cuts, True, 0)
+        policy.ranked(state, 0, Ranking.of(None, tuple(set(lengths)), schema.size), True, 0)
         paths = [policy.path(state, None, Node("a", 0, cover=Cover(0, n)), schema) for n in lengths]
         published = {e: e.size for path in paths for e in path}
         values = sum(n for e, n in published.items() if e.target.kind != INDEX)

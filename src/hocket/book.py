@@ -7,13 +7,14 @@ service decodes what was sent. A book without arrays (``x`` None) keeps versions
 same core without learning.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket.archive import Archive, File
 from hocket.chunks import finite, norm
 from hocket.errors import Diverged, InvalidInput
 from hocket.events import Kept, Ranked, Restored, Stepped
@@ -324,6 +325,8 @@ class Book:
         """Put a copy of the model, and of what merge and optimizer remember, aside."""
         shelf = self.shelves[task]
         shelf.kept = [pack(part) for part in (shelf.x, shelf.merge, shelf.optimizer)]
+        if (archive := _archive(shelf)) is not None:
+            archive.guard("kept")
         return Kept(task, shelf.node.version)
 
     def restore_kept(self, task: str) -> Restored:
@@ -336,7 +339,7 @@ class Book:
         if shelf.kept is None:
             raise InvalidInput(f"task {task!r}: nothing was kept, so there is nothing to restore; Keep first")
         x, merge, optimizer = shelf.kept
-        shelf.merge = unpack(merge, type(shelf.merge))
+        self._resume_merge(shelf, merge)
         shelf.optimizer = unpack(optimizer, type(shelf.optimizer))
         self._commit(task, shelf.x, unpack(x, type(shelf.x)))
         if shelf.epoch in shelf.rankings:
@@ -377,7 +380,7 @@ class Book:
         shelf.rankings[epoch] = ranking = Ranking.of(order, cuts, shelf.schema.size)
         ranked = getattr(part.downlink, "ranked", None)
         if ranked is not None and nested is not None:
-            ranked(shelf.downlink, epoch, ranking.cuts, nested.listed, shelf.node.version)
+            ranked(shelf.downlink, epoch, ranking, nested.listed, shelf.node.version)
 
     def model(self, task: str, subject: str = "published", lease: int = -1) -> Vector | None:
         """A model to be measured, float32[size]; None for a size-only task. Subjects as in ``Evaluate``.
@@ -402,6 +405,24 @@ class Book:
 
     # --- memory ------------------------------------------------------------------------------------------
 
+    def spill(self, file: Callable[[str], File]) -> None:
+        """Let what merges keep of every client go to a file per task once it does not fit into memory."""
+        for t, shelf in self.shelves.items():
+            if (archive := _archive(shelf)) is not None:
+                archive.spill(file(t))
+
+    def archives(self) -> Iterator[Archive]:
+        """What merges keep of every client; a checkpoint syncs them before it is written and guards them afterwards."""
+        return (a for shelf in self.shelves.values() if (a := _archive(shelf)) is not None)
+
+    @staticmethod
+    def _resume_merge(shelf: Shelf, data: bytes) -> None:
+        """Go back to an earlier or on from a later state of the merge; what is in its file stays there."""
+        before = _archive(shelf)
+        shelf.merge = unpack(data, type(shelf.merge))
+        if (archive := _archive(shelf)) is not None and before is not None:
+            archive.follow(before)
+
     def snapshot(self) -> bytes:
         """All memory of the book, as bytes."""
         return pack(self.shelves)
@@ -410,9 +431,16 @@ class Book:
         """Continue from a snapshot of a book built with the same arguments."""
         shelves = unpack(data, dict[str, Shelf])
         for t, shelf in shelves.items():
-            now = self.shelves[t]
-            for field in ("merge", "optimizer", "downlink", "privacy"):
+            now, merge = self.shelves[t], pack(shelf.merge)
+            for field in ("optimizer", "downlink", "privacy"):
                 setattr(shelf, field, unpack(pack(getattr(shelf, field)), type(getattr(now, field))))
+            shelf.merge = now.merge
+            self._resume_merge(shelf, merge)
             for value in shelf.values.values():
                 value.flags.writeable = False
         self.shelves = shelves
+
+
+def _archive(shelf: Shelf) -> Archive | None:
+    found: Archive | None = getattr(shelf.merge, "archive", None)
+    return found

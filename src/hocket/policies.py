@@ -332,7 +332,7 @@ class Downlink(Protocol):
     """Which nodes and edges exist? ``apply`` is the device's half, everything else the server's.
 
     One that sends parts of the model (class attribute ``covers``) is told of every epoch by
-    ``ranked(state, epoch, cuts, listed, version)``. Its values, on the wire and on the device, are those of the
+    ``ranked(state, epoch, ranking, listed, version)``. Its values, on the wire and on the device, are those of the
     coordinates of the cover, band by band; edges to a node of kind ``"index"`` carry lists of them.
     """
 

@@ -21,6 +21,7 @@ from hocket.policies import Contribution
 from hocket.ranking import Ranking, listed, listing, schema_of
 from hocket.schema import Kind, Schema, Segment
 from hocket.snapshot import pack, unpack
+from hocket.strategies import prfl
 from hocket.submodel import Controller, Pruning, Slices, pruned
 from hocket.submodel.pruned import Sizes
 from hocket.submodel.tracker import Tracker
@@ -149,7 +150,7 @@ def test_running_sums_are_the_mean_over_the_buffer(seed, buckets, interrupted):
             num[c.covered] += s(c.lease) * c.share * c.delta[c.covered]
             den[c.covered] += s(c.lease) * c.share
         np.testing.assert_allclose(new, np.where(den > 0, num / np.where(den > 0, den, 1), x), atol=1e-5)
-        assert len(state.buckets) <= buckets and set(state.users) == set(state.orders)
+        assert len(state.buckets) <= buckets and set(state.rankings.users) == set(state.rankings.orders)
         x = new
     assert resum(state) < 1e-12
 
@@ -173,6 +174,34 @@ def test_only_the_last_clients_are_kept_if_so_wished():
         policy.add(state, sent(i, [float(i)], [0]))
     assert list(state.held) == [2, 3]
     assert merged(policy, [sent(2, [7], [0], 1)], state=state).tolist() == [5, 1, 3]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.booleans())
+def test_updates_over_the_fleet_are_the_mean_of_models_where_all_come_at_once(seed, interrupted):
+    """And one by one, on a model that does not move meanwhile, they add up to the same step."""
+    draw, size = np.random.default_rng(seed), 25
+    order = draw.permutation(size).astype(np.int32)
+    x = draw.standard_normal(size).astype(np.float32)
+    covers = [order[: draw.integers(1, size + 1)] for _ in range(5)]
+
+    def those(turn):
+        out = [sent(i, draw.standard_normal(len(at)), at, turn, float(1 + i), size) for i, at in enumerate(covers)]
+        for c in out:
+            c.start = np.where(np.isin(np.arange(size), c.covered), x, 0).astype(np.float32)
+        return out
+
+    policy = MaskedDeltas(over="fleet")
+    schema = Schema((Segment("w", (size,)),))
+    state = policy.init(schema, 5)
+    for turn in range(3):
+        models, covers = those(turn), [order[: draw.integers(1, size + 1)] for _ in range(5)]
+        expected = merged(MaskedModels(), models, x)
+        np.testing.assert_allclose(merged(policy, models, x, state=state), expected, atol=1e-5)
+        state = unpack(pack(state), type(state)) if interrupted else state
+        single = sum(merged(policy, [c], x, state=state).astype(np.float64) - x for c in models)
+        np.testing.assert_allclose(x + single, expected, atol=1e-5)
+    assert len(state.rankings.orders) == 1 and sum(state.rankings.users.values()) == 5
 
 
 def test_poison_is_trimmed_where_enough_cover():
@@ -246,7 +275,7 @@ def fetched(schema: Schema, *densities: float) -> dict[float, tuple]:
     downlink = Bands()
     state = downlink.init(schema)
     ranking = Ranking.of(None, tuple({sizes.length(rho) for rho in densities}), schema.size)
-    downlink.ranked(state, 0, ranking.cuts, True, 0)
+    downlink.ranked(state, 0, ranking, True, 0)
     want = {rho: Node("a", 0, cover=Cover(0, sizes.length(rho))) for rho in densities}
     return {rho: downlink.path(state, None, node, schema) for rho, node in want.items()}
 
@@ -280,7 +309,7 @@ def test_bands_make_the_submodel_bit_for_bit():
     draw, downlink = np.random.default_rng(1), Bands()
     state, value = downlink.init(NET), draw.standard_normal(NET.size).astype(np.float32)
     ranking = Ranking.of(draw.permutation(NET.size).astype(np.int32), (20, 50, 90))
-    downlink.ranked(state, 3, ranking.cuts, True, 7)
+    downlink.ranked(state, 3, ranking, True, 7)
     for length in ranking.cuts:
         want, held, lists = Node("a", 9, cover=Cover(3, length)), None, []
         for edge in downlink.path(state, None, want, NET):
@@ -430,6 +459,8 @@ def test_bad_settings_are_named():
         (lambda: Controller(gain=0), "gain"),
         (lambda: MaskedModels(buckets=0), "buckets"),
         (lambda: MaskedDeltas(trim=0.5), "trim"),
+        (lambda: MaskedDeltas(trim=0.2, over="fleet"), "over the fleet"),
+        (lambda: prfl(of="updates", average="plain"), "those are of models"),
     ]:
         with pytest.raises(InvalidInput, match=text):
             make()

@@ -7,6 +7,7 @@ import pytest
 import hocket as hk
 from hocket import actions as do
 from hocket.errors import Diverged
+from hocket.experiment.strategy_table import build
 from hocket.fleet import ten_links
 from hocket.learning import MLP, NumpyLearner, SlicedLearner
 from hocket.record.log import KINDS
@@ -18,9 +19,12 @@ from hocket.simulation.run import prepare
 
 SHORT = {"window": 0.5, "least": 0.05, "interval": 4, "patience": 2, "every": 2}
 UNTIL = hk.Until(updates=250)
+HIDDEN = hk.strategies.prfl(**SHORT, up=hk.codec.QSGD(), down=hk.codec.QSGD())
 METHODS = {
     "prfl": hk.strategies.prfl(**SHORT),
     "four bits": hk.strategies.prfl(**SHORT, up=hk.codec.QSGD()),
+    "hidden state": HIDDEN,
+    "hidden state, updates": hk.strategies.prfl(**SHORT, up=hk.codec.QSGD(), down=hk.codec.QSGD(), of="updates"),
     "synchronous": hk.strategies.prfl(**SHORT, cohort=10, rebalance=True),
     "heterofl": hk.strategies.heterofl(),
     "fjord": hk.strategies.fjord(),
@@ -66,18 +70,25 @@ def test_the_loopback_does_the_same(task, name, tmp_path):
     assert here.summary["bytes"] == there.summary["bytes"]
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(task, tmp_path):
-    def ready(folder):
-        setup = Setup.of(task, METHODS["prfl"], hk.Until(updates=250), evaluation=hk.Evaluation(every=5))
-        return prepare(setup, links(), folder=folder, log=True)
+@pytest.mark.parametrize("memory", [0, 30_000, 1 << 28])
+def test_a_killed_run_goes_on_to_the_same_bits(task, tmp_path, memory):
+    """With the latest models in a file, partly so, or in memory."""
 
-    whole = ready(tmp_path / "whole")
+    def ready(folder, memory=memory):
+        setup = Setup.of(task, METHODS["prfl"], hk.Until(updates=250), evaluation=hk.Evaluation(every=5))
+        sim = prepare(setup, links(), folder=folder, log=True)
+        for archive in sim.engine.book.archives():
+            archive.spill(archive.file, memory)
+        return sim
+
+    whole = ready(tmp_path / "whole", 1 << 28)
     while not whole.engine.run(50):
         whole.engine.server.validate()
     for events in (90, 400, 700):
         half = ready(tmp_path / str(events))
         half.engine.run(events)
         checkpoint.save(tmp_path / str(events), half.engine, half.curve, half.name)
+        half.engine.run(50)  # what is done after the checkpoint leaves alone what it counts on
         again = ready(tmp_path / str(events))
         assert checkpoint.load(tmp_path / str(events), again.engine, again.curve, again.name)
         again.engine.run()
@@ -166,6 +177,26 @@ def test_without_recovery_nothing_differs_until_it_sets_in(task):
     other = run(task, hk.strategies.prfl(**SHORT, recovery=False), short)
     assert one.models["digits"].tobytes() == other.models["digits"].tobytes()
     assert one.summary["bytes"] == other.summary["bytes"]
+
+
+def test_a_hidden_state_per_band_sends_a_fraction(task):
+    """Four bits down in place of 32, but for the values at the beginning of an epoch."""
+    until, slow = hk.Until(updates=400), {**SHORT, "interval": 20, "recovery": False}
+    plain = run(task, hk.strategies.prfl(**slow, up=hk.codec.QSGD()), until)
+    for method in (HIDDEN, METHODS["hidden state, updates"]):
+        part = msgspec.structs.replace(
+            method, task=msgspec.structs.replace(method.task, submodel=hk.strategies.prfl(**slow).task.submodel)
+        )
+        ours = run(task, part, until)
+        for kind in ("down", "published"):
+            assert ours.summary["bytes"][kind] < 0.55 * plain.summary["bytes"][kind], kind
+        assert ours.curve.latest("accuracy") > 0.75
+
+
+def test_experiment_files_know_it():
+    made = build({"use": "prfl", "of": "updates", "down": {"kind": "qsgd"}, "interval": 5})
+    assert made == hk.strategies.prfl(of="updates", down=hk.codec.QSGD(), interval=5)
+    assert build({"use": "prfl", "merge": {"kind": "masked_deltas", "over": "fleet"}}).task.merge.over == "fleet"
 
 
 class Poisoned:

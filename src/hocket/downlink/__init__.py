@@ -4,8 +4,9 @@ from hocket.downlink.bands import Bands
 from hocket.downlink.combined import Combined
 from hocket.downlink.direct import Direct
 from hocket.downlink.full import Full
+from hocket.downlink.hidden_bands import HiddenBands
 from hocket.downlink.hidden_state import HiddenState
 
 __all__ = [
-    "Bands", "Combined", "Direct", "Full", "HiddenState",
+    "Bands", "Combined", "Direct", "Full", "HiddenBands", "HiddenState",
 ]  # fmt: skip

@@ -11,16 +11,18 @@ unless clients make the ranking themselves.
 Ma, "Federated learning based on pruning and recovery", 2024 (arXiv 2403.15439), differential sub-model distribution.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from hocket import wire
 from hocket.codec.float32 import Float32
 from hocket.errors import InvalidInput
 from hocket.lease import INDEX, WHOLE, Cover, Edge, Node
-from hocket.ranking import listing_size
+from hocket.ranking import Ranking, listing_size
 from hocket.schema import Schema, Segment, Vector
 from hocket.strategy import policy
 
@@ -53,9 +55,9 @@ class Bands(Struct, frozen=True, tag="bands", tag_field="kind", forbid_unknown_f
     def init(self, schema: Schema) -> Published:
         return Published()
 
-    def ranked(self, state: Published, epoch: int, cuts: tuple[int, ...], listed: bool, version: int) -> None:
+    def ranked(self, state: Published, epoch: int, ranking: Ranking, listed: bool, version: int) -> None:
         """A new epoch begins."""
-        state.epochs[epoch] = Epoch(cuts, listed, version)
+        state.epochs[epoch] = Epoch(ranking.cuts, listed, version)
         if len(state.epochs) > REMEMBERED:
             del state.epochs[next(iter(state.epochs))]
 
@@ -83,13 +85,13 @@ class Bands(Struct, frozen=True, tag="bands", tag_field="kind", forbid_unknown_f
         if edge.target.cover.length == WHOLE:
             return wire.encode(_CODEC, value, schema, 0)
         begin = 0 if edge.source is None else edge.source.cover.length
-        return wire.encode(_CODEC, value[begin:], _schema(edge.band, len(value) - begin), 0)
+        return wire.encode(_CODEC, value[begin:], band_schema(edge.band, len(value) - begin), 0)
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
         if edge.target.cover.length == WHOLE:
             return wire.decode(_CODEC, data, schema)
         begin = 0 if edge.source is None else edge.source.cover.length
-        values = wire.decode(_CODEC, data, _schema(edge.band, edge.target.cover.length - begin))
+        values = wire.decode(_CODEC, data, band_schema(edge.band, edge.target.cover.length - begin))
         if not begin:
             return values
         if held is None or len(held) != begin:
@@ -98,27 +100,38 @@ class Bands(Struct, frozen=True, tag="bands", tag_field="kind", forbid_unknown_f
 
 
 def _path(state: Published, known: int, want: Node, schema: Schema) -> tuple[Edge, ...]:
-    task, version, cover = want.task, want.version, want.cover
+    cover = want.cover
     if cover.length == WHOLE:
         return (Edge(want, None, wire.size(_CODEC, schema)[0]),)
     epoch = state.epochs.get(cover.epoch)
     if epoch is None or cover.length not in epoch.cuts:
         raise InvalidInput(f"{want}: no band of epoch {cover.epoch} ends at {cover.length}; Rank with that cut first")
-    lists: list[Edge] = []
-    rings: list[Edge] = []
+    values = rings(epoch, want, lambda band, length: wire.size(_CODEC, band_schema(band, length))[0])
+    return (*lists(epoch, known, want, schema), *values)
+
+
+def lists(epoch: Epoch, known: int, want: Node, schema: Schema) -> list[Edge]:
+    """Edges with the coordinates of the bands of a node, but those of the innermost ``known``."""
+    name, size = want.cover.epoch, listing_size(schema.size)
+    return [
+        Edge(Node(want.task, epoch.version, INDEX, cover=Cover(name, cut)), None, size, band=-1 - band)
+        for band, cut in enumerate(epoch.cuts)
+        if epoch.listed and known < cut <= want.cover.length
+    ]
+
+
+def rings(epoch: Epoch, want: Node, size: Callable[[int, int], int]) -> list[Edge]:
+    """Edges with the values of the bands of a node; ``size``: bytes of a band of some number and length."""
+    out: list[Edge] = []
     at: Node | None = None
-    for band, cut in enumerate(epoch.cuts):
+    for band, cut in enumerate(c for c in epoch.cuts if c <= want.cover.length):
         inner = 0 if at is None else at.cover.length
-        if epoch.listed and cut > known:
-            node = Node(task, epoch.version, INDEX, cover=Cover(cover.epoch, cut))
-            lists.append(Edge(node, None, listing_size(schema.size), band=-1 - band))
-        node = Node(task, version, want.kind, want.variant, Cover(cover.epoch, cut), want.digest)
-        rings.append(Edge(node, at, wire.size(_CODEC, _schema(band, cut - inner))[0], band=band))
+        node = replace(want, cover=Cover(want.cover.epoch, cut))
+        out.append(Edge(node, at, size(band, cut - inner), band=band))
         at = node
-        if cut == cover.length:
-            break
-    return (*lists, *rings)
+    return out
 
 
-def _schema(band: int, length: int) -> Schema:
+def band_schema(band: int, length: int) -> Schema:
+    """The values of a band as a schema of their own."""
     return Schema((Segment(f"band{band}", (length,)),))

@@ -79,13 +79,7 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
             raise InvalidInput(f"hidden_state.log = {self.log}: must be 1 or more messages")
 
     def init(self, schema: Schema) -> Hidden:
-        bound = self.codec.distortion(schema)
-        if bound >= 1 and not self.monitor:
-            raise InvalidInput(
-                f"hidden_state: codec {self.codec} may leave {bound:.3g} of a difference out on {schema.size} "
-                "coordinates, and what is left out adds up unless that is below 1; use smaller buckets or more bits, "
-                "or set monitor"
-            )
+        check_contraction("hidden_state", self.codec, schema, self.monitor)
         return Hidden(schema, FRAME.size + FULL.size(schema)[0])
 
     def commit(
@@ -96,7 +90,7 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
             difference = after - hidden
             body = self.codec.encode(difference, state.schema, key)
             message = self.codec.decode(body, state.schema)
-            self._watch(state, task, difference, message)
+            state.errors = watch(state.errors, task, self.codec, difference, message)
             value = hidden + message
         elif after is not None:
             value = after.copy()
@@ -109,16 +103,6 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
                 del state.log[next(iter(state.log))]
         state.value, state.node = value, node
         return after, value, node
-
-    def _watch(self, state: Hidden, task: str, difference: Vector, message: Vector) -> None:
-        energy = float(np.dot(difference, difference))
-        left = difference - message
-        state.errors = [*state.errors, float(np.dot(left, left)) / energy if energy else 0.0][-WATCHED:]
-        if len(state.errors) == WATCHED and not fmean(state.errors) < 1:
-            raise Diverged(
-                f"task {task!r}: codec {self.codec} leaves {fmean(state.errors):.3g} of each difference of the hidden "
-                "state out, so its error grows; use smaller buckets or more bits"
-            )
 
     def path(self, state: Hidden, have: Node | None, want: Node, schema: Schema) -> tuple[Edge, ...]:
         if have == want:
@@ -166,6 +150,30 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
         if kind not in (None, "whole"):
             return (
                 f"downlink hidden_state keeps one state of the whole model, submodel {kind} needs parts of it; use "
-                "downlink bands"
+                "downlink hidden_bands, or bands"
             )
         return None
+
+
+def check_contraction(name: str, codec: Coded, schema: Schema, monitor: bool) -> None:
+    """Raise :class:`InvalidInput` for a codec that is not known to leave less than all of a difference out."""
+    bound = codec.distortion(schema)
+    if bound >= 1 and not monitor:
+        raise InvalidInput(
+            f"{name}: codec {codec} may leave {bound:.3g} of a difference out on {schema.size} coordinates, and what "
+            "is left out adds up unless that is below 1; use smaller buckets or more bits, or set monitor"
+        )
+
+
+def watch(errors: list[float], task: str, codec: Coded, difference: Vector, message: Vector) -> list[float]:
+    """Relative errors ||Q(v) - v||^2 / ||v||^2 of the last messages, this one included; raises :class:`Diverged` if
+    their mean says that the codec is no contraction."""
+    energy = float(np.dot(difference, difference))
+    left = difference - message
+    errors = [*errors, float(np.dot(left, left)) / energy if energy else 0.0][-WATCHED:]
+    if len(errors) == WATCHED and not fmean(errors) < 1:
+        raise Diverged(
+            f"task {task!r}: codec {codec} leaves {fmean(errors):.3g} of each difference of the hidden state out, so "
+            "its error grows; use smaller buckets or more bits"
+        )
+    return errors

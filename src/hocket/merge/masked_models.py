@@ -14,10 +14,12 @@ Ma, "Federated learning based on pruning and recovery", 2024 (arXiv 2403.15439);
 federated learning by structured and unstructured pruning under data heterogeneity", 2021 (arXiv 2105.00562).
 
 Memory: the covered values of every client's latest model, and sums per *bucket*, a range of versions whose models weigh
-the same. A new model costs its covered coordinates, a step the buckets times the model, whatever the number of clients.
+the same. The former are needed again when a client's next model takes the place, so they may lie in a file
+(:mod:`hocket.archive`). A new model costs its covered coordinates, a step the buckets times the model, whatever the
+number of clients.
 With as many buckets as there are versions in the buffer the weights are exact; beyond that the two oldest neighbours
-are joined and weigh what their newest model weighs. Sums are made anew from the models every ``resum`` steps, so that
-rounding does not add up.
+are joined and weigh what their newest model weighs. Sums are made anew from the models every ``resum`` steps, but not
+before as many updates as there are models, so that rounding does not add up and the cost of an update stays what it is.
 """
 
 from collections.abc import Mapping
@@ -27,9 +29,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket.archive import Archive
 from hocket.errors import InvalidInput
 from hocket.lease import Lease
 from hocket.merge.importance import Importance
+from hocket.merge.rankings import Rankings
 from hocket.policies import Contribution, Weigh
 from hocket.ranking import Positions
 from hocket.schema import Schema, Vector
@@ -37,14 +41,15 @@ from hocket.strategy import policy
 
 
 class Held(Struct):
-    """A client's latest model: its covered values float32[length], its weight without the
-    guard's.
+    """A client's latest model: the number of its covered values in the archive and how many they are, its weight
+    without the guard's.
 
-    ``order`` names the ranking among those kept (-1: all coordinates in their own order).
+    ``order`` names the ranking among those kept.
     """
 
     lease: Lease
-    values: np.ndarray
+    values: int
+    length: int
     order: int
     share: float
     bucket: int
@@ -61,15 +66,16 @@ class Bucket(Struct):
 
 
 class Buffer(Struct):
-    """All of it; ``arrived`` are clients of the next step. ``orders``: rankings in use by number, with their users."""
+    """All of it; ``arrived`` are clients of the next step, ``fresh`` models since the sums were made anew."""
 
     size: int
     importance: Importance
+    archive: Archive
+    rankings: Rankings
     held: dict[int, Held] = {}
     buckets: dict[int, Bucket] = {}
-    orders: dict[int, np.ndarray] = {}
-    users: dict[int, int] = {}
     arrived: list[int] = []
+    fresh: int = 0
     steps: int = 0
 
 
@@ -80,9 +86,9 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
     Args:
         average: over the clients that cover a coordinate, only where all do, or as if what is not covered were 0.
         latest: average the latest model of every client; else only what has arrived.
-        most: clients whose latest models are kept, those that were heard of last; None: all. Memory is what they cover.
+        most: clients whose latest models are kept, those that were heard of last; None: all.
         buckets: sums kept, each of a range of versions.
-        resum: steps from one making of the sums to the next.
+        resum: steps from one making of the sums to the next, at least.
     """
 
     average: Literal["covered", "common", "plain"] = "covered"
@@ -99,7 +105,7 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
             )
 
     def init(self, schema: Schema, clients: int) -> Buffer:
-        return Buffer(schema.size, Importance(schema.size))
+        return Buffer(schema.size, Importance(schema.size), Archive(), Rankings())
 
     def importance(self, state: Buffer) -> NDArray[np.float64] | None:
         """What the clients' squared gradients say, float64[size]; sums begin anew."""
@@ -112,12 +118,14 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
         state.importance.add(c)
         client, number = c.lease.client, c.lease.version
         _drop(state, client)
-        order = _order(state, c)
+        order = state.rankings.add(c)
         where: slice | Positions = slice(None) if c.covered is None else c.covered
         values = c.start[where] + c.delta[where]
-        held = state.held[client] = Held(c.lease, values, order, c.share, number)
-        _put(state, held, where)
+        kept = state.archive.put(values)
+        held = state.held[client] = Held(c.lease, kept, len(values), order, c.share, number)
+        _put(state, held, values, where)
         state.arrived.append(client)
+        state.fresh += 1
         if self.most is not None and len(state.held) > self.most:
             _drop(state, next(iter(state.held)))
         while len(state.buckets) > self.buckets:
@@ -128,7 +136,7 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
 
     def take(self, state: Buffer, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
         state.steps += 1
-        if state.steps % self.resum == 0:
+        if state.steps % self.resum == 0 and state.fresh >= len(state.held):
             resum(state)
         arrived, state.arrived = sorted(set(state.arrived) & state.held.keys()), []
         if not arrived or not state.held:
@@ -151,7 +159,7 @@ class MaskedModels(Struct, frozen=True, tag="masked_models", tag_field="kind", f
         for client in arrived:
             held = state.held[client]
             where, p = _where(state, held), held.share * weigh(held.lease)
-            total[where] += p * held.values
+            total[where] += p * state.archive.get(held.values)
             weight[where] += p
             whole += p
         all_of_them = sum(held.share * weigh(held.lease) for held in state.held.values())
@@ -181,9 +189,9 @@ TINY = 1e-9
 def resum(state: Buffer) -> float:
     """Make the sums anew from the models; the largest difference from the old ones that was found, per unit of
     weight."""
-    old, state.buckets = state.buckets, {}
+    old, state.buckets, state.fresh = state.buckets, {}, 0
     for held in state.held.values():
-        _put(state, held, _where(state, held))
+        _put(state, held, state.archive.get(held.values), _where(state, held))
     worst = 0.0
     for number, bucket in state.buckets.items():
         before = old[number]
@@ -202,41 +210,26 @@ def _drop(state: Buffer, client: int) -> None:
     bucket = state.buckets[held.bucket]
     bucket.count -= 1
     if bucket.count:
-        bucket.total[where] -= np.multiply(held.values, held.share, dtype=np.float64)
+        bucket.total[where] -= np.multiply(state.archive.get(held.values), held.share, dtype=np.float64)
         bucket.weight[where] -= held.share
         bucket.whole -= held.share
     else:
         del state.buckets[held.bucket]
-    if held.order >= 0:
-        state.users[held.order] -= 1
-        if not state.users[held.order]:
-            del state.users[held.order], state.orders[held.order]
+    state.archive.drop(held.values)
+    state.rankings.drop(held.order)
 
 
 def _where(state: Buffer, held: Held) -> slice | Positions:
-    return slice(None) if held.order < 0 else state.orders[held.order][: len(held.values)]
+    return state.rankings.where(held.order, held.length)
 
 
-def _order(state: Buffer, c: Contribution) -> int:
-    """The number under which the ranking of an update is kept: a longer cover of an epoch takes a shorter one's
-    place."""
-    if c.covered is None:
-        return -1
-    epoch = c.lease.cover.epoch
-    known = state.orders.get(epoch)
-    if known is None or len(known) < len(c.covered):
-        state.orders[epoch] = c.covered
-    state.users[epoch] = state.users.get(epoch, 0) + 1
-    return epoch
-
-
-def _put(state: Buffer, held: Held, where: slice | Positions) -> None:
+def _put(state: Buffer, held: Held, values: Vector, where: slice | Positions) -> None:
     """Add a model to its bucket."""
     bucket = state.buckets.get(held.bucket)
     if bucket is None:
         bucket = Bucket(np.zeros(state.size), np.zeros(state.size), held.lease)
         state.buckets[held.bucket] = bucket
-    bucket.total[where] += np.multiply(held.values, held.share, dtype=np.float64)
+    bucket.total[where] += np.multiply(values, held.share, dtype=np.float64)
     bucket.weight[where] += held.share
     bucket.whole += held.share
     bucket.count += 1

@@ -30,7 +30,7 @@ class Ledger(Struct):
     overcommitted: int = 0
     wasted: int = 0
     refused: int = 0
-    opened: dict[str, dict[int, list[tuple[int, int]]]] = {}
+    opened: dict[str, dict[int, list[tuple[int, int, int]]]] = {}
     staleness: dict[int, int] = {}
     ahead: dict[str, dict[int, int]] = {}
 
@@ -38,7 +38,7 @@ class Ledger(Struct):
         """An edge starts to be sent to somebody; the first time it is published."""
         versions = self.opened.setdefault(edge.target.task, {})
         edges = versions.setdefault(edge.target.version, [])
-        name = (-1 if edge.source is None else edge.source.version, edge.band)
+        name = (-1 if edge.source is None else edge.source.version, edge.band, edge.target.cover.epoch)
         if name not in edges:
             edges.append(name)
             self.published += edge.size

@@ -30,7 +30,7 @@ def paths(densities: tuple[float, ...], schema: Schema = VGG) -> list[tuple[Edge
     """What a client of each density fetches to begin with, the bands being those of all of them."""
     sizes, policy = Sizes.of(schema, 0.05), Bands()
     state, lengths = policy.init(schema), [sizes.length(rho) for rho in densities]
-    policy.ranked(state, 0, Ranking.of(None, tuple(set(lengths)), schema.size).cuts, True, 0)
+    policy.ranked(state, 0, Ranking.of(None, tuple(set(lengths)), schema.size), True, 0)
     return [policy.path(state, None, Node("a", 0, cover=Cover(0, n)), schema) for n in lengths]
 
 

@@ -2,8 +2,9 @@
 
 A checkpoint is one safetensors file of byte tensors (server, book, world, curve, updates so far) that also names the
 kernels the learners compute with, so that a run goes on to the same bits. It is replaced in one move, so a kill at any
-moment leaves the one before it. The log is flushed first, and segments written after the checkpoint are removed when
-the run goes on.
+moment leaves the one before it. What merges keep of every client beyond memory lies in a file of its own, in places
+that are not used again before the next checkpoint. The log is flushed first, and segments written after the checkpoint
+are removed when the run goes on.
 """
 
 import json
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 FORMAT = "1"
 FILE = "checkpoint.safetensors"
+SPILL = "_{}.latest"
+"""Clients' latest models of a task, among the events; readers of Parquet pass over names that begin so."""
 RESULTS = ("summary.json", "machine.json", "curve.parquet", FILE, "report.html")
 
 
@@ -46,8 +49,9 @@ def begin(folder: Path, resume: bool) -> None:
             "remove it"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (folder / "events").glob("*.parquet"):
-        path.unlink()
+    for name in ("*.parquet", SPILL.format("*")):
+        for path in (folder / "events").glob(name):
+            path.unlink()
 
 
 def save(folder: Path, engine: Engine, curve: Curve, name: str) -> None:
@@ -63,7 +67,11 @@ def save(folder: Path, engine: Engine, curve: Curve, name: str) -> None:
     arrays = {k: np.frombuffer(v, np.uint8) for k, v in state.items()}
     kernels = json.dumps(engine.training.kernels)
     meta = {"format": FORMAT, "run": name, "segments": str(engine.log.segments), "kernels": kernels}
+    for archive in engine.book.archives():
+        archive.sync()
     replace(folder / FILE, lambda path: save_file(arrays, path, metadata=meta))
+    for archive in engine.book.archives():
+        archive.guard(FILE)
 
 
 def load(folder: Path, engine: Engine, curve: Curve, name: str) -> bool:
@@ -92,6 +100,8 @@ def load(folder: Path, engine: Engine, curve: Curve, name: str) -> bool:
         engine.training.pin(json.loads(meta.get("kernels", "{}")))
         engine.server.restore(state["server"])
         engine.book.restore(state["book"])
+        for archive in engine.book.archives():
+            archive.guard(FILE)
         engine.thaw(unpack(state["world"], World))
         restored = unpack(state["curve"], Curve)
     except (SafetensorError, KeyError, ValueError, OSError) as e:
@@ -131,6 +141,8 @@ def finish(folder: Path, run: "Run") -> None:
     replace(folder / "machine.json", lambda p: p.write_text(_json(run.machine)))
     replace(folder / "summary.json", lambda p: p.write_text(_json(run.summary)))
     (folder / FILE).unlink(missing_ok=True)
+    for path in (folder / "events").glob(SPILL.format("*")):
+        path.unlink()
 
 
 def _json(value: object) -> str:

@@ -31,6 +31,7 @@ from hocket.simulation import checkpoint
 from hocket.simulation.engine import SLICE, Engine
 from hocket.simulation.training import LazyTraining
 from hocket.sink.sink import Sink, Telling
+from hocket.store.spill import SpillFile
 from hocket.strategy import FullStrategy, Strategy
 from hocket.until import SECOND, Evaluation, Until
 
@@ -149,6 +150,7 @@ def prepare(
             "none; set timeout (seconds), or use fleet.failure for losses that are reported"
         )
     training = LazyTraining(setup, eager=eager, down=fleet.down)
+    training.book.spill(lambda t: SpillFile(None if folder is None else folder / checkpoint.SPILL.format(t)))
     planner = planner or Planner(setup, fleet, training.book)
     events = EventLog(tuple(tasks), folder) if log else None
     curve = Curve(confirm=setup.until.confirm)

@@ -1,0 +1,444 @@
+"""Questions that PR-FL's paper leaves open, each with a figure: ``python -m benchmarks.prfl [question ...]``.
+
+A case that ``docs/benchmarks/prfl.json`` has already is not run again; ``--tables`` prints what it holds,
+``--figures`` draws it. About 30 minutes of one core in all; the setting is that of ``hocket.reproduce.prfl``.
+
+* cifar: 20,000 images at half the resolution, two 5x5 convolutions (16, 32) and a linear layer, charged as VGG-11's
+  37.2 MiB, at the local rate of the reference task (0.05); cifar_perceptron: the same with an MLP 768-128-64-10
+* schedule: PR-FL as published, with wider windows and all ages alike, with updates in place of models, and in rounds,
+  at two least densities, on handwritten digits with an MLP 64-32-10, 1,200 virtual seconds, five seeds
+* sensitivity: an argument of PR-FL changed at a time, there too, 2,500 s
+* clients: 100 clients of Fashion-MNIST, 600 virtual seconds; sizes: 10 to 1,000 clients without learning, 300
+* bits: updates and a hidden state per band of four bits, up to 0.80
+* presence: clients come (900 s on average) and go (300 s)
+* table: heart disease in four hospitals, an MLP of 32 units charged as 25.19 MiB, on links 0, 3, 6 and 9
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+
+import hocket as hk
+from hocket.codec import QSGD
+from hocket.fleet import Fleet, Renewal, ten_links
+from hocket.guard import Constant
+from hocket.keyed import key
+from hocket.learning.data import ClientData, Examples
+from hocket.learning.learner import Learner
+from hocket.learning.local import LocalSGD
+from hocket.learning.mlp import MLP
+from hocket.learning.numpy_learner import NumpyLearner
+from hocket.learning.partition import dirichlet, iid
+from hocket.learning.reference_tasks import heart_disease
+from hocket.learning.reference_tasks.images import _cifar
+from hocket.learning.reference_tasks.models import cnn
+from hocket.learning.slices import SlicedLearner
+from hocket.learning.task import Task
+from hocket.learning.torch_learner import TorchLearner
+from hocket.pacing import Rounds
+from hocket.queueing.power import Power
+from hocket.report.activity import activity
+from hocket.reproduce import prfl as setting
+from hocket.reproduce.prfl import METHODS, OURS, SECONDS
+from hocket.strategies import fedasync, heterofl, prfl
+from hocket.strategy import Strategy
+from hocket.until import Evaluation, Until
+
+DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
+FILE = DOCS / "prfl.json"
+RATE = 0.1
+"""Local rate of the MLP on CIFAR-10: of 0.01, 0.03 and 0.1 the one at which FedAsyn and FedAvg end highest (seed 0)."""
+VGG = 37.2 * 2**20
+WIDTHS = (1.0, 0.5, 0.25)
+POWER = Power(compute=4.0, download=1.0, upload=2.0)
+"""Watts of a phone, stated, not measured: the processor at work, receiving, sending."""
+
+ALL: dict[str, Strategy] = {
+    **{k: METHODS[k] for k in ("PR-FL", "synchronous", "FedAsyn", "FedFIX", "FedAvg", "fixed densities")},
+    "updates": METHODS["updates"],
+    "HeteroFL": heterofl(10, WIDTHS),
+    "HeteroFL, pruned": METHODS["fixed densities"],
+}
+
+
+def outcome(
+    task: Task,
+    fleet: Fleet,
+    method: Strategy,
+    seed: int,
+    seconds: float,
+    targets: tuple[float, ...],
+    every: int = 4,
+    stop: bool = False,
+) -> dict[str, Any]:
+    """Times to the targets (None: never), accuracy over the last tenth, rounds, bytes, joules; ``stop`` at the last
+    target."""
+    began = time.process_time()
+    rounds = isinstance(method.pacing, Rounds)
+    until = Until(time=seconds, confirm=3, accuracy=targets[-1] if stop else None)
+    measured = Evaluation(1 if rounds else every)
+    run = hk.simulate(task, fleet, method, until, seed=seed, evaluation=measured, log=True)
+    each = np.array(setting.jobs(run))
+    out: dict[str, Any] = {
+        "final": setting.final(run) if task.learner is not None else None,
+        "to": {str(a): run.time_to(a) for a in targets},
+        "updates": run.summary["updates"],
+        "rarest": float(each.min() / each.max()),
+        "published": run.summary["bytes"]["published"],
+        "down": run.summary["bytes"]["down"],
+        "up": run.summary["bytes"]["up"],
+        "joules": {str(a): joules(run, fleet, run.time_to(a)) for a in targets},
+        "curve": [[p.time_ns / 1e9, p.metrics["accuracy"]] for p in run.curve.points][
+            :: max(1, len(run.curve.points) // 60)
+        ],
+    }
+    return {**out, "cpu_s": time.process_time() - began}
+
+
+def joules(run: hk.Run, fleet: Fleet, until: float | None) -> float | None:
+    """Energy that all devices spent by some time, at :data:`POWER`: seconds of each kind of work times its watts."""
+    if until is None or run.log is None:
+        return None
+    (task,) = run.tasks.values()
+    leases = activity(run.log.table(), tuple(run.tasks)).leases
+    computing = float(fleet.compute[0]) * task.cost * task.local.samples(100)
+    trained = np.minimum(leases.started + computing, leases.ended)
+    spent = 0.0
+    for begin, end, watts in (
+        (leases.assigned, np.where(np.isnan(leases.started), leases.ended, leases.started), POWER.download),
+        (leases.started, trained, POWER.compute),
+        (trained, leases.ended, POWER.upload),
+    ):
+        assert isinstance(watts, float)
+        spent += watts * float(np.nansum(np.clip(np.minimum(end, until) - begin, 0, None)))
+    return spent
+
+
+# --- the questions ---------------------------------------------------------------------------------------
+
+
+@cache
+def halved() -> tuple[Examples, Examples, Examples]:
+    """CIFAR-10 at 16x16: training, validation and test rows of 768 numbers of mean 0 and spread 1."""
+    sets = [_cifar(b, None) for b in ("data_batch_1", "data_batch_2", "test_batch")]
+    rows = []
+    for s in sets:
+        x = s.pixels.astype(np.float32).reshape(-1, 3, 16, 2, 16, 2).mean(axis=(3, 5)).reshape(len(s.classes), -1)
+        rows.append(((x - np.float32(120)) / np.float32(60), s.classes))
+    x, y = (np.concatenate(both) for both in zip(*rows[:2], strict=True))
+    tx, ty = rows[2]
+    return (
+        Examples(x[:18_500], y[:18_500], "cifar train"),
+        Examples(x[18_500:], y[18_500:], "cifar validation"),
+        Examples(tx[:1500], ty[:1500], "cifar test"),
+    )
+
+
+def divided(sets: tuple[Examples, ...], seed: int, clients: int, alpha: float | None) -> ClientData:
+    train, validation, test = sets
+    parts = (
+        iid(len(train), clients, key(seed, "prfl"))
+        if alpha is None
+        else dirichlet(train.labels, clients, alpha, key(seed, "prfl"), 20)
+    )
+    return ClientData.partitioned(train, sorted(parts, key=len), validation, test)
+
+
+def perceptron(data: ClientData, r: float) -> Learner:
+    return NumpyLearner(MLP(768, (round(128 * r), round(64 * r)), 10), data)
+
+
+def convolutions(data: ClientData, r: float) -> Learner:
+    return TorchLearner(lambda: cnn(3, 16, 10, (round(16 * r), round(32 * r))), data, threads=1)
+
+
+SPACED = {"PR-FL": 6, "aligned": 4, "updates": 6, "synchronous": 1}
+"""Steps from one evaluation to the next: 9 to 10 virtual seconds, so that three in a row say the same of all."""
+
+
+def cifar(method: str, alpha: float, seed: int, build: Any = convolutions, lr: float = 0.05) -> dict[str, Any]:
+    sets = tuple(Examples(e.features.reshape(-1, 3, 16, 16), e.labels, e.name) for e in halved())
+    data = divided(halved() if build is perceptron else sets, seed, 10, alpha if alpha < 1e6 else None)
+    learner = SlicedLearner(partial(build, data), WIDTHS) if method == "HeteroFL" else build(data, 1.0)
+    task = Task.of(learner, LocalSGD(lr=lr, batch_size=20, steps=5), name="fashion")
+    fleet = ten_links(scale=task.schema.nbytes / VGG)
+    targets = (0.35, 0.38) if build is perceptron else (0.35, 0.4)
+    return outcome(task, fleet, ALL[method], seed, SECONDS, targets, SPACED.get(method, 4))
+
+
+def cifar_perceptron(method: str, alpha: float, seed: int) -> dict[str, Any]:
+    return cifar(method, alpha, seed, perceptron, RATE)
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "PR-FL": {}, "aligned": {"window": 1.5, "decay": Constant()}, "updates": {"of": "updates"},
+    "synchronous": {"cohort": 10},
+}  # fmt: skip
+
+
+@cache
+def digits(seed: int) -> Task:
+    base = hk.reference_tasks.digits(clients=10, alpha=1.0, seed=seed)
+    assert isinstance(base.learner, NumpyLearner)
+    learner = NumpyLearner(MLP(64, (32,), 10), base.learner._data)
+    return Task.of(learner, LocalSGD(lr=0.05, batch_size=10, steps=5), name="fashion")
+
+
+def on_digits(part: Strategy, seed: int, every: int, seconds: float) -> dict[str, Any]:
+    task = digits(seed)
+    fleet = ten_links(scale=task.schema.nbytes / setting.CHARGED, compute=0.01)
+    return outcome(task, fleet, part, seed, seconds, (0.8, 0.85), every)
+
+
+def schedule(least: float, method: str, seed: int) -> dict[str, Any]:
+    return on_digits(prfl(**{**OURS, "least": least, **SCHEDULES[method]}), seed, SPACED[method], 1200.0)  # type: ignore[arg-type]
+
+
+BITS: dict[str, dict[str, Any]] = {
+    "32 both ways": {}, "4 up": {"up": QSGD()}, "4 both ways": {"up": QSGD(), "down": QSGD()},
+    "4 both ways, updates": {"up": QSGD(), "down": QSGD(), "of": "updates"},
+}  # fmt: skip
+
+
+def bits(change: str, seed: int) -> dict[str, Any]:
+    part = prfl(**{**OURS, **BITS[change]})  # type: ignore[arg-type]
+    return outcome(setting.task(seed), setting.fleet(), part, seed, SECONDS, (0.7, 0.8), 6, stop=True)
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "as in the list": {}, "patience 2": {"patience": 2}, "patience 2, step 0.1": {"patience": 2, "step": 0.1},
+    "patience 2, step 0.4": {"patience": 2, "step": 0.4}, "no recovery": {"recovery": False},
+    "least 0.1": {"least": 0.1}, "least 0.2": {"least": 0.2}, "interval 5": {"interval": 5},
+    "interval 20": {"interval": 20}, "no buffer": {"buffer": False},
+}  # fmt: skip
+
+
+def sensitivity(change: str, seed: int) -> dict[str, Any]:
+    return on_digits(prfl(**{**OURS, **CHANGES[change]}), seed, 6, SECONDS)  # type: ignore[arg-type]
+
+
+def clients(method: str, seed: int) -> dict[str, Any]:
+    part = ALL[method]
+    if isinstance(part.pacing, Rounds):
+        part = replace(part, pacing=Rounds(100))
+    if method == "FedAsyn":
+        part = replace(part, pacing=hk.pacing.InFlight(100, buffer=1))
+    return outcome(setting.task(seed, 100), setting.fleet(100), part, seed, 600.0, (0.7, 0.75), 8)
+
+
+def sizes(method: str, number: int) -> dict[str, Any]:
+    part = ALL[method]
+    if isinstance(part.pacing, Rounds):
+        part = replace(part, pacing=Rounds(number))
+    if method == "FedAsyn":
+        part = replace(part, pacing=hk.pacing.InFlight(number, buffer=1))
+    task = Task("fashion", setting.task(0).schema, None, np.full(number, 100), LocalSGD(lr=0.1, batch_size=20, steps=5))
+    return outcome(task, setting.fleet(number), part, 0, 300.0, ())
+
+
+def presence(method: str, seed: int) -> dict[str, Any]:
+    fleet = replace(setting.fleet(), availability=Renewal(on=900.0, off=300.0))
+    part = ALL[method]
+    if isinstance(part.pacing, Rounds):
+        part = replace(part, pacing=Rounds(10, timeout=60.0))
+    return outcome(setting.task(seed), fleet, part, seed, SECONDS, (0.8, 0.82))
+
+
+def table(method: str, seed: int) -> dict[str, Any]:
+    task = heart_disease(seed=seed, hidden=(32,), local=LocalSGD(lr=0.05, batch_size=16, steps=5))
+    links = ten_links(scale=task.schema.nbytes / setting.CHARGED)
+    rows = [0, 3, 6, 9]
+    fleet = replace(links, **{f: getattr(links, f)[rows] for f in ("compute", "down", "up", "latency", "kind")})
+    four = {**OURS, "start": (1.0, 0.6, 0.3, 0.1)}
+    part = {
+        "PR-FL": prfl(**four),  # type: ignore[arg-type]
+        "synchronous": prfl(**four, cohort=4),  # type: ignore[arg-type]
+        "updates": prfl(**four, of="updates"),  # type: ignore[arg-type]
+        "FedAsyn": replace(METHODS["FedAsyn"], pacing=hk.pacing.InFlight(4, buffer=1)),
+        "FedAsync": fedasync(in_flight=4),
+        "FedAvg": replace(METHODS["FedAvg"], pacing=Rounds(4)),
+    }[method]
+    return outcome(replace(task, name="fashion"), fleet, part, seed, 600.0, (0.75, 0.8))
+
+
+IID = 1e9
+TEN = [m for m in ALL if m != "fixed densities"]
+QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]] = {
+    "cifar": (
+        cifar,
+        [(m, 1.0, s) for s in range(3) for m in TEN] + [(m, IID, 0) for m in ("PR-FL", "updates", "FedAsyn")],
+    ),
+    "cifar_perceptron": (cifar_perceptron, [(m, 1.0, s) for s in range(2) for m in TEN]),
+    "schedule": (schedule, [(x, m, s) for s in range(5) for x in (0.1, 0.05) for m in SCHEDULES]),
+    "bits": (bits, [(c, 0) for c in BITS]),
+    "sensitivity": (sensitivity, [(c, s) for s in range(3) for c in CHANGES]),
+    "clients": (clients, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAvg")]),
+    "sizes": (sizes, [(m, n) for n in (10, 100, 1000) for m in ("PR-FL", "synchronous", "FedAvg")]),
+    "presence": (presence, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn")]),
+    "table": (table, [(m, s) for s in range(3) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAvg")]),
+}
+
+
+def known() -> dict[str, list[dict[str, Any]]]:
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+
+def answered(names: list[str], seeds: int | None) -> None:
+    """Run what is missing, a case at a time."""
+    for name in names:
+        ask, cases = QUESTIONS[name]
+        for case in cases:
+            have = {json.dumps(row["case"]) for row in known().get(name, [])}
+            if json.dumps(list(case)) in have or (seeds is not None and name != "sizes" and case[-1] >= seeds):
+                continue
+            row = {"case": list(case), **ask(*case)}
+            print(name, case, {k: v for k, v in row.items() if k not in ("case", "curve")}, flush=True)
+            found = known()
+            found.setdefault(name, []).append(row)
+            FILE.write_text(json.dumps(found, separators=(",", ":")) + "\n")
+
+
+# --- the page --------------------------------------------------------------------------------------------
+
+
+def grouped(rows: list[dict[str, Any]]) -> Iterator[tuple[list[Any], list[dict[str, Any]]]]:
+    """Cases that differ in their seed alone."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(json.dumps(row["case"][:-1]), []).append(row)
+    return ((json.loads(k), v) for k, v in groups.items())
+
+
+def average(values: list[float | None], none: str = "never") -> str:
+    """The mean if all there are, else how many are."""
+    there = [v for v in values if v is not None]
+    if len(there) < len(values):
+        return none if not there else f"{len(there)} of {len(values)}"
+    return f"{mean(there):.0f}"
+
+
+def tables() -> None:
+    """Markdown of all that is known."""
+    for name, rows in known().items():
+        print(f"\n### {name}\n")
+        if name == "sizes":
+            print("| method, clients | updates | published MB | received MB | rarest |\n|---|---|---|---|---|")
+            for r in rows:
+                print(
+                    f"| {r['case'][0]}, {r['case'][1]} | {r['updates']} | {r['published'] / 1e6:.0f} | "
+                    f"{r['down'] / 1e6:.0f} | {r['rarest']:.2f} |"
+                )
+            continue
+        targets = list(rows[0]["to"])
+        head = [
+            "case",
+            "seeds",
+            *(f"s to {a}" for a in targets),
+            "at the end",
+            "rarest",
+            *(f"kJ to {a}" for a in targets),
+            "up, down, published MB",
+        ]
+        print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
+        for case, runs in grouped(rows):
+            cells = [", ".join(str(c) for c in case), str(len(runs))]
+            cells += [average([r["to"][a] for r in runs]) for a in targets]
+            cells += [f"{mean(r['final'] for r in runs):.3f}", f"{mean(r['rarest'] for r in runs):.2f}"]
+            cells += [
+                average([None if r["joules"][a] is None else r["joules"][a] / 1e3 for r in runs], "") for a in targets
+            ]
+            cells.append(", ".join(f"{mean(r[k] for r in runs) / 1e6:.0f}" for k in ("up", "down", "published")))
+            print("| " + " | ".join(cells) + " |")
+
+
+def figures() -> None:
+    """Accuracy by time on CIFAR-10, schedules, and what one argument does, as SVG."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "hocket"
+    from matplotlib import pyplot as plt
+
+    found = known()
+
+    def finish(name: str, x: str, y: str = "") -> None:
+        plt.xlabel(x)
+        plt.ylabel(y)
+        plt.tight_layout()
+        plt.savefig(DOCS / f"prfl-{name}.svg", metadata={"Date": None})
+        plt.close()
+
+    plt.figure(figsize=(7, 4))
+    for method in TEN:
+        runs = [r["curve"] for r in found["cifar"] if r["case"][:2] == [method, 1.0]]
+        at = np.linspace(50, 2450, 49)
+        lines = [np.interp(at, *zip(*c, strict=True)) for c in runs]  # type: ignore[arg-type]
+        smooth = np.convolve(np.mean(lines, axis=0), np.ones(5) / 5, "valid")
+        strong = method in ("PR-FL", "updates")
+        plt.plot(at[2:-2], smooth, label=NAMES.get(method, method), linewidth=2.2 if strong else 1.2)
+    plt.legend(frameon=False, loc="lower right")
+    finish("cifar", "virtual seconds", "test accuracy (mean over 250 s)")
+
+    fig, sides = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
+    for side, least in zip(sides, (0.05, 0.1), strict=True):
+        for i, method in enumerate(reversed(SCHEDULES)):
+            runs = [r["to"] for r in found["schedule"] if r["case"][:2] == [least, method]]
+            for offset, target in ((0.2, "0.8"), (-0.2, "0.85")):
+                value = mean(r[target] or 1200.0 for r in runs)
+                side.barh(i + offset, value, 0.36, color="C0" if target == "0.8" else "C1")
+                side.text(value + 15, i + offset, f"{value:.0f}", va="center", fontsize=8)
+        side.set_title(f"least density {least}", fontsize=10)
+        side.set_xlim(right=1000)
+        side.set_xlabel("virtual seconds to 0.80 (upper) and 0.85")
+        side.set_yticks(range(len(SCHEDULES)), [NAMES.get(m, m) for m in reversed(SCHEDULES)])
+    fig.tight_layout()
+    plt.savefig(DOCS / "prfl-schedule.svg", metadata={"Date": None})
+    plt.close()
+
+    fig, sides = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
+    each = {case[0]: runs for case, runs in grouped(found["sensitivity"])}
+    for i, runs in enumerate(reversed(each.values())):
+        times, ends = [r["to"]["0.85"] or SECONDS for r in runs], [r["final"] for r in runs]
+        sides[0].barh(i, mean(times), 0.6, color="C0")
+        sides[0].plot(times, [i] * len(times), "k|")
+        sides[1].barh(i, mean(ends), 0.6, color="C2")
+        sides[1].plot(ends, [i] * len(ends), "k|")
+    sides[0].set_yticks(range(len(each)), list(reversed(each)))
+    sides[0].set_xlabel("virtual seconds to 0.85 (marks: seeds)")
+    sides[1].set_xlabel("accuracy at the end")
+    sides[1].set_xlim(0.8, 0.92)
+    fig.tight_layout()
+    plt.savefig(DOCS / "prfl-sensitivity.svg", metadata={"Date": None})
+    plt.close()
+
+
+NAMES = {
+    "PR-FL": "PR-FL, as published",
+    "aligned": "PR-FL, wide windows, equal ages",
+    "updates": "PR-FL, updates over the fleet",
+    "synchronous": "PR-FL, rounds",
+    "HeteroFL": "HeteroFL, width slices",
+    "HeteroFL, pruned": "HeteroFL as in the paper",
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("questions", nargs="*", default=list(QUESTIONS))
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--figures", action="store_true")
+    given = parser.parse_args()
+    if given.tables:
+        tables()
+    elif given.figures:
+        figures()
+    else:
+        answered(given.questions, given.seeds)
