@@ -1,5 +1,6 @@
 """Which nodes and edges exist?"""
 
+from hocket.downlink.anchors import Anchors
 from hocket.downlink.bands import Bands
 from hocket.downlink.combined import Combined
 from hocket.downlink.direct import Direct
@@ -7,5 +8,5 @@ from hocket.downlink.full import Full
 from hocket.downlink.hidden_state import HiddenState
 
 __all__ = [
-    "Bands", "Combined", "Direct", "Full", "HiddenState",
+    "Anchors", "Bands", "Combined", "Direct", "Full", "HiddenState",
 ]  # fmt: skip

@@ -107,7 +107,7 @@ class Devices:
         client = self._clients.get(c)
         if client is None:
             client = self._clients[c] = Client(c, self._world.holds, self._overlap)
-        self._do(client.offered(on.Offered(a.client, a.node)))
+        self._do(client.offered(on.Offered(a.client, self._book.ahead(a.node))))
         self._rest(client)
 
     def drop(self, event: on.Cancelled | on.Lost) -> None:
@@ -160,7 +160,7 @@ class Devices:
             world.flows[work.flow] = on.Fetched(lease_id, c, a.node, size)
             self._next_drain()
         else:
-            took = self._timing.download(c, size, k)
+            took = self._timing.download(c, size, k, now)
             work.end = end = now + took
             heappush(self._heap, (end, world.sequence, on.Fetched(lease_id, c, a.node, size, took)))
             world.sequence += 1
@@ -192,7 +192,7 @@ class Devices:
             size = self._training.size(lease)
         work = self._work[lease.id]
         work.doing, work.begin, work.size, work.flow = UP, now, size, -1
-        work.end = end = now + self._timing.upload(c, size, lease.seed)
+        work.end = end = now + self._timing.upload(c, size, lease.seed, now)
         heappush(self._heap, (end, world.sequence, on.Uploaded(lease.id, c, size, terms.samples[c])))
         world.sequence += 1
 
@@ -201,7 +201,7 @@ class Devices:
         work = self._work.get(a.lease if a.lease >= 0 else ~a.client)
         if work is None or work.doing not in (DOWN, UP):
             return
-        part = world.part(work)
+        part = self.part(work, a.client)
         if work.doing == UP:
             work.up += part
             ledger.up += part
@@ -219,6 +219,13 @@ class Devices:
                 work.down += part
                 ledger.down += part
         work.doing = IDLE
+
+    def part(self, work: Work, client: int) -> int:
+        """Bytes of a transfer in progress that have been sent by now."""
+        if self._timing.steady or work.flow >= 0 or work.end <= work.begin:
+            return self._world.part(work)
+        share = self._timing.sent(client, work.doing == DOWN, work.begin, work.end, self._world.now)
+        return min(work.size, int(work.size * share))
 
     # --- what time brings --------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """What a simulation remembers: the heap of timed events, devices at work, transfers, byte counts; values only."""
 
+from collections.abc import Callable
 from heapq import heappush
 
 from msgspec import Struct, field
@@ -109,16 +110,23 @@ class World(Struct):
         length = work.end - work.begin
         return work.size if work.flow >= 0 or length <= 0 else work.size * (self.now - work.begin) // length
 
-    def under_way(self) -> tuple[int, int]:
-        """Bytes (down, up) of transfers in progress that have been sent by now."""
+    def under_way(self, part: Callable[[Work, int], int] | None = None) -> tuple[int, int]:
+        """Bytes (down, up) of transfers in progress that have been sent by now.
+
+        ``part``: how much of one of a client that is, where rates change with time.
+        """
         down = up = 0
-        for work in self.work.values():
+        for i, work in self.work.items():
+            if work.doing not in (DOWN, UP):
+                continue
+            client = ~i if work.lease is None else work.lease.client
+            sent = self.part(work) if part is None else part(work, client)
             if work.doing == DOWN:
-                down += self.part(work)
-            elif work.doing == UP:
-                up += self.part(work)
+                down += sent
+            else:
+                up += sent
         return down, up
 
-    def totals(self) -> dict[str, int]:
+    def totals(self, part: Callable[[Work, int], int] | None = None) -> dict[str, int]:
         """Bytes by kind, parts of transfers in progress included."""
-        return self.ledger.totals(sum(w.down for w in self.work.values()), *self.under_way())
+        return self.ledger.totals(sum(w.down for w in self.work.values()), *self.under_way(part))
