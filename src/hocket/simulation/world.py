@@ -50,7 +50,7 @@ class Work(Struct, gc=False):
 
     ``doing``: a transfer of ``size`` bytes or training from ``begin`` to ``end`` (ns, -1: not known yet), as
     flow ``flow`` of the shared link (-1: a link of its own). ``down``, ``up``: bytes sent for it so far.
-    ``node``: what an offer fetches.
+    ``node``: what an offer fetches; ``saved``: bytes of this fetch that came through before its device left.
     """
 
     lease: Lease | None
@@ -62,6 +62,16 @@ class Work(Struct, gc=False):
     flow: int = -1
     down: int = 0
     up: int = 0
+    saved: int = 0
+
+
+class Part(Struct):
+    """A download that ended when its device left: from what, to what, bytes that were left, bytes that were through."""
+
+    have: Node | None
+    node: Node
+    left: int
+    got: int
 
 
 class Device(Struct):
@@ -79,8 +89,8 @@ class World(Struct):
     """Everything a simulation remembers besides server, book and training.
 
     ``heap``: (time in ns, sequence, event), popped in that order; ``holds``: task to the node each device has;
-    ``flows``: transfers on the shared link; ``costs``: times per sample that have changed; ``training``: what lazy
-    training remembers.
+    ``flows``: transfers on the shared link; ``costs``: times per sample that have changed; ``parts``: task
+    to client to a download that can go on; ``training``: what lazy training remembers.
     """
 
     toggles: Toggles
@@ -94,6 +104,7 @@ class World(Struct):
     flows: dict[int, on.Fetched] = {}
     devices: list[Device] = []
     costs: dict[str, float] = {}
+    parts: dict[str, dict[int, Part]] = {}
     training: Progress = field(default_factory=Progress)
     begun: bool = False
 
