@@ -58,15 +58,14 @@ def size_only() -> float:
 
 
 def frontier() -> dict[str, list[tuple[float, float]]]:
-    """(extra bytes, time ratio) of STC by setting, for the released rule and for ours."""
+    """(extra bytes, time ratio) of STC by setting, for the released rule and for two of ours."""
     large = figures.LARGE
     base = figures.baseline("stc", large)
+    slacks = (0.5, 0.25, 0.0, -0.3)
     rules = {
         "released": [figures.released("stc", large, slack=b) for b in (0.0, 0.25, 0.5, 0.6, 0.75, 1.0)],
-        "ours": [
-            figures.ours("stc", large, by="finish", reach=reach, slack=slack)
-            for slack, reach in ((0.25, 1.2), (0.0, 1.2), (0.0, 1.5), (0.0, 2.0), (0.0, None), (-0.5, None))
-        ],
+        "useful": [figures.ours("stc", large, tail="useful", slack=b) for b in slacks],
+        "finish": [figures.ours("stc", large, by="finish", tail="useful", slack=b) for b in slacks],
     }
     out = {}
     for name, strategies in rules.items():
@@ -84,11 +83,13 @@ def draw(points: dict[str, list[tuple[float, float]]], path: Path) -> None:
 
     plt.rcParams["svg.hashsalt"] = "hocket"
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    for (name, each), colour, mark in zip(points.items(), ("#8a8a8a", "#1f6f8b"), "so", strict=True):
-        label = {"released": "released rule, slack 0 to 1", "ours": "limit on finishing, hopeless clients left out"}[
-            name
-        ]
-        axes.plot([100 * x for x, _ in each], [y for _, y in each], mark + "-", color=colour, label=label)
+    labels = {
+        "released": "released rule, slack 0 to 1",
+        "useful": "the tail only as early as it helps, slack -0.3 to 0.5",
+        "finish": "the same, limit on when a client finishes",
+    }
+    for (name, each), colour, mark in zip(points.items(), ("#8a8a8a", "#c9782b", "#1f6f8b"), "s^o", strict=True):
+        axes.plot([100 * x for x, _ in each], [y for _, y in each], mark + "-", color=colour, label=labels[name])
     axes.axvline(13, color="#c0c0c0", linewidth=1, linestyle="--")
     axes.set_xlabel("extra bytes, %")
     axes.set_ylabel("time without prefetch / time with it")
