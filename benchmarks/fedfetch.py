@@ -1,8 +1,7 @@
 """FedFetch: speed of its schedule and of runs without arrays, and the trade of time for bytes as a picture.
 
 ``python -m benchmarks.fedfetch`` measures speed; ``--frontier`` runs both rules at several settings on the authors'
-devices (``HOCKET_DATA``, minutes) and draws ``docs/benchmarks/fedfetch-frontier.svg``; ``--questions`` asks what the
-paper leaves open, on 300 of them, and writes ``docs/benchmarks/fedfetch.md``.
+devices (``HOCKET_DATA``, minutes) and draws ``docs/benchmarks/fedfetch-frontier.svg``.
 """
 
 import argparse
@@ -13,11 +12,8 @@ from array import array
 from pathlib import Path
 
 import numpy as np
-from msgspec.structs import replace
 
 import hocket as hk
-from hocket.downlink import Combined
-from hocket.fleet import LogNormal, Renewal
 from hocket.index_set import IndexSet
 from hocket.lease import Node
 from hocket.policies import Estimate, Pick
@@ -62,15 +58,14 @@ def size_only() -> float:
 
 
 def frontier() -> dict[str, list[tuple[float, float]]]:
-    """(extra bytes, time ratio) of STC by setting, for the released rule and for ours."""
+    """(extra bytes, time ratio) of STC by setting, for the released rule and for two of ours."""
     large = figures.LARGE
     base = figures.baseline("stc", large)
+    slacks = (0.5, 0.25, 0.0, -0.3)
     rules = {
         "released": [figures.released("stc", large, slack=b) for b in (0.0, 0.25, 0.5, 0.6, 0.75, 1.0)],
-        "ours": [
-            figures.ours("stc", large, by="finish", reach=reach, slack=slack)
-            for slack, reach in ((0.25, 1.2), (0.0, 1.2), (0.0, 1.5), (0.0, 2.0), (0.0, None), (-0.5, None))
-        ],
+        "useful": [figures.ours("stc", large, tail="useful", slack=b) for b in slacks],
+        "finish": [figures.ours("stc", large, by="finish", tail="useful", slack=b) for b in slacks],
     }
     out = {}
     for name, strategies in rules.items():
@@ -88,11 +83,13 @@ def draw(points: dict[str, list[tuple[float, float]]], path: Path) -> None:
 
     plt.rcParams["svg.hashsalt"] = "hocket"
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    for (name, each), colour, mark in zip(points.items(), ("#8a8a8a", "#1f6f8b"), "so", strict=True):
-        label = {"released": "released rule, slack 0 to 1", "ours": "limit on finishing, hopeless clients left out"}[
-            name
-        ]
-        axes.plot([100 * x for x, _ in each], [y for _, y in each], mark + "-", color=colour, label=label)
+    labels = {
+        "released": "released rule, slack 0 to 1",
+        "useful": "the tail only as early as it helps, slack -0.3 to 0.5",
+        "finish": "the same, limit on when a client finishes",
+    }
+    for (name, each), colour, mark in zip(points.items(), ("#8a8a8a", "#c9782b", "#1f6f8b"), "s^o", strict=True):
+        axes.plot([100 * x for x, _ in each], [y for _, y in each], mark + "-", color=colour, label=labels[name])
     axes.axvline(13, color="#c0c0c0", linewidth=1, linestyle="--")
     axes.set_xlabel("extra bytes, %")
     axes.set_ylabel("time without prefetch / time with it")
@@ -102,79 +99,11 @@ def draw(points: dict[str, list[tuple[float, float]]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-SEEDS = range(3)
-SMALL = figures.SMALL
-
-
-def compared(fleet: hk.Fleet, codec: str = "stc") -> dict[str, float]:
-    """With prefetch by without, means of three seeds: time, waiting, bytes, and the shares of bytes down wasted."""
-    local = hk.LocalSGD(lr=0.01, batch_size=20, steps=10)
-    task = hk.Task.sized(parameters=figures.PARAMETERS, clients=len(fleet), local=local)
-    rows = []
-    for seed in SEEDS:
-        plain, early = (
-            figures.figures(hk.simulate(task, fleet, method, hk.Until(steps=SMALL.rounds), seed=seed, log=True))
-            for method in (figures.baseline(codec, SMALL), figures.ours(codec, SMALL))
-        )
-        wasted = early.bytes["wasted"] / early.bytes["down"], plain.bytes["wasted"] / plain.bytes["down"]
-        rows.append((plain.total / early.total, plain.mean / early.mean, early.moved / plain.moved, *wasted))
-    names = ("time", "waiting", "bytes", "wasted", "wasted without")
-    return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
-
-
-def behind(codec: str) -> list[float]:
-    """Bytes to catch up over 1, 2, 5, 10, 20, 40 rounds, by the model's."""
-    downlink = Combined(figures.CODECS[codec])
-    schema = hk.Schema((hk.Segment("w", (figures.PARAMETERS,)),))
-    state = downlink.init(schema)
-    nodes = [downlink.commit(state, "a", None, None, v, 0)[2] for v in range(50)]
-    spans = (1, 2, 5, 10, 20, 40)
-    return [sum(e.size for e in downlink.path(state, nodes[-1 - k], nodes[-1], schema)) / schema.nbytes for k in spans]
-
-
-def questions() -> str:
-    """What the paper leaves open, as a page."""
-    fleet = figures.devices(SMALL.clients)
-    worlds = {f"links vary, log-normal {s:g}": replace(fleet, down_law=LogNormal(s)) for s in (0.5, 1.0)}
-    worlds = {"steady links, always there": fleet, **worlds}
-    for on, off in ((3600, 7200), (1800, 3600), (600, 1200)):
-        worlds[f"on {on // 60} min, off {off // 60} min"] = replace(fleet, availability=Renewal(float(on), float(off)))
-    worlds["the server sends 250 MB/s in all"] = replace(fleet, egress=2.5e8)
-    lines = [
-        "# What FedFetch's paper leaves open",
-        "",
-        "STC, 300 of the authors' devices, 10 of 13 in each of 200 rounds, window of three rounds, rates measured,",
-        "three seeds; each number is that of the method without prefetch by that with it (bytes: the other way round).",
-        "Written by `python -m benchmarks.fedfetch --questions`.",
-        "",
-        "| world | time | mean wait | bytes | wasted, % of bytes down | the same without prefetch |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, world in worlds.items():
-        r = compared(world)
-        lost = f"{100 * r['wasted']:.2f} | {100 * r['wasted without']:.2f}"
-        lines.append(f"| {name} | {r['time']:.2f} | {r['waiting']:.2f} | {r['bytes']:.2f} | {lost} |")
-    lines += [
-        "",
-        "Bytes to catch up, by the model's, against rounds since a client was last up to date (frames included):",
-        "",
-        "| codec | 1 | 2 | 5 | 10 | 20 | 40 |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [f"| {c} | " + " | ".join(f"{x:.3f}" for x in behind(c)) + " |" for c in figures.CODECS]
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     """Measure, print, and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frontier", action="store_true")
-    parser.add_argument("--questions", action="store_true")
     asked = parser.parse_args()
-    if asked.questions:
-        (DOCS / "fedfetch.md").write_text(questions())
-        print((DOCS / "fedfetch.md").read_text())
-        return
     if asked.frontier:
         points = frontier()
         (DOCS / "fedfetch.json").write_text(json.dumps(points, indent=1) + "\n")

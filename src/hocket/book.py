@@ -132,6 +132,12 @@ class Book:
         shelf.readers[v] = shelf.readers.get(v, 0) + 1
         return True
 
+    def ahead(self, node: Node) -> Node:
+        """What to fetch ahead of a lease that will start from this node's successors."""
+        shelf, downlink = self.shelves[node.task], self._parts[node.task].downlink
+        found = getattr(downlink, "ahead", None)
+        return node if found is None else found(shelf.downlink, node)
+
     def let_go(self, node: Node) -> None:
         """A node offered ahead has been fetched, or will not be."""
         self._close(self.shelves[node.task], node.version)

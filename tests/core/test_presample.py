@@ -129,8 +129,38 @@ def test_routes_ahead_are_kept_and_taken_in_turn():
     given = policy.match(state, {"a": 3}, view(), 3)
     assert [p.client for p in given] == [p.client for p in first[:3]]
     assert len(policy.ahead(state, {}, view(), 4)) == 3
-    policy.observe(state, on.Left(first[3].client), view(), 0)
-    assert all(p.client != first[3].client for p in state.routes["a"])
+    away = first[3].client
+    (next_one,) = policy.match(state, {"a": 1}, view(away=(away,)), 5)
+    assert next_one.client != away, "who is away is passed over"
+    assert len(policy.ahead(state, {}, view(), 6)) >= 2
+
+
+@pytest.mark.parametrize("busy", ["skip", "queue"])
+def test_routes_are_the_same_however_far_ahead_they_are_drawn(busy):
+    def taken(routes: int) -> list[int]:
+        policy = RouteAhead(Uniform(busy), routes=routes)
+        state, out = policy.init(view()), []
+        policy.ahead(state, {}, view(), 1)
+        for i in range(100):
+            (p,) = policy.match(state, {"a": 1}, view(), key("m", i))
+            policy.ahead(state, {}, view(), key("a", i))
+            out.append(p.client)
+        return out
+
+    assert taken(1) == taken(7) == taken(500)
+
+
+def test_a_route_of_a_busy_client_is_passed_over_so_all_idle_ones_are_as_likely():
+    policy = RouteAhead(Uniform("skip"), routes=40)
+    state, counts, busy = policy.init(view()), Counter(), tuple(range(0, N, 3))
+    policy.ahead(state, {}, view(), 1)
+    for i in range(4000):
+        picks = policy.match(state, {"a": 2}, view(busy=busy), key("m", i))
+        assert len({p.client for p in picks}) == 2
+        policy.ahead(state, {}, view(busy=busy), key("a", i))
+        counts.update(p.client for p in picks)
+    assert not set(counts) & set(busy)
+    assert all(n == pytest.approx(8000 / 40, rel=0.25) for n in counts.values()) and len(counts) == 40
 
 
 def test_routes_keep_the_law_and_the_weights_of_their_draw():
@@ -153,6 +183,8 @@ def test_routes_keep_the_law_and_the_weights_of_their_draw():
         (lambda: Sticky(group=5, cohort=10), "0 < newcomers < cohort <= group"),
         (lambda: StickyRounds(cohort=5, newcomers=5), "0 < newcomers < cohort"),
         (lambda: RouteAhead(routes=0), "route_ahead.routes = 0"),
+        (lambda: RouteAhead(Uniform(once=True)), "route_ahead.sampler: once and distinct"),
+        (lambda: NextRoutes(margin=-1.0), "next_routes.margin = -1.0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, words):

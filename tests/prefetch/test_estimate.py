@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hocket.prefetch.estimate import fetch_times, limit, moving, spans, starts
+from hocket.prefetch.estimate import fetch_times, limit, moving, spans, starts, useful
 
 SIZES = np.array([0.0, 20.0, 36.0, 48.8])
 TABLE = {
@@ -33,6 +33,12 @@ def test_ten_clients_and_their_starts():
     most = limit(times[:, 0], 1.3)
     assert most == pytest.approx(1.94872, abs=5e-6)
     assert starts(times, most).tolist() == [-1, -1, -1, 1, 2, 2, 3, 3, 3, 3]
+
+
+def test_who_cannot_be_in_time_begins_only_as_early_as_it_helps():
+    times = stale(list(TABLE))
+    assert useful(times).tolist() == [3, 0, 0, 1, 2, 2], "at 2 a client is better off not to begin at all"
+    assert useful(times, 1.0).tolist()[1:4] == [3, 1, 1]
 
 
 def test_round_lengths_are_averaged():

@@ -197,6 +197,8 @@ def test_offers_agree(name: str, links: str, task: Task, fleet: Fleet, until: Un
 PREFETCHED = {
     "stc": strategies.stc(cohort=4, prefetch_window=2),
     "qsgd": strategies.qsgd(cohort=4, prefetch_window=2),
+    "docofl": strategies.docofl(cohort=4, prefetch_window=2, every=3),
+    "docofl on schedule": strategies.docofl(cohort=4, prefetch_window=2, every=3, scheduled=True),
     "ahead of routes": msgspec.structs.replace(
         strategies.qafel(3, 6), matching=RouteAhead(routes=4), prefetch=NextRoutes()
     ),

@@ -51,6 +51,10 @@ class ECUQ(Struct, frozen=True, tag="ecuq", tag_field="kind", forbid_unknown_fie
     def size(self, schema: Schema) -> tuple[int, bool]:
         return sum(4 + 4 * (b - a) for a, b in spans(schema)), False
 
+    def expected(self, schema: Schema) -> int:
+        """Bytes if every tensor has the entropy asked for, for sizes where there are no arrays."""
+        return sum(_HEAD + 4 + min(round(self.bits * (b - a) / 8), 4 * (b - a)) for a, b in spans(schema))
+
     def distortion(self, schema: Schema) -> float:
         grid: float = max(2.0 ** (self.bits - 0.1) - 1, 1.0)
         return max((b - a for a, b in spans(schema)), default=0) / (2 * grid**2)

@@ -8,13 +8,34 @@ from typing import Any, Literal
 
 from msgspec import Struct, structs
 
+from hocket.errors import InvalidInput
 from hocket.experiment.call import plain
 from hocket.experiment.strict import blaming, convert
-from hocket.fleet import Always, Availability, Deterministic, Fleet, Law, ten_links
+from hocket.fleet import Always, Availability, Deterministic, Fleet, Law, Trace, ten_links
 
 Column = float | tuple[float, ...]
 DEVICES = "devices.parquet"
 """What the file of a Parquet fleet is called in a run directory."""
+
+
+class Rates(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A :class:`hocket.fleet.Trace`: ``rates`` written out, or those of an ``.npz`` archive at ``path``.
+
+    ``path`` is relative to the experiment file; ``only``: the arrays whose names contain this.
+    """
+
+    rates: tuple[tuple[float, ...], ...] | None = None
+    path: str | None = None
+    only: str = ""
+    step: float = 1.0
+
+    def make(self, folder: Path) -> Trace:
+        """The trace."""
+        if (self.rates is None) == (self.path is None):
+            raise InvalidInput("trace: give either rates or the path of an archive")
+        if self.rates is not None:
+            return Trace(self.rates, self.step)
+        return Trace.read(folder / str(self.path), self.only, self.step)
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,6 +44,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     compute_law: Law = Deterministic()
     down_law: Law = Deterministic()
     up_law: Law = Deterministic()
+    down_trace: Rates | None = None
+    up_trace: Rates | None = None
     availability: Availability = Always()
     failure: float = 0.0
     dropout: float = 0.0
@@ -91,7 +114,14 @@ def make(parsed: Table, clients: int, seed: int, folder: Path) -> tuple[Fleet, d
     """
     arguments = {f: v for f, v in structs.asdict(parsed).items() if v is not None}
     files: dict[str, Path] = {}
+    traces: dict[str, Any] = {}
     with blaming(arguments, "fleet"):
+        for name in ("down_trace", "up_trace"):
+            if (table := arguments.pop(name, None)) is not None:
+                arguments[name], traces[name] = table.make(folder), table
+                if table.path is not None:
+                    files[f"{name}.npz"] = folder / table.path
+                    traces[name] = structs.replace(table, path=f"{name}.npz")
         match parsed:
             case Synthetic():
                 arguments = {"clients": clients, "seed": seed, **arguments}
@@ -106,4 +136,4 @@ def make(parsed: Table, clients: int, seed: int, folder: Path) -> tuple[Fleet, d
                 files[DEVICES] = folder / parsed.path
                 fleet = Fleet.from_parquet(**{**arguments, "path": files[DEVICES]})
                 arguments["path"] = DEVICES
-    return fleet, {"kind": str(parsed.__struct_config__.tag), **plain(arguments)}, files
+    return fleet, {"kind": str(parsed.__struct_config__.tag), **plain({**arguments, **traces})}, files

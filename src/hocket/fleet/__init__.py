@@ -18,6 +18,7 @@ from hocket.fleet.links import ten_links
 from hocket.fleet.renewal import Renewal
 from hocket.fleet.timing import Timing
 from hocket.fleet.toggles import Changes, Toggles
+from hocket.fleet.trace import Trace
 
 __all__ = [
     "Always",
@@ -37,5 +38,6 @@ __all__ = [
     "ShiftedExponential",
     "Timing",
     "Toggles",
+    "Trace",
     "ten_links",
 ]

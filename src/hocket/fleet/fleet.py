@@ -23,6 +23,7 @@ from hocket.fleet.law import (
 )
 from hocket.fleet.renewal import Renewal
 from hocket.fleet.timing import Timing
+from hocket.fleet.trace import Trace
 
 Floats = NDArray[np.float64]
 Links = Literal["fifo", "parallel"]
@@ -42,6 +43,8 @@ class Options(TypedDict, total=False):
     compute_law: Law
     down_law: Law
     up_law: Law
+    down_trace: Trace | None
+    up_trace: Trace | None
     availability: Availability
     failure: float
     dropout: float
@@ -68,6 +71,7 @@ class Fleet(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
         down, up: ``float64[n]``, bytes per second; ``inf`` is an instantaneous link.
         latency: ``float64[n]``, seconds added to each transfer; default 0.
         compute_law, down_law, up_law: how durations vary around these means.
+        down_trace, up_trace: how the rate of a link changes with time around its mean; None: not at all.
         availability: when devices are there.
         failure: chance that a lease fails mid-work and the server is told at once.
         dropout: chance that a device goes silent mid-work and the server learns by a deadline only.
@@ -95,6 +99,8 @@ class Fleet(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     compute_law: Law = Deterministic()
     down_law: Law = Deterministic()
     up_law: Law = Deterministic()
+    down_trace: Trace | None = None
+    up_trace: Trace | None = None
     availability: Availability = Always()
     failure: float = 0.0
     dropout: float = 0.0
@@ -221,6 +227,11 @@ class Fleet(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
             raise InvalidInput(f"fleet: links={self.links!r}; give 'fifo' or 'parallel'")
         if self.egress is not None and not 0.0 < self.egress < float("inf"):
             raise InvalidInput(f"fleet: egress={self.egress} B/s; give a rate above 0, or None for no limit")
+        if self.egress is not None and self.down_trace is not None:
+            raise InvalidInput("fleet: egress and down_trace; a shared link has no trace of each client, leave one out")
+        for name in ("down_trace", "up_trace"):
+            if not isinstance(trace := getattr(self, name), Trace | None):
+                raise InvalidInput(f"fleet: {name}={trace!r}; give a Trace")
         laws = ((name, _LAWS) for name in ("compute_law", "down_law", "up_law"))
         for name, allowed in (*laws, ("availability", _AVAILABILITY)):
             if not isinstance(value := getattr(self, name), allowed):

@@ -26,6 +26,7 @@ class Timing:
 
     __slots__ = (
         "_down_draw",
+        "_down_links",
         "_download_key",
         "_failure",
         "_fate_key",
@@ -34,6 +35,7 @@ class Timing:
         "_train_draw",
         "_train_key",
         "_up_draw",
+        "_up_links",
         "_upload_key",
         "_when_key",
     )
@@ -44,6 +46,9 @@ class Timing:
         self._train_draw = _draw(fleet.compute_law)
         self._down_draw = _draw(fleet.down_law)
         self._up_draw = _draw(fleet.up_law)
+        n, down, up = len(fleet), fleet.down_trace, fleet.up_trace
+        self._down_links = None if down is None else down.links(n, seed, "down")
+        self._up_links = None if up is None else up.links(n, seed, "up")
         self._failure = fleet.failure
         self._lost = fleet.failure + fleet.dropout
         self._train_key = keyed.key(seed, "fleet", "train")
@@ -64,8 +69,8 @@ class Timing:
         draw = self._train_draw
         return int((mean if draw is None else mean * draw(k ^ self._train_key)) + 0.5)
 
-    def download(self, client: int, nbytes: int, k: int) -> int:
-        """Time of one transfer to the client, ns: latency + bytes / rate x factor.
+    def download(self, client: int, nbytes: int, k: int, now: int = 0) -> int:
+        """Time of one transfer to the client, ns: latency + bytes / rate x factor; with a trace, begun ``now``.
 
         Raises:
             InvalidInput: a negative size.
@@ -76,10 +81,12 @@ class Timing:
         draw = self._down_draw
         if draw is not None:
             mean *= draw(k ^ self._download_key)
+        if self._down_links is not None:
+            mean = self._down_links.end(client, now, mean)
         return int(self._rates[client << 2 | 3] + mean + 0.5)
 
-    def upload(self, client: int, nbytes: int, k: int) -> int:
-        """Time of one transfer from the client, ns: latency + bytes / rate x factor.
+    def upload(self, client: int, nbytes: int, k: int, now: int = 0) -> int:
+        """Time of one transfer from the client, ns: latency + bytes / rate x factor; with a trace, begun ``now``.
 
         Raises:
             InvalidInput: a negative size.
@@ -90,7 +97,22 @@ class Timing:
         draw = self._up_draw
         if draw is not None:
             mean *= draw(k ^ self._upload_key)
+        if self._up_links is not None:
+            mean = self._up_links.end(client, now, mean)
         return int(self._rates[client << 2 | 3] + mean + 0.5)
+
+    @property
+    def steady(self) -> bool:
+        """Whether every transfer runs at one rate from its beginning to its end."""
+        return self._down_links is None and self._up_links is None
+
+    def sent(self, client: int, down: bool, begin: int, end: int, now: int) -> float:
+        """The share of a transfer, from ``begin`` to ``end``, that was sent by now."""
+        links = self._down_links if down else self._up_links
+        if links is None:
+            return (now - begin) / (end - begin) if end > begin else 1.0
+        whole = links.done(client, begin, end)
+        return links.done(client, begin, now) / whole if whole > 0 else 1.0
 
     def fate(self, k: int) -> tuple[float, bool] | None:
         """None if the lease survives, else ``(share, silent)``.

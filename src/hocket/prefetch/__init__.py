@@ -3,5 +3,6 @@
 from hocket.prefetch.calendar import Calendar
 from hocket.prefetch.next_routes import NextRoutes
 from hocket.prefetch.none import NoPrefetch
+from hocket.prefetch.once import Once
 
-__all__ = ["Calendar", "NextRoutes", "NoPrefetch"]
+__all__ = ["Calendar", "NextRoutes", "NoPrefetch", "Once"]

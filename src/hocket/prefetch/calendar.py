@@ -20,7 +20,7 @@ from hocket.actions import Offer, Request
 from hocket.errors import InvalidInput
 from hocket.events import Closed, Event, Fetched, Left, Stepped
 from hocket.policies import Estimate, Pick
-from hocket.prefetch.estimate import fetch_times, limit, moving, spans, starts
+from hocket.prefetch.estimate import fetch_times, limit, moving, spans, starts, useful
 from hocket.strategy import FullStrategy, FullTask, policy
 from hocket.until import SECOND
 from hocket.view import View
@@ -70,6 +70,9 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
         by: the limit is on the "download", as in the paper, or on when a client will "finish": its download, and what
             it was seen to take from there until its update arrived (who was not seen is judged by the download). The
             slowest are then those that are cut off, and who has time to spare does not fetch early.
+        tail: who cannot make it in time starts in the "first" round there is, as in the paper, or in the last "useful"
+            one: the last that does not cost it more than a twentieth of the shortest wait that it can have. With that
+            a window may be long.
         naive: everybody starts so many rounds early; None schedules.
         rates: "measured" from transfers, or "known" from the driver.
         code_compat: who is exactly at the limit does not meet it, and catching up is taken to span a version more.
@@ -82,6 +85,7 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
     warm_up: int = 5
     reach: float | None = None
     by: Literal["download", "finish"] = "download"
+    tail: Literal["first", "useful"] = "first"
     naive: int | None = None
     rates: Literal["measured", "known"] = "measured"
     code_compat: bool = False
@@ -156,7 +160,8 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
         most = limits.setdefault(name, limit(times[:, 0], self.overcommit, self.slack))
         at = starts(times, most, self.code_compat)
         hopeless = times[:, 0] > most * (np.inf if self.reach is None or name != self.by else self.reach)
-        return np.where(at < 0, np.where(hopeless, times.shape[1] - 1, 0), at)
+        tail = useful(times) if self.tail == "useful" else 0
+        return np.where(at < 0, np.where(hopeless, times.shape[1] - 1, tail), at)
 
     def _times(
         self, state: Diary, seen: Seen, clients: NDArray[np.int64], now: int, window: int, estimate: Estimate

@@ -76,6 +76,17 @@ def starts(times: Floats, most: float, strict: bool = False) -> NDArray[np.int64
     return at
 
 
+def useful(times: Floats, within: float = 0.05) -> NDArray[np.int64]:
+    """The last start whose T(r) is the least there is, or more by a share of it, int64[clients].
+
+    >>> useful(np.array([[59.4, 58.0, 55.0, 50.0], [14.76, 17.2, 19.0, 20.0], [2.0, 2.01, 3.0, 4.0]])).tolist()
+    [3, 0, 1]
+    """
+    good = times <= (1 + within) * times.min(axis=1, keepdims=True)
+    last: NDArray[np.int64] = times.shape[1] - 1 - np.argmax(good[:, ::-1], axis=1)
+    return last
+
+
 def moving(mean: float, new: float, weight: float) -> float:
     """Exponentially weighted mean; ``mean`` below 0: there is none yet.
 

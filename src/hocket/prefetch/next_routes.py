@@ -1,66 +1,160 @@
 """Clients whose route was drawn ahead fetch before it is their turn: prefetch for asynchronous methods.
 
-With r routes in the queue and one taken every 1/lambda seconds (a mean over the run), a client that joins the queue is
-routed in about r/lambda. It begins to fetch so early that the whole model at its rate, times ``margin``, is there by
-then, and from then on follows every version. Rates are measured from transfers; who was not seen is taken to be as slow
-as the slowest tenth.
+Routes are taken from the queue in order, one every 1/lambda seconds (an exponential mean). Client i needs
+f_i = min(full, s(age)) / B_i seconds for what it lacks (B_i its rate, s(age) the newest message times the versions it
+is behind). While it fetches about lambda f_i routes are taken, with a standard deviation of its root. So each client
+has a horizon of its own: it begins when
+
+    k_i = 1 + lambda f_i + margin sqrt(lambda f_i)
+
+routes are left before its own, and from then on is offered every version, so that at its turn only the newest message,
+or nothing, is left to fetch. A fast client begins a few routes ahead, a slow one as far ahead as there are routes. A
+client that was not seen is taken to be as slow as the slowest tenth.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from heapq import heapify, heappop, heappush
+from math import inf, sqrt
+from typing import ClassVar, Literal
 
 import numpy as np
 from msgspec import Struct
 
 from hocket.actions import Offer, Request
 from hocket.errors import InvalidInput
-from hocket.events import Event, Fetched, Left, Started, Stepped
+from hocket.events import Event, Fetched, Joined, Stepped
 from hocket.policies import Estimate, Pick
 from hocket.prefetch.estimate import moving
 from hocket.strategy import policy
 from hocket.until import SECOND
-from hocket.view import View
+from hocket.view import TaskState, View
+
+_RECENT = 0.01  # weight of the newest gap between routes in their mean
+
+
+class Line(Struct):
+    """The queue of one task as this policy sees it.
+
+    ``clients``: of the routes in it, the next one first; ``taken``: how many were taken before them. ``begins``: heap
+    of (``taken`` at which a route begins, its number), estimated when ``planned`` had been taken. ``begun``: routes in
+    the queue that have, by client. ``pace``: seconds from one route to the next, -1 unknown; ``since``: when the last
+    one was taken (ns). ``message``: bytes of the newest step.
+    """
+
+    clients: list[int] = []
+    taken: int = 0
+    begins: list[tuple[int, int]] = []
+    planned: int = 0
+    begun: dict[int, int] = {}
+    pace: float = -1.0
+    since: int = 0
+    message: int = 0
 
 
 class Timetable(Struct):
-    """``rates``: float64[clients], bytes per second, 0 unknown. Per task: when clients in the queue ``begin`` (ns), and
-    how many were ``drawn`` in all. ``now``: time of the last fact (ns)."""
+    """``rates``: float64[clients], bytes per second, 0 unknown; the queues by task. ``now``: time of the last fact."""
 
     rates: np.ndarray
-    begin: dict[str, dict[int, int]]
-    drawn: dict[str, int]
+    lines: dict[str, Line]
     now: int = 0
 
 
 @policy("prefetch")
 class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbid_unknown_fields=True):
-    """Fetch in time for routes drawn ahead (matching route_ahead); ``margin``: how much longer a fetch may take."""
+    """Fetch in time for routes drawn ahead (matching route_ahead).
+
+    Args:
+        margin: how many standard deviations earlier than it should take; more of it costs bytes and saves time.
+        rates: "measured" from transfers, or "known" from the driver.
+    """
 
     margin: float = 2.0
-    observes: ClassVar[tuple[type[Event], ...]] = (Fetched, Started, Stepped, Left)
+    rates: Literal["measured", "known"] = "measured"
+    observes: ClassVar[tuple[type[Event], ...]] = (Fetched, Stepped, Joined)
 
     def __post_init__(self) -> None:
-        if not 0 < self.margin < float("inf"):
-            raise InvalidInput(f"next_routes.margin = {self.margin}: must be above 0 and finite")
+        if not 0 <= self.margin < inf:
+            raise InvalidInput(f"next_routes.margin = {self.margin}: must be 0 or more and finite")
 
     def init(self, view: View) -> Timetable:
-        return Timetable(np.zeros(view.clients), {t: {} for t in view.tasks}, dict.fromkeys(view.tasks, 0))
+        return Timetable(np.zeros(view.clients), {t: Line() for t in view.tasks})
+
+    # --- who starts when ---------------------------------------------------------------------------------
 
     def starts(
         self, state: Timetable, picks: Sequence[Pick], view: View, estimate: Estimate
     ) -> list[tuple[int, str, int, int]]:
-        known = state.rates[state.rates > 0]
-        careful = float(np.quantile(known, 0.1)) if known.size else 0.0
         out = []
-        for p in picks:
-            begin = state.begin[p.task]
-            pace = state.now / state.drawn[p.task] if state.drawn[p.task] else 0.0
-            state.drawn[p.task] += 1
-            rate = float(state.rates[p.client]) or careful
-            takes = self.margin * estimate.full / rate * SECOND if rate else float("inf")
-            begin[p.client] = at = int(max(0.0, state.now + len(begin) * pace - takes))
-            out.append((p.client, p.task, view.tasks[p.task].version, at))
+        for name in dict.fromkeys(p.task for p in picks):
+            line, t, new = state.lines[name], view.tasks[name], [p.client for p in picks if p.task == name]
+            if line.clients:
+                self._take(line, len(new), state.now)
+            first = line.taken + len(line.clients)
+            line.clients += new
+            for begins in self._plan(state, line, range(first, first + len(new)), t, estimate):
+                heappush(line.begins, begins)
+            if line.taken - line.planned > len(line.clients) // 10:  # what was estimated then is out of date
+                line.begins = self._plan(state, line, [number for _, number in line.begins], t, estimate)
+                line.planned = line.taken
+                heapify(line.begins)
+            out += [(c, name, t.version, 0) for c in self._due(line)]
         return out
+
+    def _take(self, line: Line, count: int, now: int) -> None:
+        """So many routes were taken from the front, one for each that was drawn anew."""
+        for c in line.clients[:count]:
+            left = line.begun.get(c, 0) - 1
+            if left > 0:
+                line.begun[c] = left
+            elif c in line.begun:
+                del line.begun[c]
+        del line.clients[:count]
+        gap = (now - line.since) / SECOND / count
+        for _ in range(count):
+            line.taken += 1
+            line.pace = moving(line.pace, gap, max(_RECENT, 1 / line.taken))
+        line.since = now
+
+    def _plan(
+        self, state: Timetable, line: Line, numbers: Sequence[int], t: TaskState, estimate: Estimate
+    ) -> list[tuple[int, int]]:
+        """When routes of these numbers begin, in routes taken; just before their turn while the pace is not known."""
+        waiting = [n for n in numbers if n >= line.taken]
+        clients = [line.clients[n - line.taken] for n in waiting]
+        rates = self._rates(state, clients, estimate)
+        out = []
+        for n, c, rate in zip(waiting, clients, rates, strict=True):
+            age = t.version - t.held[c] if t.held[c] >= 0 else inf
+            size = min(estimate.full, age * line.message) if line.message else estimate.full
+            routes = size / rate / line.pace if line.pace > 0 else 0.0
+            out.append((n - 1 - round(min(routes + self.margin * sqrt(routes), 2.0**60)), n))
+        return out
+
+    def _due(self, line: Line) -> list[int]:
+        """Clients whose time has come."""
+        out = []
+        while line.begins and line.begins[0][0] <= line.taken:
+            at = heappop(line.begins)[1] - line.taken
+            if at >= 0:
+                c = line.clients[at]
+                line.begun[c] = line.begun.get(c, 0) + 1
+                out.append(c)
+        return out
+
+    def _rates(self, state: Timetable, clients: list[int], estimate: Estimate) -> list[float]:
+        if self.rates == "known":
+            if estimate.down is None:
+                raise InvalidInput("next_routes.rates = 'known': this driver does not know them; use 'measured'")
+            known: list[float] = estimate.down[clients].tolist()
+            return known
+        rates = state.rates[clients]
+        if not rates.all():
+            seen = state.rates[state.rates > 0]
+            rates[rates == 0] = np.quantile(seen, 0.1) if seen.size else inf
+        out: list[float] = rates.tolist()
+        return out
+
+    # --- what is seen ------------------------------------------------------------------------------------
 
     def observe(self, state: Timetable, fact: Event, view: View, now: int) -> Sequence[Request]:
         state.now = now
@@ -68,14 +162,13 @@ class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbi
             if fact.took > 0 and fact.size > 0 and 0 <= fact.client < view.clients:
                 rate = fact.size * SECOND / fact.took
                 state.rates[fact.client] = moving(state.rates[fact.client] or -1.0, rate, 0.5)
-        elif isinstance(fact, Started):
-            lease = view.leases.get(fact.lease)
-            if lease is not None:
-                state.begin[lease.task].pop(fact.client, None)
-        elif isinstance(fact, Left):
-            for begin in state.begin.values():
-                begin.pop(fact.client, None)
         elif isinstance(fact, Stepped):
-            waiting = state.begin[fact.task].items()
-            return [Offer(c, fact.node) for c, begin in waiting if begin <= now and c in view.online]
+            line = state.lines[fact.task]
+            line.message = fact.size
+            return [Offer(c, fact.node) for c in line.begun if c in view.online]
+        elif isinstance(fact, Joined):
+            back = set(fact.clients)
+            return [
+                Offer(c, view.tasks[name].node) for name, line in state.lines.items() for c in line.begun if c in back
+            ]
         return ()

@@ -3,10 +3,10 @@
 ``down`` = critical (for updates that went into a step) + prefetched (the same, but ahead of their leases) +
 overcommitted (for leases cancelled because the round was over) + wasted (for anything else that came to nothing) +
 what open leases hold. What was fetched ahead counts as prefetched until the client's next lease of the task ends, and
-then as what became of that lease; it is wasted if the client leaves before. ``refused`` is the part of ``up`` that
-never went into a step. ``published`` counts each edge once, as if it were fetched through a cache; ``broadcast``, which
-the server counts, is what one channel to everybody carries: each step's message once. Parts of interrupted transfers
-count.
+then as what became of that lease; it is wasted if the client leaves before (until it comes back and goes on).
+``refused`` is the part of ``up`` that never went into a step. ``published`` counts each edge once, as if it were
+fetched through a cache; ``broadcast``, which the server counts, is what one channel to everybody carries: each step's
+message once. Parts of interrupted transfers count.
 """
 
 from msgspec import Struct
@@ -48,6 +48,12 @@ class Ledger(Struct):
     def early(self, task: str, client: int, size: int) -> None:
         """A client was sent bytes ahead of a lease."""
         self.down += size
+        each = self.ahead.setdefault(task, {})
+        each[client] = each.get(client, 0) + size
+
+    def saved(self, task: str, client: int, size: int) -> None:
+        """Bytes that were lost when their device left are of use after all: it is back and goes on from there."""
+        self.wasted -= size
         each = self.ahead.setdefault(task, {})
         each[client] = each.get(client, 0) + size
 

@@ -187,6 +187,13 @@ def fedfetch_bytes(quick: bool) -> float:
     return max(headline(c).bytes for c in CODECS)
 
 
+@claim(DERIVED, "bytes of accepted clients with prefetch by those without, STC, slack 0", 1.157, 1.14, 1.17)
+def fedfetch_accepted_bytes(quick: bool) -> float:
+    with_it, without = (measured(s).bytes for s in (released("stc", LARGE), baseline("stc", LARGE)))
+    kinds = "up", "critical", "prefetched"
+    return sum(with_it[k] for k in kinds) / sum(without[k] for k in kinds)
+
+
 @claim(PAPER, "time without prefetch by time with it, STC, 300 devices, mean of ten seeds", 1.18, 1.12, 1.25)
 def fedfetch_small_time(quick: bool) -> float:
     seeds = range(3 if quick else 10)
@@ -215,9 +222,10 @@ def fedfetch_naive(quick: bool) -> float:
     return naive / planned
 
 
-@claim(DERIVED, "time ratio of STC without over-commitment", 1.05, 1.0, 1.1)
+@claim(DERIVED, "time ratio of STC without over-commitment, mean of three seeds", 1.05, 1.0, 1.1)
 def fedfetch_overcommit(quick: bool) -> float:
-    return ratios(released("stc", LARGE, overcommit=1.0), baseline("stc", LARGE, 1.0)).total
+    with_it, without = released("stc", LARGE, overcommit=1.0), baseline("stc", LARGE, 1.0)
+    return float(np.mean([ratios(with_it, without, LARGE, s).total for s in range(1 if quick else 3)]))
 
 
 @claim(
@@ -245,8 +253,8 @@ def fedfetch_measured(quick: bool) -> float:
 
 
 def lean(codec: str, slack: float = 0.0) -> Strategy:
-    """The limit is on when a client finishes; who is 1.5 times beyond it does not fetch ahead."""
-    return ours(codec, LARGE, by="finish", reach=1.5, slack=slack)
+    """The limit is on when a client finishes; who cannot be in time begins as late as it makes no difference."""
+    return ours(codec, LARGE, by="finish", tail="useful", slack=slack)
 
 
 @claim(
@@ -258,7 +266,7 @@ def lean(codec: str, slack: float = 0.0) -> Strategy:
 )
 def fedfetch_frontier(quick: bool) -> float:
     base = baseline("stc", LARGE)
-    mine = [ratios(lean("stc", s), base) for s in (-0.1, 0.0)]
+    mine = [ratios(lean("stc", s), base) for s in (-0.3, 0.0)]
     theirs = [ratios(released("stc", LARGE, slack=s), base) for s in (0.5, 0.6, 0.7)]
     best, released_best = (max(r.total for r in each if r.bytes <= 1.13) for each in (mine, theirs))
     return best / released_best
@@ -267,7 +275,7 @@ def fedfetch_frontier(quick: bool) -> float:
 @claim(DERIVED, "the same by the released rule's with all the bytes it takes (23 %), STC", 1.0, 1.0, 2.0)
 def fedfetch_better(quick: bool) -> float:
     base = baseline("stc", LARGE)
-    mine = [ratios(lean("stc", s), base) for s in (-0.1, 0.0)]
+    mine = [ratios(lean("stc", s), base) for s in (-0.3, 0.0)]
     return max(r.total for r in mine if r.bytes <= 1.13) / ratios(released("stc", LARGE), base).total
 
 

@@ -66,7 +66,7 @@ class ScriptedClock:
     """
 
     def __init__(self, fleet: Fleet, seed: int = 0) -> None:
-        for name in ("failure", "dropout", "egress"):
+        for name in ("failure", "dropout", "egress", "down_trace", "up_trace"):
             if value := getattr(fleet, name):
                 raise InvalidInput(f"scripted clock: fleet.{name} = {value}; leave it out, or simulate")
         if not isinstance(fleet.availability, Always):

@@ -44,7 +44,7 @@ class Device:
         before = None if held is None else self.nodes.get(held)
 
         def work() -> tuple[Vector, Lists]:
-            if not data:
+            if not data and before is None:
                 raise InvalidInput(f"{node} is gone; a newer one has been published")
             value, lists = before, {}
             for edge, each in zip(edges, data, strict=True):

@@ -302,10 +302,11 @@ class Host:
         self.outbox.append(Work(a.lease.client, replace(a.lease)))
 
     def _offer(self, a: do.Offer) -> None:
-        if self.book.hold(a.node):
+        node = self.book.ahead(a.node)
+        if self.book.hold(node):
             self._let_go(a.client)
-            self.account.held[a.client] = a.node
-            self.outbox.append(Hint(a.client, a.node))
+            self.account.held[a.client] = node
+            self.outbox.append(Hint(a.client, node))
 
     def _let_go(self, client: int) -> None:
         if (node := self.account.held.pop(client, None)) is not None:

@@ -312,7 +312,7 @@ class Loop:
 
     def _offer(self, a: do.Offer) -> None:
         self._write(a)
-        self._do(self._devices[a.client].client.handle(on.Offered(a.client, a.node), self.now))
+        self._do(self._devices[a.client].client.handle(on.Offered(a.client, self.book.ahead(a.node)), self.now))
 
     def _cancel(self, a: do.Cancel) -> None:
         self._write(a)

@@ -19,7 +19,7 @@ class Pace:
         if station == "train":
             took = timing.train(c, amount, k)
         else:
-            took = (timing.download if station == "download" else timing.upload)(c, int(amount), k)
+            took = (timing.download if station == "download" else timing.upload)(c, int(amount), k, began)
         left = began + took - monotonic_ns()
         if left > 0:
             await asyncio.sleep(left / 1e9)

@@ -24,7 +24,7 @@ from hocket.keyed import key, mix
 from hocket.learning.task import Task
 from hocket.lease import Edge, Lease
 from hocket.simulation.training import LazyTraining
-from hocket.simulation.world import DOWN, IDLE, TRAIN, UP, Broke, Costs, Device, Drained, Toggle, Work, World
+from hocket.simulation.world import DOWN, IDLE, TRAIN, UP, Broke, Costs, Device, Drained, Part, Toggle, Work, World
 
 
 class _Terms(Struct, frozen=True, gc=False):
@@ -57,6 +57,7 @@ class Devices:
         }
         self._clients: dict[int, Client] = {}
         self._newest: dict[str, Edge] = {}  # by task, the edge that was sent last
+        self._leaves = False
         self.timed: dict[type[Event], Callable[[Any], None]] = {
             on.Fetched: self._fetched, on.Trained: self._trained, on.Uploaded: self._uploaded,
             on.Woke: self.inbox.append, Broke: self._broke, Toggle: self._toggle, Drained: self._drained,
@@ -107,7 +108,7 @@ class Devices:
         client = self._clients.get(c)
         if client is None:
             client = self._clients[c] = Client(c, self._world.holds, self._overlap)
-        self._do(client.offered(on.Offered(a.client, a.node)))
+        self._do(client.offered(on.Offered(a.client, self._book.ahead(a.node))))
         self._rest(client)
 
     def drop(self, event: on.Cancelled | on.Lost) -> None:
@@ -151,7 +152,9 @@ class Devices:
                 newest[task] = edge
                 self._ledger.open_edge(edge)
             size += edge.size
-        now = world.now
+        now, work.saved = world.now, 0
+        if world.parts:
+            size = self._go_on(a, work, size)
         work.doing, work.begin, work.size = DOWN, now, size
         if world.egress is not None:
             work.flow, work.end = world.sequence, -1
@@ -160,10 +163,22 @@ class Devices:
             world.flows[work.flow] = on.Fetched(lease_id, c, a.node, size)
             self._next_drain()
         else:
-            took = self._timing.download(c, size, k)
+            took = self._timing.download(c, size, k, now)
             work.end = end = now + took
             heappush(self._heap, (end, world.sequence, on.Fetched(lease_id, c, a.node, size, took)))
             world.sequence += 1
+
+    def _go_on(self, a: do.Fetch, work: Work, size: int) -> int:
+        """Bytes to fetch if a download that ended when its device left goes on, or anew if that is shorter."""
+        part = self._world.parts.get(a.node.task, {}).pop(a.client, None)
+        if part is None or part.have != a.have or part.node.version > a.node.version:
+            return size
+        more = sum(edge.size for edge in self._book.path(part.node, a.node))
+        if part.left + more >= size:
+            return size
+        work.saved = part.got
+        self._ledger.saved(a.node.task, a.client, part.got)
+        return part.left + more
 
     def _train(self, a: do.Train) -> None:
         world, lease = self._world, a.lease
@@ -192,7 +207,7 @@ class Devices:
             size = self._training.size(lease)
         work = self._work[lease.id]
         work.doing, work.begin, work.size, work.flow = UP, now, size, -1
-        work.end = end = now + self._timing.upload(c, size, lease.seed)
+        work.end = end = now + self._timing.upload(c, size, lease.seed, now)
         heappush(self._heap, (end, world.sequence, on.Uploaded(lease.id, c, size, terms.samples[c])))
         world.sequence += 1
 
@@ -201,11 +216,13 @@ class Devices:
         work = self._work.get(a.lease if a.lease >= 0 else ~a.client)
         if work is None or work.doing not in (DOWN, UP):
             return
-        part = world.part(work)
+        part = self.part(work, a.client)
         if work.doing == UP:
             work.up += part
             ledger.up += part
         else:
+            if self._leaves:
+                self._set_aside(a, work, part)
             if work.flow >= 0 and world.flows.pop(work.flow, None) is not None:
                 assert world.egress is not None, "a flow needs a shared link"
                 world.egress.cancel(work.flow, world.now)
@@ -219,6 +236,21 @@ class Devices:
                 work.down += part
                 ledger.down += part
         work.doing = IDLE
+
+    def _set_aside(self, a: do.Abort, work: Work, part: int) -> None:
+        """A device that leaves keeps what came through of a download."""
+        node = work.node if work.lease is None else work.lease.node
+        if node is not None and work.saved + part > 0:
+            have = self._world.holds[node.task][a.client]
+            kept = Part(have, node, work.size - part, work.saved + part)
+            self._world.parts.setdefault(node.task, {})[a.client] = kept
+
+    def part(self, work: Work, client: int) -> int:
+        """Bytes of a transfer in progress that have been sent by now."""
+        if self._timing.steady or work.flow >= 0 or work.end <= work.begin:
+            return self._world.part(work)
+        share = self._timing.sent(client, work.doing == DOWN, work.begin, work.end, self._world.now)
+        return min(work.size, int(work.size * share))
 
     # --- what time brings --------------------------------------------------------------------------------
 
@@ -290,7 +322,9 @@ class Devices:
         self._next_toggle()
         for c in clients[~ups].tolist():
             self.inbox.append(on.Left(c))
+            self._leaves = True
             self.drop(on.Lost(c, "left"))
+            self._leaves = False
             self._ledger.left(c)
         if ups.any():
             self.inbox.append(on.Joined(tuple(clients[ups].tolist())))

@@ -83,6 +83,14 @@ class Engine:
         """Virtual time, ns."""
         return self.world.now
 
+    def under_way(self) -> tuple[int, int]:
+        """Bytes (down, up) of transfers in progress that have been sent by now."""
+        return self.world.under_way(self._devices.part)
+
+    def totals(self) -> dict[str, int]:
+        """Bytes by kind, parts of transfers in progress included."""
+        return self.world.totals(self._devices.part)
+
     # --- running -----------------------------------------------------------------------------------------
 
     def run(self, events: int | None = None) -> bool:

@@ -79,6 +79,4 @@ def carry_on(replayed: Replayed, fleet: Fleet) -> dict[str, Any]:
     sim.curve.points = account.curve.points
     engine.adopt(account, at.now, at.left)
     engine.run()
-    return summarise(
-        engine.server, engine.ledger, engine.world.totals(), sim.curve, engine.now, setup.until, setup.seed
-    )
+    return summarise(engine.server, engine.ledger, engine.totals(), sim.curve, engine.now, setup.until, setup.seed)

@@ -221,7 +221,7 @@ def simulate(
     about = {"strategy": sim.strategy.name, "tasks": ", ".join(sim.tasks), "clients": len(fleet), "seed": seed}
     with Telling(sinks, about, curve) as telling:
         _drive(engine, curve, folder, sim.name, checkpoint_every, until, report, telling)
-        summary = summarise(engine.server, engine.ledger, engine.world.totals(), curve, engine.now, until, seed)
+        summary = summarise(engine.server, engine.ledger, engine.totals(), curve, engine.now, until, seed)
         telling.summary = summary
     machine = _machine(engine, wall.perf_counter() - began)
     models = {n: engine.book.model(n) for n in sim.tasks}
@@ -233,7 +233,7 @@ def simulate(
 
 def _evaluated(curve: Curve, engine: Engine, now: int, e: on.Evaluated, evaluation: Evaluation) -> None:
     if e.split == evaluation.split and e.subject == evaluation.subject:
-        down, up = engine.world.under_way()
+        down, up = engine.under_way()
         ledger, state = engine.ledger, engine.server.state
         curve.add(e, now, state.tasks[e.task].accepted, ledger.up + up, ledger.down + down)
 

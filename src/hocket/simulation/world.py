@@ -1,5 +1,6 @@
 """What a simulation remembers: the heap of timed events, devices at work, transfers, byte counts; values only."""
 
+from collections.abc import Callable
 from heapq import heappush
 
 from msgspec import Struct, field
@@ -49,7 +50,7 @@ class Work(Struct, gc=False):
 
     ``doing``: a transfer of ``size`` bytes or training from ``begin`` to ``end`` (ns, -1: not known yet), as
     flow ``flow`` of the shared link (-1: a link of its own). ``down``, ``up``: bytes sent for it so far.
-    ``node``: what an offer fetches.
+    ``node``: what an offer fetches; ``saved``: bytes of this fetch that came through before its device left.
     """
 
     lease: Lease | None
@@ -61,6 +62,16 @@ class Work(Struct, gc=False):
     flow: int = -1
     down: int = 0
     up: int = 0
+    saved: int = 0
+
+
+class Part(Struct):
+    """A download that ended when its device left: from what, to what, bytes that were left, bytes that were through."""
+
+    have: Node | None
+    node: Node
+    left: int
+    got: int
 
 
 class Device(Struct):
@@ -78,8 +89,8 @@ class World(Struct):
     """Everything a simulation remembers besides server, book and training.
 
     ``heap``: (time in ns, sequence, event), popped in that order; ``holds``: task to the node each device has;
-    ``flows``: transfers on the shared link; ``costs``: times per sample that have changed; ``training``: what lazy
-    training remembers.
+    ``flows``: transfers on the shared link; ``costs``: times per sample that have changed; ``parts``: task
+    to client to a download that can go on; ``training``: what lazy training remembers.
     """
 
     toggles: Toggles
@@ -93,6 +104,7 @@ class World(Struct):
     flows: dict[int, on.Fetched] = {}
     devices: list[Device] = []
     costs: dict[str, float] = {}
+    parts: dict[str, dict[int, Part]] = {}
     training: Progress = field(default_factory=Progress)
     begun: bool = False
 
@@ -109,16 +121,23 @@ class World(Struct):
         length = work.end - work.begin
         return work.size if work.flow >= 0 or length <= 0 else work.size * (self.now - work.begin) // length
 
-    def under_way(self) -> tuple[int, int]:
-        """Bytes (down, up) of transfers in progress that have been sent by now."""
+    def under_way(self, part: Callable[[Work, int], int] | None = None) -> tuple[int, int]:
+        """Bytes (down, up) of transfers in progress that have been sent by now.
+
+        ``part``: how much of one of a client that is, where rates change with time.
+        """
         down = up = 0
-        for work in self.work.values():
+        for i, work in self.work.items():
+            if work.doing not in (DOWN, UP):
+                continue
+            client = ~i if work.lease is None else work.lease.client
+            sent = self.part(work) if part is None else part(work, client)
             if work.doing == DOWN:
-                down += self.part(work)
-            elif work.doing == UP:
-                up += self.part(work)
+                down += sent
+            else:
+                up += sent
         return down, up
 
-    def totals(self) -> dict[str, int]:
+    def totals(self, part: Callable[[Work, int], int] | None = None) -> dict[str, int]:
         """Bytes by kind, parts of transfers in progress included."""
-        return self.ledger.totals(sum(w.down for w in self.work.values()), *self.under_way())
+        return self.ledger.totals(sum(w.down for w in self.work.values()), *self.under_way(part))

@@ -1,6 +1,7 @@
 """One published method per file: its equation, its symbols, its citation, its composition."""
 
 from hocket.strategies.asyncsgd import asyncsgd
+from hocket.strategies.docofl import docofl
 from hocket.strategies.eden import eden
 from hocket.strategies.fedast import fedast
 from hocket.strategies.fedasync import fedasync
@@ -24,7 +25,7 @@ from hocket.strategies.sub_fedavg import sub_fedavg
 from hocket.strategies.sync_st import sync_st
 
 __all__ = [
-    "asyncsgd", "eden", "energy_optimal", "fedast", "fedasync", "fedavg", "fedbuff", "fedfetch", "fedfix", "fedprox",
-    "fjord", "generalized_asyncsgd", "gluefl", "heterofl", "lfl", "max_throughput", "powersgd", "prfl", "qafel",
-    "qsgd", "round_optimal", "stc", "sub_fedavg", "sync_st", "time_optimal",
+    "asyncsgd", "docofl", "eden", "energy_optimal", "fedast", "fedasync", "fedavg", "fedbuff", "fedfetch", "fedfix",
+    "fedprox", "fjord", "generalized_asyncsgd", "gluefl", "heterofl", "lfl", "max_throughput", "powersgd", "prfl",
+    "qafel", "qsgd", "round_optimal", "stc", "sub_fedavg", "sync_st", "time_optimal",
 ]  # fmt: skip

@@ -41,6 +41,7 @@ def fedfetch(
     *,
     reach: float | None = None,
     by: Literal["download", "finish"] = "download",
+    tail: Literal["first", "useful"] = "first",
     naive: bool = False,
     rates: Literal["measured", "known"] = "measured",
     warm_up: int = 5,
@@ -56,8 +57,8 @@ def fedfetch(
 
     Args:
         up: the codec of ``down`` if left out.
-        by, reach: on what the time limit is, and how far beyond it fetching ahead is given up; see
-            :class:`hocket.prefetch.Calendar`. The paper's are "download" and None.
+        by, reach, tail: on what the time limit is, how far beyond it fetching ahead is given up, and when those in
+            between begin; see :class:`hocket.prefetch.Calendar`. The paper's are "download", None and "first".
         naive: everybody starts when drawn; nothing is scheduled.
         rates: bandwidths as "measured" from transfers, or "known".
         warm_up, weight, code_compat: see :class:`hocket.prefetch.Calendar`.
@@ -71,7 +72,7 @@ def fedfetch(
     matching: Matching = Uniform("skip")
     if prefetch_window:
         matching = Presample(Uniform("skip"), prefetch_window, replace)
-    fetch = _calendar(prefetch_window, overcommit, slack, weight, warm_up, reach, by, naive, rates, code_compat)
+    fetch = _calendar(prefetch_window, overcommit, slack, weight, warm_up, reach, by, tail, naive, rates, code_compat)
     pacing = Rounds(cohort, overcommit, deadline)
     return Strategy("fedfetch", pacing, matching, fetch, task=_task(down, up, error_feedback, log, overlap))
 
@@ -84,6 +85,7 @@ def _calendar(
     warm_up: int = 5,
     reach: float | None = None,
     by: Literal["download", "finish"] = "download",
+    tail: Literal["first", "useful"] = "first",
     naive: bool = False,
     rates: Literal["measured", "known"] = "measured",
     code_compat: bool = False,
@@ -91,7 +93,7 @@ def _calendar(
     if not window:
         return NoPrefetch()
     ahead = window if naive else None
-    return Calendar(overcommit, slack, weight, warm_up, reach, by, ahead, rates, code_compat, max(64, window))
+    return Calendar(overcommit, slack, weight, warm_up, reach, by, tail, ahead, rates, code_compat, max(64, window))
 
 
 def _task(down: Coded, up: Coded | None, error_feedback: bool, log: int = 49, overlap: float | None = 1.6) -> TaskPart:
