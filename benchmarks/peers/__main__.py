@@ -26,7 +26,7 @@ from benchmarks.peers.table import SYSTEMS, System
 from benchmarks.peers.work import STEPS, write_data
 
 ROOT = Path(__file__).parent.parent.parent
-LONGEST = 240.0
+LONGEST = 300.0
 """Seconds after which a run is given up."""
 Runs = dict[str, Any]
 

@@ -120,8 +120,7 @@ def main() -> None:
                     "aggregator": "FedBuffAggregator",
                     "aggregator_kwargs": {
                         "K": BUFFER,
-                        "num_clients": BUFFER,  # so that a buffer's differences are averaged
-                        "alpha": 1.0,
+                        "alpha": HOLDERS / BUFFER,  # a difference counts alpha / clients: so a buffer is averaged
                         "staleness_fn": "constant",
                         "gradient_based": True,
                         "optimize_memory": False,

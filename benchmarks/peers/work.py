@@ -25,9 +25,9 @@ from benchmarks.models import CLASSES, MODELS
 
 CLIENTS, SAMPLES, BATCH, RATE = 1000, 100, 10, 0.05
 BUFFER, IN_FLIGHT = 10, 100
-SIGNAL = 2.0
-"""A sample has its class's prototype up to so strongly (noise is 1), so that accuracy is graded for every model."""
-STEPS = {"W1": {"a": 10, "b": 10, "d": 10, "c": 3}, "W2": {"a": 60, "b": 60, "d": 60, "c": 20}}
+SIGNAL = (0.1, 10.0)
+"""How strong the prototype is where noise is 1, log-uniform over samples, so that accuracy is graded for every model."""
+STEPS = {"W1": {"a": 10, "b": 10, "d": 10, "c": 3}, "W2": {"a": 60, "b": 60, "d": 60, "c": 12}}
 """Server steps after which accuracy is compared."""
 WARM = 1.5
 """Seconds before the clock starts, at the end of a server step."""
@@ -80,7 +80,8 @@ def write_data(folder: Path) -> None:
     for name, n in (("", CLIENTS * SAMPLES), ("test_", 2000)):
         labels = draw.integers(0, CLASSES, n)
         features = draw.random((n, 1, 28, 28), dtype=np.float32)
-        features += draw.uniform(0, SIGNAL, (n, 1, 1, 1)).astype(np.float32) * (prototypes[labels] - 0.5)
+        strength = np.exp(draw.uniform(*np.log(SIGNAL), (n, 1, 1, 1))).astype(np.float32)
+        features += strength * (prototypes[labels] - 0.5)
         np.save(folder / f"{name}features.npy", features - 0.5)
         np.save(folder / f"{name}labels.npy", labels)
 
