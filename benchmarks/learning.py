@@ -250,6 +250,7 @@ def _page(result: dict[str, Any], models: str) -> str:
         "PyTorch loop (one thread), and ratios to it of the simulator end to end; see `benchmarks/learning.py`.",
         "Per core: the same with processor time instead of wall time, so on one core, whoever else is at work.",
         f"The machine had {cores} free cores of {os.cpu_count()} before and after.",
+        "Other systems on the same workloads: [Beside other systems](peers.md).",
         "",
         "| model | bare loop | W1 ratio | per core | target | W2 ratio | per core | target | path |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -12,6 +12,7 @@ from benchmarks.peers.page import TARGETS, cells, page
 from benchmarks.peers.table import ENVIRONMENTS, SYSTEMS
 from benchmarks.peers.work import STEPS, Meter, Work
 
+ROOT = Path(__file__).parent.parent.parent
 OTHERS = {name: system for name, system in SYSTEMS.items() if system.environment}
 FOREIGN = {"pfl": "pfl", "flower": "flwr", "fedlab": "fedlab", "flsim": "flsim", "appfl": "appfl"}
 
@@ -40,7 +41,7 @@ def test_a_script_drives_its_system_and_needs_nothing_of_this_project_but_the_wo
 
 @pytest.mark.parametrize("shared", ["models.py", "peers/work.py", "peers/__init__.py", "__init__.py"])
 def test_what_scripts_share_needs_torch_and_numpy_alone(shared: str) -> None:
-    roots = {m.split(".")[0] for m in imported(Path("benchmarks") / shared)}
+    roots = {m.split(".")[0] for m in imported(ROOT / "benchmarks" / shared)}
     assert roots <= {"torch", "numpy", "benchmarks"} | set(sys.stdlib_module_names)
 
 
@@ -94,7 +95,7 @@ def test_accuracy_that_differs_and_a_failure_are_shown() -> None:
 
 
 def test_the_written_page_is_that_of_the_written_figures() -> None:
-    folder = Path("docs/benchmarks")
+    folder = ROOT / "docs" / "benchmarks"
     result = json.loads((folder / "peers.json").read_text())
     assert page(result) == (folder / "peers.md").read_text()
     for key, cell in result["cells"].items():
