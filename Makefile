@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format cover soak bench clean
+.PHONY: help setup demo test lint format cover soak bench peers clean
 
 PYTHON ?= python3
 EXTRAS ?= sklearn,torch,service,dp,dev
@@ -68,6 +68,9 @@ bench: $(STAMP) ## speed of engine, learning, codecs, journal and queueing (abou
 	@$(BIN)/python -m benchmarks.journal
 	@$(BIN)/python -m benchmarks.service
 
-clean: ## remove caches and builds; .venv and runs stay
+peers: $(STAMP) ## other systems on the same workloads, installed in .peers/ (about 20 minutes)
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
+clean: ## remove caches and builds; .venv, .peers and runs stay
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
 	@find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

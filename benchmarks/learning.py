@@ -5,15 +5,8 @@ batch 10 at rate 0.05. W1 is FedAvg with a cohort of 50 (model c: 20), W2 FedBuf
 exponential times, both end to end through the simulator. The bare loop is ``nn.Module``, ``torch.optim.SGD`` and
 ``load_state_dict`` in one thread. All three are measured in turn in one process; medians of three passes.
 
-| model | layers |
-|---|---|
-| a | 784-62 |
-| b | 784-200-62, relu |
-| c | conv 5x5x32, pool, conv 5x5x64, pool, 2048, 62 |
-| d | conv 3x3x8, pool, conv 3x3x16, pool, 62 |
-
-Models a and b are measured with five epochs per update, too. Stacks drawn from a seed follow (depth, widths, norm,
-activation, with or without images), with the path that each got.
+The models are those of ``benchmarks.models``; a and b are measured with five epochs per update, too. Stacks drawn from a
+seed follow (depth, widths, norm, activation, with or without images), with the path that each got.
 """
 
 import argparse
@@ -24,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,41 +25,14 @@ import torch
 from torch import nn
 
 import hocket as hk
+from benchmarks.models import CLASSES, MODELS, Build
 from hocket.keyed import below, key
 from hocket.learning import ClientData, Examples, LocalSGD
 from hocket.setup import Setup
 from hocket.simulation.run import prepare
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
-CLASSES = 62
 TARGETS = {"a": (9.0, 6.0), "b": (6.0, 4.0), "d": (2.2, 2.2), "c": (1.8, 1.8)}  # W1, W2
-Build = Callable[[], nn.Module]
-
-
-def a() -> nn.Module:
-    """Logistic regression."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, CLASSES))
-
-
-def b() -> nn.Module:
-    """One hidden layer."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, CLASSES))
-
-
-def c() -> nn.Module:
-    """The CNN of LEAF."""
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(),
-        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(3136, 2048), nn.ReLU(), nn.Linear(2048, CLASSES),
-    )  # fmt: skip
-
-
-def d() -> nn.Module:
-    """A light CNN."""
-    return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
-        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(784, CLASSES),
-    )  # fmt: skip
 
 
 def drawn(seed: int) -> tuple[str, Build]:
@@ -220,21 +185,19 @@ def main() -> None:
     parser.add_argument("--memory", choices=list("abcd"), help="peak memory of W2 with one model, as JSON; no more")
     arguments = parser.parse_args()
     if arguments.memory:
-        print(json.dumps(memory({"a": a, "b": b, "c": c, "d": d}[arguments.memory])))
+        print(json.dumps(memory(MODELS[arguments.memory])))
         return
     given = data(200 if arguments.quick else 1000)
     passes = 1 if arguments.quick else 3
-    known: dict[str, tuple[Build, int]] = {"a": (a, 1500), "b": (b, 600), "d": (d, 200), "c": (c, 60)}
+    enough = {"a": 1500, "b": 600, "d": 200, "c": 60}
     found: dict[str, Any] = {}
     cores = [cores_free()]
     for name in arguments.models:
-        build, updates = known[name]
-        found[name] = row = measure(build, given, updates, 20 if name == "c" else 50, passes)
+        found[name] = row = measure(MODELS[name], given, enough[name], 20 if name == "c" else 50, passes)
         _say(name, row, TARGETS[name])
     for name in arguments.epochs:
-        build, updates = known[name]
         label = f"{name}, five epochs"
-        found[label] = row = measure(build, given, updates // 3, 50, passes, 5)
+        found[label] = row = measure(MODELS[name], given, enough[name] // 3, 50, passes, 5)
         _say(label, row, None)
     for seed in range(arguments.stacks):
         label, build = drawn(seed)
@@ -291,6 +254,7 @@ def _page(result: dict[str, Any], models: str) -> str:
         "PyTorch loop (one thread), and ratios to it of the simulator end to end; see `benchmarks/learning.py`.",
         "Per core: the same with processor time instead of wall time, so on one core, whoever else is at work.",
         f"The machine had {cores} free cores of {os.cpu_count()} before and after.",
+        "Other systems on the same workloads: [Beside other systems](peers.md).",
         "",
         "| model | bare loop | W1 ratio | per core | target | W2 ratio | per core | target | path |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -1,0 +1,1 @@
+"""Other systems on the same workloads, side by side: ``python -m benchmarks.peers``."""
