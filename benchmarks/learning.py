@@ -5,8 +5,8 @@ batch 10 at rate 0.05. W1 is FedAvg with a cohort of 50 (model c: 20), W2 FedBuf
 exponential times, both end to end through the simulator. The bare loop is ``nn.Module``, ``torch.optim.SGD`` and
 ``load_state_dict`` in one thread. All three are measured in turn in one process; medians of three passes.
 
-The models are those of ``benchmarks.models``; a and b are measured with five epochs per update, too. Stacks drawn from a
-seed follow (depth, widths, norm, activation, with or without images), with the path that each got.
+The models are those of ``benchmarks.models``; a and b are measured with five epochs per update, too. Stacks drawn from
+a seed follow (depth, widths, norm, activation, with or without images), with the path that each got.
 """
 
 import argparse
