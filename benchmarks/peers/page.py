@@ -20,14 +20,7 @@ TARGETS = {("W1", "pfl-2", "a"): 7.0, ("W2", "flsim", "a"): 33.0, ("W2", "flsim"
 
 
 def cells(runs: Mapping[str, Mapping[str, Any]], free: Sequence[float]) -> dict[str, dict[str, Any]]:
-    """By "model workload system": median rate, by the bare loop, hocket by it, accuracy and the plain loop's.
-
-    >>> run = lambda rate: {"rate": rate, "accuracy": 0.9, "versions": {}}
-    >>> runs = {"a W1 bare 0": run(10.0), "a W1 hocket 0": run(40.0), "a W1 pfl 0": run(5.0)}
-    >>> found = cells(runs, [2.0])["a W1 pfl"]
-    >>> found["by_bare"], found["hocket_by_it"], found["equal"]
-    (0.5, 8.0, True)
-    """
+    """By "model workload system": median rate, by the bare loop, hocket by it, accuracy and the plain loop's."""
     found: dict[str, dict[str, Any]] = {}
     for cell in dict.fromkeys(key.rsplit(" ", 1)[0] for key in runs):
         model, workload, _ = cell.split()
