@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,23 @@ def measure(system: System, workload: str, model: str, data: Path, folder: Path,
     try:
         out, err = process.communicate(timeout=LONGEST)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
         return {"error": f"gave no result within {LONGEST:.0f} s"}
+    finally:
+        _end(process)
     for line in reversed(out.splitlines()):
         if line.startswith('{"rate"'):
             return json.loads(line)
     last = [line for line in err.splitlines() if line.strip()][-1:]
     return {"error": f"exit status {process.returncode}: {''.join(last)[:300]}"}
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """A launcher is asked first, so that it ends its workers, which are not of its group."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, how)
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=15)
 
 
 def sitting(models: str, names: list[str], passes: int, seconds: float, until: float, folder: Path, runs: Runs) -> Any:
@@ -104,7 +114,9 @@ def main() -> None:
     names = ["bare", "hocket", *(n for n in arguments.only or others if SYSTEMS[n].environment not in refused)]
     models = "a" if arguments.quick and arguments.models == "abdc" else arguments.models
     passes, seconds = (1, 1.5) if arguments.quick else (arguments.passes, 2.5)
-    runs: Runs = json.loads((folder / "runs.json").read_text()) if arguments.resume else {}
+    kept = folder / "runs.json"
+    runs: Runs = json.loads(kept.read_text()) if arguments.resume and kept.exists() else {}
+    runs = {key: found for key, found in runs.items() if "error" not in found}
     until, free = time.monotonic() + 60 * arguments.minutes, [cores_free()]
     for model in sitting(models, names, passes, seconds, until, folder, runs):
         if arguments.quick:

@@ -14,13 +14,7 @@ def interpreter(name: str, folder: Path) -> Path:
 
 
 def install(name: str, folder: Path) -> str | None:
-    """Make the environment if it is not there; what pip said if it could not.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as empty:
-    ...     interpreter("pfl", Path(empty)).exists()
-    False
-    """
+    """Make the environment if it is not there; what pip said if it could not."""
     home, pins = folder / name, "\n".join(ENVIRONMENTS[name])
     stamp = home / "pins"
     if stamp.exists() and stamp.read_text() == pins:

@@ -1,17 +1,19 @@
-"""FLSim: ``SyncTrainer`` for W1, ``AsyncTrainer`` with its FedBuff for W2, one process."""
+"""FLSim: ``SyncTrainer`` for W1, under torchrun in several processes, ``AsyncTrainer`` with its FedBuff for W2."""
 
 import contextlib
 import dataclasses
 import functools
 import io
 import logging
+import os
 from collections.abc import Iterator
 from unittest import mock
 
 import hydra.utils  # noqa: F401
 import opacus  # noqa: F401  (what FLSim imports comes first, as the patch below is for FLSim alone)
 import tensorboard  # noqa: F401
-import torch.utils.tensorboard  # noqa: F401
+import torch
+import torch.utils.tensorboard
 import tqdm
 from omegaconf import OmegaConf
 
@@ -95,17 +97,17 @@ class User(IFLUserData):
 
 
 class Users(IFLDataProvider):
-    """All clients."""
+    """Every so many-th client."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, first: int, stride: int) -> None:
         features, labels = work.array("features").split(SAMPLES), work.array("labels").split(SAMPLES)
-        self.users = [User(x, y) for x, y in zip(features, labels, strict=True)]
+        self.users = [User(x, y) for x, y in zip(features[first::stride], labels[first::stride], strict=True)]
 
     def train_user_ids(self) -> list[int]:
-        return list(range(CLIENTS))
+        return list(range(len(self.users)))
 
     def num_train_users(self) -> int:
-        return CLIENTS
+        return len(self.users)
 
     def get_train_user(self, user_index: int) -> User:
         return self.users[user_index]
@@ -121,14 +123,18 @@ class Users(IFLDataProvider):
 
 
 class Sync(SyncTrainer):
-    """Ends when it is enough."""
+    """Ends when rank 0 says that it is enough; asked twice after the last round of an epoch."""
 
     meter: Meter
+    answers: dict[tuple[int, int], bool]
 
-    def _maybe_run_evaluation(self, timeline, data_provider, metrics_reporter, best_metric, best_model_state):
-        if self.meter.step(self.global_model().fl_get_module().state_dict):
-            raise Enough
-        return best_metric, best_model_state
+    def stop_fl_training(self, *, epoch: int, round: int, num_rounds_in_epoch: int) -> bool:
+        if (epoch, round) not in self.answers:
+            enough = torch.tensor(int(self.meter.step(self.global_model().fl_get_module().state_dict)))
+            if torch.distributed.is_initialized():
+                torch.distributed.broadcast(enough, 0)
+            self.answers[epoch, round] = bool(enough)
+        return self.answers[epoch, round]
 
 
 class Async(AsyncTrainer):
@@ -142,7 +148,9 @@ class Async(AsyncTrainer):
 
 
 def main() -> None:
-    work = asked()
+    work, rank, world = asked(), int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        torch.distributed.init_process_group("gloo")
     logging.disable(logging.CRITICAL)
     plain = {"epochs": 10**6, "do_eval": False, "report_train_metrics": False, "always_keep_trained_model": True}
     plain["client"] = ClientConfig(epochs=1, optimizer=LocalOptimizerSGDConfig(lr=RATE), shuffle_batch_order=True)
@@ -150,6 +158,7 @@ def main() -> None:
     trainer: Sync | Async
     if work.workload == "W1":
         settings = OmegaConf.structured(SyncTrainerConfig(users_per_round=work.cohort, **plain))
+        Sync.answers = {}
         trainer = Sync(model=model, **{k: v for k, v in settings.items() if not k.startswith("_")})
     else:
         settings = OmegaConf.structured(
@@ -171,8 +180,9 @@ def main() -> None:
         trainer = Async(model=model, **{k: v for k, v in settings.items() if not k.startswith("_")})
     trainer.meter = meter = Meter(work, work.cohort if work.workload == "W1" else BUFFER)
     with contextlib.suppress(Enough), contextlib.redirect_stdout(io.StringIO()):
-        trainer.train(Users(work), None, CLIENTS, distributed_world_size=1)
-    tell(meter.rate, meter.accuracy, "flsim")
+        trainer.train(Users(work, rank, world), None, CLIENTS, distributed_world_size=world, rank=rank)
+    if rank == 0:
+        tell(meter.rate, meter.accuracy, "flsim")
 
 
 if __name__ == "__main__":

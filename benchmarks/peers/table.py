@@ -68,16 +68,25 @@ SYSTEMS = {
         "fedlab",
         "fedlab",
         ("W1",),
-        "`StandalonePipeline`, one process, logs off; `collections.Iterable` put back for its imports",
+        "`StandalonePipeline`, one process, logs off; for its imports `collections.Iterable` put back and an empty "
+        "`torchvision`",
     ),
     "flsim": System(
-        "FLSim",
+        "FLSim, 1 process",
         "flsim",
         "flsim",
         ("W1", "W2"),
-        "one process (its asynchronous trainer has no other way); batches made once, reports and progress off; W2 is "
-        "an open queue: Poisson starts, 100 per mean duration; its dataclasses made hashable, without which Python "
-        "3.11 does not import it",
+        "batches made once, reports and progress off; W2 is an open queue: Poisson starts, 100 per mean duration, and "
+        "has no way to use several processes; its dataclasses made hashable, without which Python 3.11 does not import "
+        "it",
+    ),
+    "flsim-2": System(
+        "FLSim, 2 processes",
+        "flsim",
+        "flsim",
+        ("W1",),
+        "the same under `torchrun`, half of the clients in each, its own all-reduce per round",
+        TORCHRUN,
     ),
     "appfl": System(
         "APPFL, virtual time",
@@ -85,7 +94,8 @@ SYSTEMS = {
         "appfl",
         ("W2",),
         "FedBuff of differences, one process; `optimize_memory` off (garbage collected after every message), no logs, "
-        "no metric in training; 200 clients, as each is an object that holds models: too many for c",
+        "no metric in training, an empty `torchvision` for its imports; 200 clients, as each is an object that holds "
+        "models: too many for c",
         models="abd",
     ),
 }

@@ -39,6 +39,12 @@ def test_a_script_drives_its_system_and_needs_nothing_of_this_project_but_the_wo
     assert {"asked", "tell", "Meter"} <= set(SYSTEMS[name].source.read_text().replace(",", " ").split())
 
 
+def test_systems_in_several_processes_have_scripts_that_know_their_rank() -> None:
+    several = [system for system in OTHERS.values() if system.launch]
+    assert several
+    assert all('"RANK"' in system.source.read_text() for system in several)
+
+
 @pytest.mark.parametrize("shared", ["models.py", "peers/work.py", "peers/__init__.py", "__init__.py"])
 def test_what_scripts_share_needs_torch_and_numpy_alone(shared: str) -> None:
     roots = {m.split(".")[0] for m in imported(ROOT / "benchmarks" / shared)}
