@@ -333,7 +333,8 @@ class Downlink(Protocol):
 
     One that sends parts of the model (class attribute ``covers``) is told of every epoch by
     ``ranked(state, epoch, ranking, listed, version)``. Its values, on the wire and on the device, are those of the
-    coordinates of the cover, band by band; edges to a node of kind ``"index"`` carry lists of them.
+    coordinates of the cover, band by band; edges to a node of kind ``"index"`` carry lists of them. One of which
+    something else than the newest model is fetched ahead of a lease (an anchor) names it by ``ahead(state, node)``.
     """
 
     def init(self, schema: Schema) -> State: ...

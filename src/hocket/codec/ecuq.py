@@ -56,7 +56,7 @@ class ECUQ(Struct, frozen=True, tag="ecuq", tag_field="kind", forbid_unknown_fie
         return sum(_HEAD + 4 + min(round(self.bits * (b - a) / 8), 4 * (b - a)) for a, b in spans(schema))
 
     def distortion(self, schema: Schema) -> float:
-        grid: float = max(2.0 ** (self.bits - 0.1) - 1, 1.0)
+        grid: float = max(self._fewest - 1, 1.0)
         return max((b - a for a, b in spans(schema)), default=0) / (2 * grid**2)
 
     def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
@@ -91,7 +91,12 @@ class ECUQ(Struct, frozen=True, tag="ecuq", tag_field="kind", forbid_unknown_fie
             least, most = (k, most) if h <= self.bits else (least, k - 1)
             if least >= most:
                 break
-        return least if least > 1 and entropy(np.rint(y * (least - 1))) <= self.bits else 0
+        return least if least >= max(self._fewest, 2) and entropy(np.rint(y * (least - 1))) <= self.bits else 0
+
+    @property
+    def _fewest(self) -> float:
+        """Levels that are as many as the entropy asked for needs; the error's bound is theirs."""
+        return float(2.0 ** (self.bits - 0.1))
 
     def decode(self, body: Any, schema: Schema) -> Vector:
         exactly(self, body, schema)

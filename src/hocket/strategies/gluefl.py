@@ -10,7 +10,9 @@
 | q, q_s | ``share``, ``shared`` | densities of an update and of the mask |
 | nu_i | | K S/(N (K - C)) for members, K (N - S)/(N C) for newcomers, over K |
 
-Updates of clients are top-q with error feedback: here they do not know the mask, which costs 2 % of their bytes.
+Updates of clients are top-q with error feedback: here they do not know the mask. Its positions would have to be sent to
+them, since a combined update does not tell which coordinates the last one changed most: 2.0 % of the model at densities
+0.2 and 0.16, to save 1.6 % of it in the positions of what they send.
 
 He, Yan, et al., "GlueFL: reconciling client sampling and model masking for bandwidth efficient federated learning",
 MLSys 2023 (arXiv 2212.01523).
