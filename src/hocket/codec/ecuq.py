@@ -28,6 +28,7 @@ from hocket.strategy import policy
 _SAMPLE = 1 << 16  # values by which K is searched
 _MOST = 1 << 16  # symbols
 _HEAD = 12  # K, a, D
+_LEAST = np.finfo(np.float32).tiny  # below it D has few digits, and K of them are far from max x - min x
 
 
 @policy("codec")
@@ -70,7 +71,7 @@ class ECUQ(Struct, frozen=True, tag="ecuq", tag_field="kind", forbid_unknown_fie
         if not k:
             return raw
         step = np.float32((high - low) / (k - 1)) if k > 1 else np.float32(0)
-        if not np.isfinite(step) or (k > 1 and not step):
+        if not np.isfinite(step) or (k > 1 and step < _LEAST):
             return raw
         symbols = np.rint((x.astype(np.float64) - low) / float(step or 1)).clip(0, k - 1).astype("<u2")
         planes = [symbols.astype(np.uint8)] + ([(symbols >> 8).astype(np.uint8)] if k > 256 else [])
