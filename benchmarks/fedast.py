@@ -233,9 +233,9 @@ def allocation_page(got: Rows) -> list[str]:
 
 def rules_page(got: Rows) -> list[str]:
     return [
-        "## Our rule against the others\n\nSeeds that nothing was chosen on, at two budgets (eta_s = 0.33 and 0.1). The "
-        "last columns: the makespan by\nmarginal progress less that of the other rule, as a part of it, with the standard "
-        "error over seeds.\n",
+        "## Our rule against the others\n\nSeeds that nothing was chosen on, at two budgets (eta_s = 0.33 and 0.1). "
+        "The last columns: the makespan by\nmarginal progress less that of the other rule, as a part of it, with the "
+        "standard error over seeds.\n",
         table(
             ["R", "tasks", *RULES, "against static", "against paper"],
             [compared_rules(got, b, k) for b, k in product(BUDGETS, SETTINGS)],
@@ -296,8 +296,8 @@ def skew_page(got: Rows) -> list[str]:
 def drift_page(got: Rows) -> list[str]:
     rows: list[list[object]] = [[k, *(got[w, k]["makespan"] for w in ("work", "labels"))] for k in DRIFTING]
     return [
-        "## Tasks that change in mid-run\n\nThe first of four tasks takes three times the work from 25 on, or its labels "
-        "(Dirichlet 1) are dealt apart (0.03)\nfrom its version 40 on.\n",
+        "## Tasks that change in mid-run\n\nThe first of four tasks takes three times the work from 25 on, or its "
+        "labels (Dirichlet 1) are dealt apart (0.03)\nfrom its version 40 on.\n",
         table(["method", "work", "labels"], rows),
         "",
     ]
