@@ -353,11 +353,11 @@ def figures(found: dict[str, Any]) -> None:
 
     got = {name: {tuple(r["case"]): r["makespan"] for r in found[name]} for name in answered(found)}
 
-    def finish(name: str, x: str) -> None:
+    def finish(name: str, x: str, legend: tuple[float, float] | None = None) -> None:
         plt.xlabel(x)
         plt.ylabel("makespan (time units)")
         plt.ylim(bottom=0)
-        plt.legend(frameon=False)
+        plt.legend(frameon=False, bbox_to_anchor=legend, loc="best" if legend is None else "center left")
         plt.tight_layout()
         plt.savefig(DOCS / f"fedast-{name}.svg", metadata={"Date": None})
         plt.close()
@@ -372,13 +372,15 @@ def figures(found: dict[str, Any]) -> None:
         plt.plot([k for (k,) in got["ratio"]], list(got["ratio"].values()), "o-", label="four equal tasks, R = 160")
         finish("ratio", "requests outstanding per update of a step (rho)")
     if "steps" in got:
-        plt.figure(figsize=(6, 3.6))
+        plt.figure(figsize=(8, 3.6))
         for k, b in product((9, 27), BOUNDS):
             said = "no bound" if b is None else f"staleness at most {b}"
             line = ":" if k == 9 else "-"
             plt.plot(RATES, [got["steps"][lr, k, b] for lr in RATES], "o" + line, label=f"{k} local steps, {said}")
         plt.xscale("log")
-        finish("steps", "local rate")
+        plt.xticks(RATES, map(str, RATES))
+        plt.minorticks_off()
+        finish("steps", "local rate", (1.02, 0.5))
     if "skew" in got:
         plt.figure(figsize=(5, 3.2))
         plt.bar(range(len(SKEWED)), [got["skew"][k, 0.03] for k in SKEWED], label="Dirichlet 0.03")
@@ -391,7 +393,8 @@ HEAD = """# FedAST beyond its paper
 `python -m benchmarks.fedast` wrote this page, `fedast.json` and the figures. Gaussian classes (10 in 32 dimensions,
 Dirichlet 0.1 unless said otherwise), 200 clients of three speeds, at most 60 at work, R = 80, rho = 10, eta_s = 0.33;
 synchronous rounds ask 60 clients, split over the tasks, and take the first 24 in all. A task ends at 0.98 of the best
-possible accuracy on its test split. Means of three seeds, of four for our rule. The synchronous baselines cancel jobs that come too late, which frees their clients.
+possible accuracy on its test split. Means of three seeds, of four for our rule. The synchronous baselines cancel jobs
+that come too late, which frees their clients.
 """
 REAL = """
 ## Real data at reduced size
