@@ -9,7 +9,7 @@ The learning problems are those of ``hocket.reproduce.fedast_tasks``.
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -29,8 +29,8 @@ from hocket.simulation.run import Simulation, prepare
 from hocket.strategies import fedasync, fedbuff, fedfix, sync_st
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
-SEEDS: dict[str, tuple[int, ...]] = {"rules": tuple(range(8, 12)), "many": (0, 1, 2)}
-"""By question; 0 and 1 for the others. Our rule was chosen on 0 to 7, and is judged on others."""
+SEEDS: dict[str, tuple[int, ...]] = {"rules": tuple(range(8, 12))}
+"""By question; 0, 1 and 2 for the others. Our rule was chosen on 0 to 7, and is judged on others."""
 LONGEST = 900.0
 RATES = (0.05, 0.1, 0.3)
 BOUNDS = (None, 18, 9)
@@ -152,15 +152,13 @@ def answer(case: tuple[str, tuple[Any, ...]]) -> dict[str, Any]:
 # --- real data -------------------------------------------------------------------------------------------
 
 
-def compared() -> list[dict[str, Any]]:
+def compared() -> Iterator[dict[str, Any]]:
     """FedAST and Sync-ST on the four real data sets, three seeds."""
-    rows = []
     for seed, method in product(range(3), ("fedast", "sync")):
         began = time.process_time()
         row = {"method": method, "seed": seed, **outcome(real_run(method, seed)), "cpu_s": time.process_time() - began}
         print(json.dumps(row), flush=True)
-        rows.append(row)
-    return rows
+        yield row
 
 
 def operated() -> dict[str, Any]:
@@ -329,11 +327,13 @@ def real_page(rows: list[dict[str, Any]], log: dict[str, Any]) -> str:
     out = [REAL]
     each = [[r["method"], r["seed"], *(r["ends"][n] for n in COST), r["makespan"], float(r["cpu_s"])] for r in rows]
     out.append(table(["method", "seed", *COST, "makespan", "processor s"], each))
-    spans = {k: mean(r["makespan"] for r in rows if r["method"] == k) for k in ("fedast", "sync")}
-    out.append(
-        f"\nMean makespan {spans['fedast']:.0f} against {spans['sync']:.0f}: {1 - spans['fedast'] / spans['sync']:.0%} "
-        "shorter (published 40.1% with four tasks at full size).\n"
-    )
+    spans = {k: {r["seed"]: r["makespan"] for r in rows if r["method"] == k} for k in ("fedast", "sync")}
+    if both := spans["fedast"].keys() & spans["sync"].keys():
+        own, sync = (mean(spans[k][seed] for seed in both) for k in ("fedast", "sync"))
+        out.append(
+            f"\nMean makespan {own:.0f} against {sync:.0f}: {1 - own / sync:.0%} "
+            "shorter (published 40.1% with four tasks at full size).\n"
+        )
     said = "; ".join(f"{k} at {v:.1f}" for k, v in log["log"].items())
     out.append(
         "A run of its own with a schedule, on MNIST, Fashion-MNIST and Shakespeare: its event log shows "
@@ -353,11 +353,11 @@ def figures(found: dict[str, Any]) -> None:
 
     got = {name: {tuple(r["case"]): r["makespan"] for r in found[name]} for name in answered(found)}
 
-    def finish(name: str, x: str) -> None:
+    def finish(name: str, x: str, legend: tuple[float, float] | None = None) -> None:
         plt.xlabel(x)
         plt.ylabel("makespan (time units)")
         plt.ylim(bottom=0)
-        plt.legend(frameon=False)
+        plt.legend(frameon=False, bbox_to_anchor=legend, loc="best" if legend is None else "center left")
         plt.tight_layout()
         plt.savefig(DOCS / f"fedast-{name}.svg", metadata={"Date": None})
         plt.close()
@@ -372,13 +372,15 @@ def figures(found: dict[str, Any]) -> None:
         plt.plot([k for (k,) in got["ratio"]], list(got["ratio"].values()), "o-", label="four equal tasks, R = 160")
         finish("ratio", "requests outstanding per update of a step (rho)")
     if "steps" in got:
-        plt.figure(figsize=(6, 3.6))
+        plt.figure(figsize=(8, 3.6))
         for k, b in product((9, 27), BOUNDS):
             said = "no bound" if b is None else f"staleness at most {b}"
             line = ":" if k == 9 else "-"
             plt.plot(RATES, [got["steps"][lr, k, b] for lr in RATES], "o" + line, label=f"{k} local steps, {said}")
         plt.xscale("log")
-        finish("steps", "local rate")
+        plt.xticks(RATES, map(str, RATES))
+        plt.minorticks_off()
+        finish("steps", "local rate", (1.02, 0.5))
     if "skew" in got:
         plt.figure(figsize=(5, 3.2))
         plt.bar(range(len(SKEWED)), [got["skew"][k, 0.03] for k in SKEWED], label="Dirichlet 0.03")
@@ -391,8 +393,8 @@ HEAD = """# FedAST beyond its paper
 `python -m benchmarks.fedast` wrote this page, `fedast.json` and the figures. Gaussian classes (10 in 32 dimensions,
 Dirichlet 0.1 unless said otherwise), 200 clients of three speeds, at most 60 at work, R = 80, rho = 10, eta_s = 0.33;
 synchronous rounds ask 60 clients, split over the tasks, and take the first 24 in all. A task ends at 0.98 of the best
-possible accuracy on its test split. Means of two seeds, of three for the number of tasks, of four for our rule. The
-synchronous baselines cancel jobs that come too late, which frees their clients.
+possible accuracy on its test split. Means of three seeds, of four for our rule. The synchronous baselines cancel jobs
+that come too late, which frees their clients.
 """
 REAL = """
 ## Real data at reduced size
@@ -417,7 +419,10 @@ def main() -> None:
     path = DOCS / "fedast.json"
     new: dict[str, Any] = {}
     if a.real:
-        new |= {"operated": operated(), "real": compared()}
+        new |= {"operated": operated(), "real": []}
+        for row in compared():
+            new["real"].append(row)
+            save(path, new)
     else:
         with ProcessPoolExecutor(a.jobs) as pool:
             for name in a.only:

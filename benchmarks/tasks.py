@@ -3,7 +3,8 @@
 FedAST with static budgets, size-only tasks on 100,000 clients that queue jobs, R = 10,000 requests, rho = 10, the event
 log written to Parquet; one core, one process per run. Twenty tasks make 1,000,000 updates once. Then twenty, one, and
 FedBuff as ``benchmarks.engine`` runs it make 200,000 each, in turn, so that their ratios hold on a machine whose speed
-drifts: medians of five rounds, by processor time, since other work slows the wall clock.
+drifts: medians of five rounds, by processor time, since other work slows the wall clock. Interpreter
+steps per update are counted, so they do not depend on the machine.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hocket as hk
@@ -29,12 +31,39 @@ DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
 TARGET = 30_000
 
 
-def build(tasks: int, clients: int, updates: int, folder: Path) -> Simulation:
+def build(tasks: int, clients: int, updates: int, folder: Path, in_flight: int = 10_000) -> Simulation:
     """The run that is measured."""
     each = [hk.Task.sized(parameters=10_000, clients=clients, name=f"t{i}", cost=1 + i / 10) for i in range(tasks)]
     fleet = hk.Fleet.synthetic(clients, seed=0, compute_law=hk.fleet.Exponential())
-    method = hk.strategies.fedast(in_flight=10_000, ratio=10, allocation="static")
+    method = hk.strategies.fedast(in_flight=in_flight, ratio=10, allocation="static")
     return prepare(Setup.of(each, method, hk.Until(updates=updates)), fleet, log=True, folder=folder)
+
+
+def steps(tasks: int, clients: int, updates: int = 2000) -> float:
+    """Interpreter steps (bytecodes) of an update in the steady state; R is a tenth of ``clients``."""
+    count = 0
+
+    def step(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        count += event == "opcode"
+        return step
+
+    def call(frame: FrameType, event: str, _: object) -> Any:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return step
+
+    with tempfile.TemporaryDirectory() as folder:
+        sim = build(tasks, clients, 10**9, Path(folder), in_flight=clients // 10)
+        state, before = sim.engine.server.state, sys.gettrace()
+        while state.updates < clients // 5:
+            sim.engine.run(1000)
+        began = state.updates
+        sys.settrace(call)
+        try:
+            sim.engine.run(3 * updates)
+        finally:
+            sys.settrace(before)
+        return count / (state.updates - began)
 
 
 def one(tasks: int, clients: int, updates: int) -> dict[str, Any]:
@@ -71,6 +100,8 @@ def main() -> None:
     if a.one:
         print(json.dumps(one(*a.one)))
         return
+    work = {k: steps(k, 20_000) for k in (1, 20)}
+    print("interpreter steps per update: " + ", ".join(f"{k} tasks {v:,.0f}" for k, v in work.items()), flush=True)
     rounds = []
     for _ in range(1 if a.quick else 5):
         row = {"20 tasks": apart(20, 200_000), "1 task": apart(1, 200_000), "FedBuff": engine(100_000, 200_000, 10_000)}
@@ -86,6 +117,7 @@ def main() -> None:
     print(f"peak memory {peak / 1e6:,.0f} MB")
     machine = {"python": platform.python_version(), "cores": os.cpu_count(), "load": os.getloadavg()}
     result = {"command": "python -m benchmarks.tasks", "machine": machine, "whole": whole, "rounds": rounds}
+    result["interpreter_steps_per_update"] = work
     result |= {"20_tasks_by_1": by_one, "20_tasks_by_fedbuff": by_fedbuff}
     (DOCS / "tasks.json").write_text(json.dumps(result, indent=1) + "\n")
 

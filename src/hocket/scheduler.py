@@ -19,8 +19,9 @@ class Scheduler:
     """Asks pacing, matching and prefetch, and turns what they say into leases, steps, offers and wake-ups."""
 
     __slots__ = (
-        "_end_time", "_estimate", "_key", "_leases", "_looks_ahead", "_matching", "_matching_memory", "_max_bytes",
-        "_max_updates", "_pacing", "_pacing_memory", "_prefetch", "_refill_first", "_state", "_tasks", "_view",
+        "_changed", "_end_time", "_estimate", "_key", "_leases", "_looks_ahead", "_matching", "_matching_memory",
+        "_max_bytes", "_max_updates", "_pacing", "_pacing_memory", "_prefetch", "_refill_first", "_state", "_tasks",
+        "_view",
     )  # fmt: skip
 
     def __init__(
@@ -35,6 +36,7 @@ class Scheduler:
         estimate: Mapping[str, Estimate],
     ) -> None:
         self._state, self._view, self._leases, self._tasks = state, view, leases, tasks
+        self._changed = view.changed
         self._pacing, self._pacing_memory = strategy.pacing, state.memories["pacing"]
         self._matching, self._matching_memory = strategy.matching, state.memories["matching"]
         self._looks_ahead = bool(getattr(strategy.matching, "looks_ahead", False))
@@ -67,9 +69,9 @@ class Scheduler:
             short = self._refill(now, out)
         if self._looks_ahead:
             self._look_ahead(now)
-        self._view.changed.clear()
+        self._changed.clear()
         if short:
-            self._view.changed.update((n, None) for n in short if n != ANY)
+            self._changed.update((n, None) for n in short if n != ANY)
         if s.offers:
             self._offer(now, out)
         if s.deadlines:

@@ -68,7 +68,12 @@ class View(Struct):
 
     def moved(self, also: Collection[str] = ()) -> list[TaskState]:
         """The tasks that changed and ``also`` those, in the order of the run: what a pacing needs to look at."""
-        names = self.changed.keys() | also if also else self.changed
-        if len(names) < 2:
-            return [self.tasks[n] for n in names]
-        return [t for n, t in self.tasks.items() if n in names]
+        changed, tasks = self.changed, self.tasks
+        if also:
+            names = changed.keys() | also
+            return [t for n, t in tasks.items() if n in names] if len(names) > 1 else [tasks[n] for n in names]
+        if len(changed) > 1:
+            return [t for n, t in tasks.items() if n in changed]
+        for n in changed:
+            return [tasks[n]]
+        return []
