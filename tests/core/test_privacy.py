@@ -11,7 +11,7 @@ from hocket import Fleet, Until, codec, guard, matching, merge, reference_tasks,
 from hocket.book import Book
 from hocket.downlink import Bands
 from hocket.errors import InvalidInput
-from hocket.experiment import document
+from hocket.experiment import document, folder
 from hocket.learning.learner import Trained
 from hocket.pacing import InFlight
 from hocket.policies import Contribution
@@ -19,6 +19,7 @@ from hocket.privacy import Gaussian, SecureAggregation
 from hocket.privacy.accountant import epsilon, most
 from hocket.privacy.gaussian import Taken
 from hocket.privacy.noise import add_normal
+from hocket.record.summary import cautions
 from hocket.schema import Schema, Segment
 from hocket.setup import Setup
 from hocket.strategy import Strategy, TaskPart, compose, fill
@@ -199,16 +200,18 @@ def test_t38_epsilon_is_that_of_an_independent_accountant_on_a_thousand_schedule
             assert found <= renyi.get_epsilon(delta) * (1 + 1e-9)
 
 
-def test_a_budget_ends_the_run_before_it_is_overspent():
+def test_a_budget_ends_the_run_before_it_is_overspent(tmp_path):
     p = Gaussian(clip=0.5, noise=4.0, epsilon=6.0)
     steps = most(p)
     assert steps is not None and epsilon([(p, steps)], p.delta) <= 6.0 < epsilon([(p, steps + 1)], p.delta)
     method = compose(strategies.fedbuff(3, 6), Strategy("p", task=TaskPart(privacy=p)))
     task, fleet = reference_tasks.gaussian(clients=12, samples=20), Fleet.synthetic(clients=12, seed=0)
-    run = simulate(task, fleet, method, Until(updates=10_000), seed=1)
+    run = simulate(task, fleet, method, Until(updates=10_000), seed=1, out=tmp_path)
     said = run.summary["privacy"]
     assert said["tasks"]["gaussian"]["releases"] == run.summary["tasks"]["gaussian"]["version"] == steps
     assert run.summary["finished"] == "steps" and 5.5 < said["epsilon"] <= 6.0 and said["delta"] == 1e-6
+    words = f"epsilon {said['epsilon']:.3g} at delta 1e-06"
+    assert words in cautions(run.summary)[0] and words in folder.write_report(tmp_path).read_text()
     assert most(Gaussian(noise=4.0, epsilon=6.0, participations=steps)) is None, "whoever takes part is within it"
     with pytest.raises(InvalidInput, match="less than a step"):
         simulate(task, fleet, compose(strategies.fedbuff(3, 6), private(epsilon=0.1)), Until(updates=9))

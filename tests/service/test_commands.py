@@ -8,6 +8,7 @@ import pytest
 
 from hocket.cli import main
 from hocket.errors import InvalidInput
+from hocket.service import link
 from hocket.service.operate import ask
 from tests.service.served import Process, accumulated, experiment, hands, served, text
 
@@ -25,7 +26,10 @@ def hocket(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
-def test_what_cannot_be_served_or_joined_is_one_line(hocket: Run, tmp_path: Path) -> None:
+def test_what_cannot_be_served_or_joined_is_one_line(
+    hocket: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "UNSEEN_S", 0.3)
     (tmp_path / "e.toml").write_text(text())
     sized = text().replace('kind = "gaussian"', 'kind = "sized"\nparameters = 10')
     (tmp_path / "sized.toml").write_text(sized)
@@ -37,6 +41,8 @@ def test_what_cannot_be_served_or_joined_is_one_line(hocket: Run, tmp_path: Path
         (("serve", e, "--out", out, "--certificate", "x.pem", "--key", "x.key"), "PEM files that belong together"),
         (("join", "http://example.org:1", "--state", str(tmp_path / "d")), "use https"),
         (("join", "example.org", "--state", str(tmp_path / "d")), "give https://HOST:PORT"),
+        (("join", "http://127.0.0.1:9", "--state", str(tmp_path / "d"), "--token", "x"), "nobody answers"),
+        (("join", "https://127.0.0.1:9", "--ca", str(tmp_path / "no.pem")), "PEM files that belong together"),
         (("operate", str(tmp_path / "none")), "nothing serves a run there"),
         (("operate", out, "fly"), "no such command"),
         (("operate", out, "pause"), "give a task"),

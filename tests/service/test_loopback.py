@@ -266,7 +266,7 @@ def test_ctrl_c_ends_the_run_with_a_whole_result(task: Task, tmp_path: Path) -> 
         timer.cancel()
         timer.join()
     assert result.summary["finished"] == "interrupted"
-    assert 0.1 < result.summary["virtual_time_s"] < 30
+    assert 0 < result.summary["virtual_time_s"] < 30  # on a busy machine it has hardly begun
     assert signal.getsignal(signal.SIGINT) == before
 
 

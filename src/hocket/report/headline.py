@@ -68,6 +68,8 @@ def _about(view: RunView) -> str:
     parts = [str(view.summary["strategy"])] if "strategy" in view.summary else []
     parts += [f"{clients:,} clients"] if clients else []
     parts += [f"seed {seed}"] if seed is not None else []
+    spent, delta = number(view.summary, "privacy", "epsilon"), number(view.summary, "privacy", "delta")
+    parts += [f"epsilon {spent:.3g} at delta {delta:g}"] if spent is not None and delta is not None else []
     finished = view.summary.get("finished")
     parts += [f"ended by {finished}"] if isinstance(finished, str) and finished else []
     return f"<small>{html.escape(', '.join(parts))}</small>" if parts else ""

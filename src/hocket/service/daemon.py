@@ -144,7 +144,7 @@ class Daemon:
             await link.renew(used, e.retry)
         except (Away, aiohttp.ClientError, TimeoutError, OSError) as e:
             tries += 1
-            await link.pause(tries, getattr(e, "retry", 0.0))
+            await link.pause(tries, getattr(e, "retry", 0.0), str(e) or type(e).__name__)
         else:
             tries = 0
             self._fetched = self._fetched[len(told[0]) :]

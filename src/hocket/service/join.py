@@ -87,7 +87,7 @@ async def work(url: str, folder: Path, o: Options, say: Callable[[str], None] = 
     context = client_context(o.ca, o.certificate, o.key) if url.startswith("https") else None
     keep = Keep(folder, o.limit)
     try:
-        async with Link(url, keep, context) as link:
+        async with Link(url, keep, context, say) as link:
             client = await link.join(o.token)
             table = msgspec.json.decode(await link.experiment())
             experiment = document.parse(table, data=o.data, checked=True)

@@ -5,6 +5,7 @@ at once; a time that the server names comes first. Every wait has an end, and no
 """
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from hocket.errors import HocketError, InvalidInput
+from hocket.errors import HocketError, InvalidInput, StoreFailed
 from hocket.keyed import key as keyed
 from hocket.keyed import uniform
 from hocket.service import protocol
@@ -38,6 +39,9 @@ from hocket.service.tls import loopback
 
 FIRST_S, LONGEST_S = 0.1, 30.0  # of a pause between two tries
 CONNECT_S, READ_S = 10.0, 20.0
+UNSEEN_S = 10.0  # that a device which never saw its server looks for it
+LOUD = 6  # tries in a row, some ten seconds, after which a device says that it waits
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PIECE = 1 << 18
 STALE = 20  # sessions that may end under one request
 T = TypeVar("T")
@@ -63,12 +67,15 @@ class Link:
         url: of the server.
         keep: where key, client and session are remembered.
         context: whom to trust; None for http on a loopback address.
+        say: told when the server has been away for a while, and when it is there again.
 
     Raises:
         InvalidInput: http to another machine.
     """
 
-    def __init__(self, url: str, keep: Keep, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, url: str, keep: Keep, context: ssl.SSLContext | None, say: Callable[[str], None] = lambda line: None
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("https", "http") or not parts.hostname:
             raise InvalidInput(f"url {url!r}: give https://HOST:PORT")
@@ -79,6 +86,7 @@ class Link:
         self._who = int(self._key.public[:15], 16)
         self._http: aiohttp.ClientSession | None = None
         self._lock = asyncio.Lock()
+        self._say, self._missed = say, False
         self._session, self._number = "", 0
         self.run, self.term, self.hold = "", 0, 25.0
         self.up = self.down = self.reopened = 0
@@ -100,9 +108,9 @@ class Link:
         """Enrol if need be, and open a session; the client that this device is.
 
         Raises:
-            InvalidInput: the server knows neither the key nor the token.
+            InvalidInput: the server knows neither the key nor the token, or a device that never saw it finds nobody.
         """
-        hello = await self._insist(self._hello)
+        hello = await self._insist(self._hello, None if self._keep.fact("client") else UNSEEN_S)
         if self._keep.fact("run") not in ("", hello.run):
             raise InvalidInput(
                 f"{self._keep.folder} belongs to a device of another run; give another folder, or remove it"
@@ -129,7 +137,9 @@ class Link:
     async def exchange(self, what: Exchange) -> Instructions:
         """Tell and be told; one try, so that what is told is always the newest."""
         timeout = self.hold + READ_S if what.wait else READ_S
-        return await self._json("POST", "/v1/exchange", Instructions, what, timeout)
+        said = await self._json("POST", "/v1/exchange", Instructions, what, timeout)
+        self._heard()
+        return said
 
     async def path(self, want: Want) -> tuple[Step, ...] | None:
         """How to get to a node; None: it is gone."""
@@ -209,13 +219,17 @@ class Link:
 
     # --- how ---------------------------------------------------------------------------------------------
 
-    async def _insist(self, once: Callable[[], Awaitable[T]]) -> T:
-        """Try until there is an answer, over a new session if the old one is over."""
+    async def _insist(self, once: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
+        """Try until there is an answer, over a new session if the old one is over; for so many seconds (None: ever)."""
         tries = stale = 0
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         while True:
             used, moved = self._session, self.up + self.down
             try:
-                return await once()
+                found = await once()
+                self._heard()
+                return found
             except Stale as e:
                 stale += 1
                 if stale > STALE:
@@ -224,11 +238,26 @@ class Link:
             except (Away, aiohttp.ClientError, TimeoutError, OSError) as e:
                 if isinstance(e, aiohttp.ClientConnectorCertificateError):
                     raise InvalidInput(f"{self._url}: {e.certificate_error}; give the right --ca") from None
+                if getattr(e, "errno", None) in _DISK:
+                    raise StoreFailed(f"{self._keep.folder}: {e.strerror}; make room, then start again") from None  # type: ignore[union-attr]
+                why = " ".join(str(e).split()) or type(e).__name__
+                if patience is not None and loop.time() - began > patience:
+                    raise InvalidInput(
+                        f"{self._url}: nobody answers ({why}); is the address right, and the server up?"
+                    ) from None
                 tries = 0 if self.up + self.down > moved else tries + 1
-                await self.pause(tries, getattr(e, "retry", 0.0))
+                await self.pause(tries, getattr(e, "retry", 0.0), why)
 
-    async def pause(self, tries: int, named: float = 0.0) -> None:
+    def _heard(self) -> None:
+        if self._missed:
+            self._missed = False
+            self._say(f"{self._url} is there again")
+
+    async def pause(self, tries: int, named: float = 0.0, why: str = "") -> None:
         """Wait before the next try, after so many that failed; at least as long as the server named, s."""
+        if tries >= LOUD and not self._missed and why:
+            self._missed = True
+            self._say(f"{self._url}: nobody answers ({why}); trying on")
         longest = min(FIRST_S * 2.0 ** min(tries, 16), LONGEST_S)
         jitter = 0.5 + uniform(keyed(self._who, "pause", tries, self._number))
         await asyncio.sleep(max(named, longest) * jitter)
