@@ -378,9 +378,9 @@ def figures() -> None:
         plt.savefig(DOCS / f"prfl-{name}.svg", metadata={"Date": None})
         plt.close()
 
-    plt.figure(figsize=(7, 4))
+    plt.figure(figsize=(8.5, 4))
     for method in TEN:
-        runs = [r["curve"] for r in found["cifar"] if r["case"][:2] == [method, 1.0]]
+        runs = [r["curve"] for r in found["cifar"] if r["case"] == [method, 1.0, 0]]
         if not runs:
             continue
         at = np.linspace(50, 2450, 49)
@@ -388,8 +388,8 @@ def figures() -> None:
         smooth = np.convolve(np.mean(lines, axis=0), np.ones(5) / 5, "valid")
         strong = method in ("PR-FL", "updates")
         plt.plot(at[2:-2], smooth, label=NAMES.get(method, method), linewidth=2.2 if strong else 1.2)
-    plt.legend(frameon=False, loc="lower right")
-    finish("cifar", "virtual seconds", "test accuracy (mean over 250 s)")
+    plt.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    finish("cifar", "virtual seconds", "test accuracy (mean over 250 s), seed 0")
 
     fig, sides = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
     for side, least in zip(sides, (0.05, 0.1), strict=True):
