@@ -296,7 +296,7 @@ class Merge(Protocol):
     def take(self, state: State, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
         """The step (to be added to ``x`` at rate 1, float64[size]) from what was added; resets ``state``.
 
-        A merge that keeps updates beyond the step (class attribute ``keeps``) asks ``weigh(lease)`` what one weighs by
+        A merge that keeps something of updates beyond the step (``keeps``) may ask ``weigh(lease)`` what one weighs by
         now.
         """
 

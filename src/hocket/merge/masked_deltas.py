@@ -92,6 +92,11 @@ class MaskedDeltas(Struct, frozen=True, tag="masked_deltas", tag_field="kind", f
         """Whether all updates of a step are needed at once."""
         return self.trim > 0 or self.clip is not None
 
+    @property
+    def keeps(self) -> bool:
+        """Whether something of an update stays beyond its step: what its client was sent."""
+        return self.over == "fleet"
+
     def init(self, schema: Schema, clients: int) -> Deltas:
         return Deltas(np.zeros(schema.size), np.zeros(schema.size), Importance(schema.size), Rankings())
 

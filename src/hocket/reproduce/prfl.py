@@ -225,13 +225,3 @@ def prfl_fedasyn_standardised(quick: bool) -> float:
 @claim(SETTING, "time to 0.80 in synchronous rounds, by PR-FL's (below 1: sooner)", 0.7, 0.3, 1.5, tier="soak")
 def prfl_synchronous(quick: bool) -> float:
     return sooner("synchronous", quick)
-
-
-@claim(SETTING, "time to 0.80 in synchronous rounds, by that of updates over the fleet", 1.0, 0.95, 1.5, tier="soak")
-def prfl_updates(quick: bool) -> float:
-    """Both measured every 9 to 10 s. Rounds deliver 2% fewer updates per second, so there is little to gain by time."""
-    times = {}
-    for method in ("synchronous", "updates"):
-        runs = (simulated(METHODS[method], s, target=NEAR, steps=6) for s in range(3))
-        times[method] = sum(r.time_to(NEAR) or SECONDS for r in runs)
-    return times["synchronous"] / times["updates"]
