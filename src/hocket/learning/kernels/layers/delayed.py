@@ -43,7 +43,7 @@ def span(local: LocalSGD, size: int, width: int) -> Span:
 
     >>> ten = LocalSGD(lr=1.0, batch_size=10, steps=10)
     >>> span(ten, 100, 10), span(ten, 70, 10), span(ten, 500, 10)
-    (Span(steps=0, rows=128), Span(steps=0, rows=96), Span(steps=10, rows=0))
+    (Span(steps=0, rows=112), Span(steps=0, rows=80), Span(steps=10, rows=0))
     >>> [span(LocalSGD(lr=1.0, batch_size=10, steps=n), 500, 10).steps for n in (1, 25)]
     [1, 10]
     """
