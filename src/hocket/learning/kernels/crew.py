@@ -116,24 +116,23 @@ class Crew:
         self._mates = []
 
     def _own(self, ticket: Ticket) -> None:
-        self._feed()
+        self._feed(AT_ONCE)  # nobody will look after them for a while
         try:
             with single_threaded(), torch.no_grad():
                 ticket.found = self._train(ticket.block, None)
         except Exception as error:
             ticket.found = error
 
-    def _feed(self) -> None:
-        """Collect what is finished, and give free mates what waits; an idle one first."""
+    def _feed(self, most: int = 1) -> None:
+        """Collect what is finished, and give what waits to mates, until each has ``most`` blocks."""
         for mate in list(self._mates):
             self._look(mate)
-        for mate in self._mates:
-            while mate.free and (not mate.busy or len(self._waiting) > len(self._mates) + 1):
+        for n in range(most):
+            for mate in self._mates:
                 fits = next((t for t in self._waiting if len(t.block.jobs) <= MOST_JOBS), None)
-                if fits is None:
-                    return
-                self._waiting.remove(fits)
-                mate.give(fits)
+                if fits is not None and mate.free and len(mate.busy) <= n:
+                    self._waiting.remove(fits)
+                    mate.give(fits)
 
     def _look(self, mate: "_Mate", wait: bool = False) -> None:
         """Collect a block that the mate has finished, if there is one; it is waited for if it must be."""
@@ -175,7 +174,7 @@ class _Mate:
     @property
     def free(self) -> bool:
         """Whether it can be given a block."""
-        return bool(self._free) and len(self.busy) < AT_ONCE
+        return bool(self._free)
 
     def give(self, ticket: Ticket) -> None:
         """Let it train a block."""
