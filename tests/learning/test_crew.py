@@ -63,7 +63,8 @@ def test_results_in_order_whoever_trains(mates: int) -> None:
     for sizes in ((3,), (4, 1, 7, 2, 2, 5, 1), (), (1,) * 40, (MOST_JOBS + 1, 2, 3)):
         given = blocks(*sizes)
         check(given, mapped(crew, given))
-    assert len(processes(mapped(crew, blocks(*(1,) * 40)))) > min(1, mates)
+    others = processes(mapped(crew, blocks(*(1,) * 40))) - {float(os.getpid())}
+    assert min(1, mates) <= len(others) <= mates
     crew.close()
 
 
@@ -84,7 +85,6 @@ def test_results_may_be_asked_for_late_in_any_order_or_never() -> None:
     for i in (2, 0):
         found = {t: crew.result(t) for t in rounds[i][::-1]}
         check(given[i], [found[t] for t in rounds[i]])
-    assert not crew.idle() or len(processes(mapped(crew, blocks(*(1,) * 40)))) > 1
     crew.close()
     check(given[1], [crew.result(t) for t in rounds[1]])  # what mates had is trained here
 
@@ -127,7 +127,7 @@ def test_an_error_of_a_mate_is_raised_here() -> None:
         time.sleep(0.001)
     given = blocks(1, *(2,) * 40)[1:]
     check(given, done := mapped(crew, given))
-    assert len(processes(done)) == 2
+    assert processes(done) - {float(os.getpid())}
 
 
 def test_mates_end_with_their_crew() -> None:
