@@ -3,8 +3,10 @@
 A run that fails is shrunk, and the command that shows what is left is printed.
 """
 
+import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from hocket import __version__
 from hocket.errors import HocketError
@@ -27,6 +29,21 @@ def smallest(case: Case, outcome: Outcome) -> Case:
     return Case(case.seed, frozenset(left))
 
 
+def source() -> str:
+    """The version that runs, with its commit where that is known: a seed shows the same failure there only."""
+    here, name = Path(__file__).parent, Path(__file__).name
+    said = []
+    for question in (["ls-files", "--error-unmatch", name], ["describe", "--always", "--dirty"]):
+        try:
+            answer = subprocess.run(["git", "-C", here, *question], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return __version__
+        if answer.returncode:  # not in a checkout, or in one of something else
+            return __version__
+        said.append(answer.stdout.strip())
+    return f"{__version__} ({said[1]})"
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command; its exit code."""
     from hocket.cli.faults import show_outcome
@@ -40,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     show_outcome(outcome)
     if not outcome.violated:
         return 0
-    print(f"shrunk, with hocket {__version__}: python -m hocket.faults '{smallest(case, outcome).text()}'")
+    print(f"shrunk, with hocket {source()}: python -m hocket.faults '{smallest(case, outcome).text()}'")
     return 9
 
 
