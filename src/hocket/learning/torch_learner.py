@@ -26,7 +26,7 @@ from torch import Tensor
 
 from hocket.learning.kernels.block import Block, lane_blocks
 from hocket.learning.kernels.choice import Choice, Path
-from hocket.learning.kernels.crew import Crew, Ticket, possible
+from hocket.learning.kernels.crew import SMALL, Crew, Ticket, possible
 from hocket.learning.kernels.kernel import Span
 from hocket.learning.kernels.net import Net, Source, Trainable
 from hocket.learning.kernels.objective import Loss, Metrics, Objective
@@ -165,7 +165,7 @@ class TorchLearner:
         Raises:
             InvalidInput: as :meth:`train`; so do the calls, and Diverged.
         """
-        mates = self._workers.threads - 1
+        mates = self._workers.threads - 1 if self.schema.size <= SMALL else 0
         if mates and self._crew is None and len(jobs) > 1 and self._spent > PATIENCE and possible():
             self._crew = Crew(mates, self.schema.size, self._trained, self._net.memory)
         crew = self._crew

@@ -34,7 +34,8 @@ AT_ONCE = 2
 SLOTS = 8
 """Places for blocks: those that it has, and those whose results are still in use."""
 SMALL = 1 << 20
-"""Parameters up to which results stay where they are; to copy larger ones costs little beside training them."""
+"""Parameters up to which it is worth it: threads hardly wait for one another in the products of larger models, which
+are many bytes to hand over."""
 LOOK = 5.0
 """Seconds after which an idle mate looks whether its parent is still there."""
 
@@ -153,12 +154,12 @@ class _Mate:
     """Another process, and the memory that it shares with this one: per slot, start vectors and results."""
 
     def __init__(self, size: int, train: Train) -> None:
-        self._size, slots = size, SLOTS if size <= SMALL else AT_ONCE
-        self._shared = mmap(-1, max(1, slots * 2 * MOST_JOBS * size * 4))
-        self._rows = np.frombuffer(self._shared, np.float32, slots * 2 * MOST_JOBS * size)
-        self._rows = self._rows.reshape(slots, 2, MOST_JOBS, size)
+        self._size = size
+        self._shared = mmap(-1, max(1, SLOTS * 2 * MOST_JOBS * size * 4))
+        self._rows = np.frombuffer(self._shared, np.float32, SLOTS * 2 * MOST_JOBS * size)
+        self._rows = self._rows.reshape(SLOTS, 2, MOST_JOBS, size)
         self._pipe, there = Pipe()
-        self._free = list(range(slots))
+        self._free = list(range(SLOTS))
         self.busy: dict[int, Ticket] = {}
         parent = os.getpid()
         with catch_warnings():
