@@ -145,13 +145,13 @@ class TorchLearner:
         """
         if (begun := self.begin(jobs)) is not None:
             return [result() for result in begun]
-        parts = self._parts(jobs)
+        blocks, places = self._parts(jobs)
         began = perf_counter()
-        done = self._workers.map(self._trained, [Block(name, wide, [jobs[i] for i in at]) for name, wide, at in parts])
+        done = self._workers.map(self._trained, blocks)
         self._spent += perf_counter() - began
         out: dict[int, Trained] = {}
-        for (_, _, members), results in zip(parts, done, strict=True):
-            out.update(zip(members, results, strict=True))
+        for at, results in zip(places, done, strict=True):
+            out.update(zip(at, results, strict=True))
         return [out[i] for i in range(len(jobs))]
 
     @property
@@ -171,12 +171,10 @@ class TorchLearner:
         crew = self._crew
         if crew is None or not crew.usable:
             return None
-        parts = self._parts(jobs)
-        tickets = crew.begin([Block(name, wide, [jobs[i] for i in at]) for name, wide, at in parts])
-        places = {
-            i: (ticket, lane) for ticket, (_, _, at) in zip(tickets, parts, strict=True) for lane, i in enumerate(at)
-        }
-        return [partial(self._collected, crew, *places[i]) for i in range(len(jobs))]
+        blocks, places = self._parts(jobs)
+        tickets = zip(crew.begin(blocks), places, strict=True)
+        lanes = {i: (ticket, lane) for ticket, at in tickets for lane, i in enumerate(at)}
+        return [partial(self._collected, crew, *lanes[i]) for i in range(len(jobs))]
 
     def _collected(self, crew: Crew, ticket: Ticket, lane: int) -> Trained:
         """The result of a lane, which the ticket then lets go."""
@@ -189,15 +187,16 @@ class TorchLearner:
         found[lane], result = _GONE, found[lane]
         return result
 
-    def _parts(self, jobs: Sequence[Job]) -> list[tuple[str, int, list[int]]]:
-        """Jobs in blocks: the kernel's name, the width, and which jobs."""
+    def _parts(self, jobs: Sequence[Job]) -> tuple[list[Block], list[list[int]]]:
+        """Jobs in blocks, and which jobs are in each."""
         kinds: dict[tuple[LocalSGD, int, bool, bool], list[int]] = {}
         for i, job in enumerate(jobs):
             self._check(job)
             kind = job.local, width(job.local, self._held(job.client)), job.covered is not None, job.squares
             kinds.setdefault(kind, []).append(i)
         with single_threaded():
-            return [b for (local, wide, *_), at in kinds.items() for b in self._blocks(local, wide, at, jobs)]
+            parts = [b for (local, wide, *_), at in kinds.items() for b in self._blocks(local, wide, at, jobs)]
+        return [Block(name, wide, [jobs[i] for i in at]) for name, wide, at in parts], [at for _, _, at in parts]
 
     def _trained(self, block: Block, outs: Sequence[Vector] | None = None) -> list[Trained]:
         """Results of a block, all finite."""
