@@ -475,7 +475,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--seconds", type=float, default=30.0, help="of load, without --soak")
-    parser.add_argument("--soak", action="store_true", help="2,000 clients, 300 updates/s for 10 minutes, 10% dropout")
+    parser.add_argument("--soak", action="store_true", help="2,000 clients, 300 updates/s for 10 minutes, 10%% dropout")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):

@@ -105,10 +105,18 @@ def normed_rows() -> nn.Module:
     )  # fmt: skip
 
 
+def curved() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(6, 17, bias=False), nn.Tanh(), nn.Linear(17, 5), nn.Sigmoid(), nn.Linear(5, 33, bias=False),
+        nn.ReLU(), nn.Linear(33, 4),
+    )  # fmt: skip
+
+
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], ClientData], dict[str, Any]]] = {
     "mlp": (mlp, data, {}),
     "softmax": (lambda: nn.Linear(6, 4), data, {}),
     "bent": (bent, data, {}),
+    "curved": (curved, data, {}),
     "images": (images, lambda: data((2, 9, 9)), {"trainable": lambda n: n != "0.bias"}),
     "written": (Written, lambda: data((1, 9, 9), kind="u1"), {}),
     "cnn": (cnn, lambda: data((1, 8, 8)), {}),
@@ -146,6 +154,13 @@ class TestDelayedAlone(LearnerConformance):
         return learner("softmax", path="delayed")
 
 
+class TestCompiled(LearnerConformance):
+    local = TestDelayed.local
+
+    def learner(self) -> TorchLearner:
+        return learner("curved", path="compiled")
+
+
 class TestImagesOneByOne(LearnerConformance):
     def learner(self) -> TorchLearner:
         return learner("images", path="stack-1")
@@ -172,7 +187,8 @@ TWO = (
 )
 """Local work without a batch of one."""
 STACKS = [
-    ("mlp", "stack"), ("mlp", "delayed"), ("softmax", "stack"), ("softmax", "delayed"), ("bent", "stack"),
+    ("mlp", "compiled"), ("softmax", "compiled"), ("curved", "compiled"), ("mlp", "stack"), ("mlp", "delayed"),
+    ("softmax", "stack"), ("softmax", "delayed"), ("bent", "stack"),
     ("bent", "delayed"), ("images", "stack-8"), ("images", "stack-1"), ("written", "stack-8"), ("written", "stack-1"),
     ("cnn", "stack-8"), ("normed", "stack-8"), ("normed", "stack-1"), ("normed_rows", "stack"),
     ("normed_rows", "delayed"), ("normed", "single-last"), ("cnn", "single-last"),
@@ -196,7 +212,7 @@ def test_stack_in_lanes_of_any_number(name: str, path: str) -> None:
     assert sum(close) >= len(jobs) - 2, "more than what a unit whose input is zero up to rounding can explain"
     for a, b in pairs:
         assert a.metrics["loss"] == pytest.approx(b.metrics["loss"], rel=1e-3)
-    plain = {"delayed": {"delayed", "stack"}}.get(path, {path})  # what is put off has no momentum
+    plain = {path, "stack"} if path in ("compiled", "delayed") else {path}  # what is put off has no momentum
     assert set(own.kernels.values()) == plain and set(reference.kernels.values()) == {"single"}
 
 

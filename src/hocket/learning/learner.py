@@ -101,11 +101,6 @@ class Learner(Protocol):
 class Background(Protocol):
     """A learner that can compute while its caller does something else."""
 
-    @property
-    def idle(self) -> bool:
-        """Whether jobs would begin at once."""
-        ...
-
     def begin(self, jobs: Sequence[Job]) -> Sequence[Callable[[], Trained]] | None:
         """Let the jobs be computed; each call gives a result, once, as soon as it is there.
 

@@ -54,10 +54,11 @@ class TorchLearner:
         metrics: of an evaluation besides the loss; None: those that fit the loss.
         trainable: names of parameters, with ``*``, or a test of a name; None: all that require a gradient.
         device: where to compute.
-        path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"single-last"`` (images
-            in memory channels last), ``"single"`` (any model), ``"auto"``, the first of these that takes the model,
-            ``"measured"``, the fastest by a short measurement, or what ``kernels`` of another run says. Paths differ by
-            rounding: a measured run is repeated by pinning it.
+        path: ``"compiled"`` (chains of linear layers in compiled loops), ``"delayed"`` or ``"stack"`` (chains of layers
+            by hand, many clients at once), ``"single-last"`` (images in memory channels last), ``"single"`` (any
+            model), ``"auto"``, the first of these that takes the model, ``"measured"``, the fastest by a short
+            measurement, or what ``kernels`` of another run says. Paths differ by rounding: a measured run is repeated
+            by pinning it.
         threads: clients or blocks of clients trained side by side, on Linux by other processes, elsewhere by threads;
             None: one per core. Results do not depend on it.
 
@@ -153,11 +154,6 @@ class TorchLearner:
         for at, results in zip(places, done, strict=True):
             out.update(zip(at, results, strict=True))
         return [out[i] for i in range(len(jobs))]
-
-    @property
-    def idle(self) -> bool:
-        """Whether another process has nothing to do."""
-        return self._crew is not None and self._crew.usable and self._crew.idle()
 
     def begin(self, jobs: Sequence[Job]) -> list[Callable[[], Trained]] | None:
         """Let other processes train the jobs, once the learner has had enough to do for them to be worth it.

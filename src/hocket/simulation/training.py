@@ -2,9 +2,9 @@
 
 A client's local work is a pure function of its start node, its data and its key, so it may be computed any time
 between its start and the moment its result is needed. When one is needed, every lease of its task that has started
-and is not yet computed is trained in one batch; a learner that can compute beside the simulation is given them
-earlier. Results do not depend on the batch (the learner's lane rule), so eager and lazy runs, and a resumed run that
-trains again what it had not consumed, agree bit for bit.
+and is not yet computed is trained in one batch, or given to a learner that can compute beside the simulation. Results
+do not depend on the batch (the learner's lane rule), so eager and lazy runs, and a resumed run that trains again what
+it had not consumed, agree bit for bit.
 
 An uplink that remembers encodes a client's updates in the order in which the client finished them, whatever
 order they are needed in; an update that came to nothing is settled back when that is known.
@@ -23,9 +23,6 @@ from hocket.policies import State
 from hocket.received import Sent, decode, encode
 from hocket.setup import Setup
 from hocket.snapshot import pack, unpack
-
-AHEAD = 16
-"""Leases that have started before a learner that has nothing to do is given them, although nobody needs them yet."""
 
 
 class Progress(Struct):
@@ -85,8 +82,7 @@ class LazyTraining:
         """A client began to train; nothing is computed yet (unless eager)."""
         if lease.task in self._learners:
             self._leases[lease.id] = self._started[lease.id] = lease
-            beside = self._beside.get(lease.task)
-            if self._eager or (beside is not None and len(self._started) >= AHEAD and beside.idle):
+            if self._eager:
                 self._train(lease.task)
 
     def finish(self, lease: Lease) -> None:

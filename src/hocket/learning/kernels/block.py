@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hocket.keyed import MASK, key
 from hocket.learning import squares
-from hocket.learning.kernels.kernel import Kernel, Step, Work
+from hocket.learning.kernels.kernel import Kernel, Step, Whole, Work
 from hocket.learning.kernels.samples import Drawn, Samples
 from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
@@ -36,7 +36,7 @@ class Block(NamedTuple):
 
 def train_block(
     kernel: Kernel,
-    work: Work,
+    work: Work | Whole,
     samples: Samples,
     wide: int,
     jobs: Sequence[Job],
@@ -53,17 +53,15 @@ def train_block(
     clients = np.array([j.client for j in jobs])
     sizes = samples.sizes[clients]
     starts = [samples.shared(j.start) for j in jobs]
+    deltas = [_memory(samples, start) for start in starts] if outs is None else list(outs[:n])
     used = max(n, kernel.least)
     span = kernel.span(local, int(sizes[0]), wide)
-    work.begin(starts + starts[-1:] * (used - n), span)
-    if local.momentum:
-        work.out[:used].zero_()
+    work.begin(starts + starts[-1:] * (used - n), [torch.from_numpy(delta) for delta in deltas], span)
     rates = np.array([[local.rate(j.version)] for j in jobs], np.float32)
-    descent = Descent(local, work, torch.from_numpy(rates).to(work.x.device), trained)
-    masks, watched = _masks(jobs, used, work.x), _Last(local, jobs, sizes, work.x)
+    aux: list[bytes | None] = [None] * n
+    steps = work if isinstance(work, Whole) else Lockstep(kernel, work, jobs, sizes, rates, trained, aux)
     losses = np.zeros(n)
     seeds = np.array([j.seed & MASK for j in jobs], np.uint64)
-    done = 0
     length = local.updates(int(sizes[0])) if span.rows else span.steps or _steps(samples, used, wide)
     for segment in segments(local, seeds, sizes, wide, length, span.steps > 0):
         k = segment.rows.shape[1]
@@ -71,28 +69,66 @@ def train_block(
         rows[:, :k] = segment.rows
         scale = np.zeros(rows.shape, np.float32)
         np.multiply(segment.scale, rates[:k], out=scale[:, :k])
+        drawn = Drawn(samples, np.resize(clients[:k], rows.shape[1]), rows, span.rows)
+        found = steps.run(drawn, scale, segment.active)
+        for step in np.where(segment.scale > 0, found[:, :k], 0).sum(2, dtype=np.float64):
+            losses[:k] += step
+    used_up = [local.samples(size) for size in sizes.tolist()]
+    work.end()
+    lanes = zip(deltas, used_up, losses.tolist(), aux, strict=True)
+    return [Trained(delta, n, {"loss": loss / n}, squared) for delta, n, loss, squared in lanes]
+
+
+class Lockstep:
+    """Steps of all clients of a block one after the other, on the lanes of a work.
+
+    Args:
+        kernel, work: what computes a step.
+        jobs: of the lanes.
+        sizes: samples that their clients hold.
+        rates: float32[jobs, 1].
+        trained: see :func:`train_block`.
+        aux: where squares go that jobs ask for.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        work: Work,
+        jobs: Sequence[Job],
+        sizes: NDArray[np.int64],
+        rates: NDArray[np.float32],
+        trained: Tensor | None,
+        aux: list[bytes | None],
+    ) -> None:
+        local, used = jobs[0].local, max(len(jobs), kernel.least)
+        if local.momentum:
+            work.out[:used].zero_()
+        self._kernel, self._work, self._jobs = kernel, work, jobs
+        self._descent = Descent(local, work, torch.from_numpy(rates).to(work.x.device), trained)
+        self._masks, self._watched = _masks(jobs, used, work.x), _Last(local, jobs, sizes, work.x, aux)
+        self._done = 0
+
+    def run(self, drawn: Drawn, scale: NDArray[np.float32], active: Sequence[int]) -> NDArray[np.float32]:
+        """See :class:`~hocket.learning.kernels.kernel.Whole`."""
+        work, watched, kernel = self._work, self._watched, self._kernel
         scales = torch.from_numpy(scale).to(work.x.device)
         counts = np.count_nonzero(scale, axis=2).tolist()
-        work.load(Drawn(samples, np.resize(clients[:k], rows.shape[1]), rows, span.rows))
+        work.load(drawn)
         found = []
-        for s, active in enumerate(segment.active):
-            padded = max(active, kernel.least)
-            keys = [key(j.seed, done + s) for j in jobs[:active]] if kernel.keyed else [0] * active
-            step = Step(counts[s][:active], keys)
-            watched.before(done + s)
-            found.append((active, descent.step(s, active, scales[s, :padded], step)))
-            if masks is not None:
-                work.x[: len(masks)].mul_(masks)
-            watched.after(done + s)
-        for s, (active, loss) in enumerate(found):
-            mine = segment.scale[s, :active] > 0
-            losses[:active] += np.where(mine, loss[:active].cpu().numpy(), 0).sum(1, dtype=np.float64)
-        done += len(segment.rows)
-    used_up = [local.samples(size) for size in sizes.tolist()]
-    deltas = [_memory(samples, start) for start in starts] if outs is None else list(outs[:n])
-    work.end(starts, [torch.from_numpy(delta) for delta in deltas])
-    lanes = zip(deltas, used_up, losses.tolist(), watched.found, strict=True)
-    return [Trained(delta, n, {"loss": loss / n}, aux) for delta, n, loss, aux in lanes]
+        for s, k in enumerate(active):
+            at = self._done + s
+            keys = [key(j.seed, at) for j in self._jobs[:k]] if kernel.keyed else [0] * k
+            watched.before(at)
+            found.append(self._descent.step(s, k, scales[s, : max(k, kernel.least)], Step(counts[s][:k], keys)))
+            if self._masks is not None:
+                work.x[: len(self._masks)].mul_(self._masks)
+            watched.after(at)
+        self._done += len(scale)
+        losses = np.zeros_like(scale)
+        for s, (k, loss) in enumerate(zip(active, found, strict=True)):
+            losses[s, :k] = loss[:k].cpu().numpy()
+        return losses
 
 
 def _masks(jobs: Sequence[Job], lanes: int, x: Tensor) -> Tensor | None:
@@ -108,11 +144,13 @@ def _masks(jobs: Sequence[Job], lanes: int, x: Tensor) -> Tensor | None:
 class _Last:
     """What the last step of each job moved: its gradient, up to the rate, unless there is momentum or the like.
 
-    ``found``: the ``aux`` of each job, its squares where they are wanted.
+    ``found``: where the ``aux`` of each job goes, its squares where they are wanted.
     """
 
-    def __init__(self, local: LocalSGD, jobs: Sequence[Job], sizes: NDArray[np.int64], x: Tensor) -> None:
-        self.found: list[bytes | None] = [None] * len(jobs)
+    def __init__(
+        self, local: LocalSGD, jobs: Sequence[Job], sizes: NDArray[np.int64], x: Tensor, found: list[bytes | None]
+    ) -> None:
+        self.found = found
         self._jobs, self._x, self._before = jobs, x, dict[int, Tensor]()
         self._ends: dict[int, list[int]] = {}
         for lane, (job, size) in enumerate(zip(jobs, sizes.tolist(), strict=True)):

@@ -1,10 +1,10 @@
 """Which path a model takes: the first of those that can, the fastest by a short measurement, or the one asked for.
 
-By default ("auto") the order is fixed, so that the same run takes the same path every time: delayed stacks, stacks,
-then one client after another; models with images in groups of 8 up to half a million parameters, alone beyond. A
-measured choice may differ from run to run, and paths differ in the last bits: pin it to repeat a run. A path must also
-keep the lane rule on this machine, with these shapes: it is dropped if jobs in another order and another number give
-other bits.
+By default ("auto") the order is fixed, so that the same run takes the same path every time: compiled loops, delayed
+stacks, stacks, then one client after another; models with images in groups of 8 up to half a million parameters, alone
+beyond. A measured choice may differ from run to run, and paths differ in the last bits: pin it to repeat a run. A path
+must also keep the lane rule on this machine, with these shapes: it is dropped if jobs in another order and another
+number give other bits.
 """
 
 import time
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hocket.errors import InvalidInput
 from hocket.learning.kernels.block import Block, train_block
-from hocket.learning.kernels.kernel import Kernel, Work
+from hocket.learning.kernels.kernel import Kernel, Whole, Work
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
 from hocket.learning.kernels.samples import Samples
@@ -27,8 +27,10 @@ from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
 from hocket.schema import Vector
 
-PATHS = ("auto", "measured", "delayed", "stack", "stack-8", "stack-1", "single-last", "single")
+PATHS = ("auto", "measured", "compiled", "delayed", "stack", "stack-8", "stack-1", "single-last", "single")
 Path = str | Mapping[str, str]
+_DELAYED = ("compiled", "delayed")
+"""Those whose first layer moves once in many steps; nothing of a sub-model, or with momentum, can be put off."""
 _MEASURED: dict[tuple[str, ...], str] = {}
 """What was the fastest in this process, so that equal learners agree: by model, loss and kind of work."""
 SMALL = 500_000
@@ -66,7 +68,7 @@ class Choice:
         self._net = net
         self._samples = samples
         self._loss = f"{objective.loss!r}"
-        self._works: dict[tuple[str, int, bool], Spare[Work]] = {}
+        self._works: dict[tuple[str, int, bool], Spare[Work | Whole]] = {}
         self._pinned = {} if isinstance(path, str) else dict(path)
         self._path = path if isinstance(path, str) else "auto"
         for name in {self._path, *self._pinned.values()} - {"auto", "measured"}:
@@ -92,7 +94,7 @@ class Choice:
             free = name in ("auto", "measured")
             able = [k for k in (self._all if free else self._named(name)) if k.takes(local, wide)]
             if parts:  # a layer that moves once in many steps has no last step, and cannot stay zero in between
-                able = [k for k in able if k.name != "delayed"]
+                able = [k for k in able if k.name not in _DELAYED]
             able = able or self._all[-1:]
             if free and len(able) > 1:
                 choose = self._fastest if name == "measured" else self._first
@@ -115,15 +117,16 @@ class Choice:
 
     def _named(self, name: str) -> list[Kernel]:
         """The kernels of a name; "stack" is any of them that does not delay, and what stands in where it cannot."""
-        wanted = {"stack": ("stack", "stack-8"), "delayed": ("delayed", "stack")}.get(name, (name,))
+        wanted = {"stack": ("stack", "stack-8"), **{n: (n, "stack") for n in _DELAYED}}.get(name, (name,))
         found = [k for k in self._all if k.name in wanted]
-        if not found or (name == "delayed" and found[0].name != name):
+        if not found or (name in _DELAYED and found[0].name != name):
             raise InvalidInput(
                 f"path is {name!r}, which takes chains of Linear, Conv2d, pooling, activations and Flatten with "
-                "cross_entropy, mse or bce on a CPU (delayed: Linear first; stack-8, stack-1: with images); this is "
+                "cross_entropy, mse or bce on a CPU (delayed: Linear first; compiled: all Linear, with ReLU, Tanh or "
+                "Sigmoid, and cross_entropy; stack-8, stack-1: with images); this is "
                 "something else: use 'auto' or 'single'"
             )
-        return found[:1] if name != "delayed" else found
+        return found if name in _DELAYED else found[:1]
 
     def _first(self, able: Sequence[Kernel], kind: str, wide: int, jobs: Sequence[Job]) -> str:
         """The first path that keeps the lane rule; the last one always does."""

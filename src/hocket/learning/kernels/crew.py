@@ -1,7 +1,9 @@
 """Processes that train blocks of clients beside this one: for small models threads would wait for the interpreter.
 
 A mate is a fork of this process, so it has model, data and kernels without a copy; start vectors and results go through
-memory that both see. Which process trains a block changes nothing in its results.
+memory that both see. Which process trains a block changes nothing in its results, so whoever comes first does: mates
+have some blocks in advance, and this process takes one back if nobody has begun it. The right to begin is a counter in
+the kernel that one process alone can bring from one to zero, whatever becomes of it afterwards.
 """
 
 import os
@@ -9,9 +11,11 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from mmap import mmap
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from sys import platform
 from warnings import catch_warnings, simplefilter
 from weakref import finalize
@@ -29,13 +33,15 @@ from hocket.schema import Vector
 
 MOST_JOBS = 32
 """Jobs of a block that a mate takes; larger ones stay here."""
-AT_ONCE = 2
+DEPTH = 3
 """Blocks that a mate has at a time, so that it need not wait for this process."""
-SLOTS = 8
+SLOTS = 24
 """Places for blocks: those that it has, and those whose results are still in use."""
 SMALL = 1 << 20
 """Parameters up to which it is worth it: threads hardly wait for one another in the products of larger models, which
 are many bytes to hand over."""
+SHORT = 1 << 14
+"""Bytes of a message that surely fits into a pipe beside others; a longer one is for a mate that is reading."""
 LOOK = 5.0
 """Seconds after which an idle mate looks whether its parent is still there."""
 
@@ -63,9 +69,8 @@ class Ticket:
 class Crew:
     """This process and ``mates`` others, for models of ``size`` parameters; results go to memory of ``memory``.
 
-    Blocks wait in a row for the next mate that is free. Whoever needs a result trains its block here if nobody has
-    begun, and others that wait while a mate is at it; so this process is busy whenever it wants something, and mates
-    are whenever there is something to do.
+    Whoever needs a result trains its block here if nobody has begun, and others while a mate is at it; so this process
+    is busy whenever it wants something, and mates are whenever there is something to do.
     """
 
     def __init__(self, mates: int, size: int, train: Train, memory: Recycler) -> None:
@@ -98,14 +103,16 @@ class Crew:
         A mate that dies is not replaced, and its blocks are trained here.
         """
         while ticket.found is None:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
+            if self._taken(ticket):
                 self._own(ticket)
-            else:
-                self._feed()
-                if ticket.found is None and self._waiting:
-                    self._own(self._waiting.popleft())
-                elif ticket.found is None:
+                continue
+            self._feed()
+            if ticket.found is None:
+                others = [*self._waiting, *(t for mate in self._mates for t in reversed(mate.busy.values()) if t)]
+                mine = next((t for t in others if self._taken(t)), None)
+                if mine is not None:
+                    self._own(mine)
+                else:
                     self._look(next(mate for mate in self._mates if ticket in mate.busy.values()), wait=True)
         if isinstance(ticket.found, Exception):
             raise ticket.found
@@ -114,36 +121,44 @@ class Crew:
     def close(self) -> None:
         """End the mates; what they had is trained here."""
         for mate in self._mates:
-            self._waiting.extend(mate.busy.values())
-            mate.end()
+            self._lose(mate)
         self._mates = []
 
+    def _taken(self, ticket: Ticket) -> bool:
+        """Whether a block is this process's to train, from now on, because nobody has begun."""
+        if ticket in self._waiting:
+            self._waiting.remove(ticket)
+            return True
+        return any(mate.gives_back(ticket) for mate in self._mates)
+
     def _own(self, ticket: Ticket) -> None:
-        self._feed(AT_ONCE)  # nobody will look after them for a while
         try:
             with single_threaded(), torch.no_grad():
                 ticket.found = self._train(ticket.block, None)
         except Exception as error:
             ticket.found = error
 
-    def _feed(self, most: int = 1) -> None:
-        """Collect what is finished, and give what waits to mates, until each has ``most`` blocks."""
+    def _feed(self) -> None:
+        """Collect what is finished, and give what waits to mates, the same number to each, until they have enough."""
         for mate in list(self._mates):
             self._look(mate)
-        for n in range(most):
+        for n in range(DEPTH):
             for mate in self._mates:
-                fits = next((t for t in self._waiting if len(t.block.jobs) <= MOST_JOBS), None)
-                if fits is not None and mate.free and len(mate.busy) <= n:
-                    self._waiting.remove(fits)
-                    mate.give(fits)
+                if len(mate.busy) <= n and mate.free:
+                    given = next((t for t in self._waiting if mate.takes(t)), None)
+                    if given is not None:
+                        self._waiting.remove(given)
+
+    def _lose(self, mate: "_Mate") -> None:
+        self._waiting.extend(t for t in mate.busy.values() if t)
+        mate.end()
 
     def _look(self, mate: "_Mate", wait: bool = False) -> None:
         """Collect a block that the mate has finished, if there is one; it is waited for if it must be."""
         try:
             mate.collect(self._memory, wait)
         except (EOFError, OSError):
-            self._waiting.extend(mate.busy.values())
-            mate.end()
+            self._lose(mate)
             self._mates.remove(mate)
         except BaseException:  # half a message may be left in a pipe
             self.close()
@@ -159,8 +174,9 @@ class _Mate:
         self._rows = np.frombuffer(self._shared, np.float32, SLOTS * 2 * MOST_JOBS * size)
         self._rows = self._rows.reshape(SLOTS, 2, MOST_JOBS, size)
         self._pipe, there = Pipe()
+        self._rights = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(SLOTS)]
         self._free = list(range(SLOTS))
-        self.busy: dict[int, Ticket] = {}
+        self.busy: dict[int, Ticket | None] = {}  # in the order in which they were given; None: it gave it back
         parent = os.getpid()
         with catch_warnings():
             simplefilter("ignore", DeprecationWarning)  # threads of libraries, which hold no locks between calls
@@ -168,31 +184,45 @@ class _Mate:
         if pid == 0:
             try:
                 self._pipe.close()
-                _serve(there, self._rows, train, parent)
+                _serve(there, self._rows, self._rights, train, parent)
             finally:
                 os._exit(0)
         there.close()
-        self.end = finalize(self, _dismiss, self._pipe, pid, parent)
+        self.end = finalize(self, _dismiss, self._pipe, self._rights, pid, parent)
 
     @property
     def free(self) -> bool:
         """Whether it can be given a block."""
         return bool(self._free)
 
-    def give(self, ticket: Ticket) -> None:
-        """Let it train a block."""
-        slot = self._free.pop()
-        self.busy[slot] = ticket
+    def takes(self, ticket: Ticket) -> bool:
+        """Let it train a block, if that is one for it now."""
         block = ticket.block
+        if len(block.jobs) > MOST_JOBS:
+            return False
         starts = {id(j.start): j.start for j in block.jobs}
         place = {at: row for row, at in enumerate(starts)}
+        bare = [replace(j, start=_NOTHING) for j in block.jobs]
+        slot = self._free.pop()
+        message = ForkingPickler.dumps((slot, [place[id(j.start)] for j in block.jobs], block._replace(jobs=bare)))
+        if len(message) > SHORT and self.busy:  # it might be writing, too, and nobody would read
+            self._free.append(slot)
+            return False
         for row, start in enumerate(starts.values()):
             self._rows[slot, 0, row] = start
-        bare = [replace(j, start=_NOTHING) for j in block.jobs]
-        try:
-            self._pipe.send((slot, [place[id(j.start)] for j in block.jobs], block._replace(jobs=bare)))
-        except OSError:
-            return  # collect finds out
+        self.busy[slot] = ticket
+        os.eventfd_write(self._rights[slot], 1)
+        with suppress(OSError):  # collect finds out
+            self._pipe.send_bytes(message)
+        return True
+
+    def gives_back(self, ticket: Ticket) -> bool:
+        """Whether a block is its no more, because it had not begun."""
+        slot = next((slot for slot, own in self.busy.items() if own is ticket), None)
+        if slot is None or not _won(self._rights[slot]):
+            return False
+        self.busy[slot] = None
+        return True
 
     def collect(self, memory: Recycler, wait: bool) -> None:
         """Blocks that it has finished; one is waited for if it must be.
@@ -203,13 +233,14 @@ class _Mate:
         while self.busy and (wait or self._pipe.poll()):
             slot, results = self._pipe.recv()
             ticket = self.busy.pop(slot)
-            wait = False
-            if isinstance(results, Exception):
+            if ticket is None or isinstance(results, Exception):
                 self._free.append(slot)
-                ticket.found = results
+                if ticket is not None:
+                    ticket.found, wait = results, False
                 continue
+            wait = False
             deltas: Sequence[Vector] = list(self._lend(slot, len(results)))
-            if len(self._free) + len(self.busy) < AT_ONCE:  # too many are in use
+            if len(self._free) + len(self.busy) < DEPTH:  # too many are in use
                 deltas = [_copy(delta, memory) for delta in deltas]
             ticket.found = [replace(r, delta=delta) for r, delta in zip(results, deltas, strict=True)]
 
@@ -230,15 +261,25 @@ def _copy(row: Vector, memory: Recycler) -> Vector:
     return out
 
 
-def _dismiss(pipe: Connection, pid: int, owner: int) -> None:
+def _won(right: int) -> bool:
+    """Whether this process is the one that begins."""
+    try:
+        return bool(os.eventfd_read(right))
+    except BlockingIOError:
+        return False
+
+
+def _dismiss(pipe: Connection, rights: Sequence[int], pid: int, owner: int) -> None:
     if os.getpid() != owner:
         return
     pipe.close()
+    for right in rights:
+        os.close(right)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
 
-def _serve(pipe: Connection, rows: NDArray[np.float32], train: Train, parent: int) -> None:
+def _serve(pipe: Connection, rows: NDArray[np.float32], rights: Sequence[int], train: Train, parent: int) -> None:
     """The life of a mate: blocks in, results out, until its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -252,6 +293,9 @@ def _serve(pipe: Connection, rows: NDArray[np.float32], train: Train, parent: in
             slot, places, block = pipe.recv()
         except EOFError:
             return
+        if not _won(rights[slot]):
+            pipe.send((slot, None))
+            continue
         starts = [rows[slot, 0, place] for place in range(max(places) + 1)]
         try:
             jobs = [replace(j, start=starts[p]) for j, p in zip(block.jobs, places, strict=True)]

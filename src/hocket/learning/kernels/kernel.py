@@ -1,9 +1,11 @@
 """The interface of a path: buffers for a number of lanes, and gradients added to them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hocket.learning.kernels.samples import Drawn
@@ -32,8 +34,9 @@ class Work(Protocol):
     x: Tensor
     out: Tensor
 
-    def begin(self, starts: Sequence[Tensor], span: Span) -> None:
-        """Take the parameters of lanes from start vectors float32[size]."""
+    def begin(self, starts: Sequence[Tensor], outs: Sequence[Tensor], span: Span) -> None:
+        """Take the parameters of lanes from start vectors float32[size]; what they change by goes to ``outs``, one for
+        each of the first lanes, at the end if not before."""
         ...
 
     def load(self, drawn: Drawn) -> None:
@@ -51,8 +54,31 @@ class Work(Protocol):
         """
         ...
 
-    def end(self, starts: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
-        """Write what the steps have changed, parameters minus starts, to ``outs``."""
+    def end(self) -> None:
+        """Write what the steps have changed, parameters minus starts, to where it was to go."""
+        ...
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """A work that goes through all steps of a load by itself, without momentum and the like."""
+
+    def begin(self, starts: Sequence[Tensor], outs: Sequence[Tensor], span: Span) -> None:
+        """See :class:`Work`."""
+        ...
+
+    def run(self, drawn: Drawn, scale: NDArray[np.float32], active: Sequence[int]) -> NDArray[np.float32]:
+        """Take the drawn steps; the losses, float32[steps, lanes, width].
+
+        Args:
+            drawn: their samples.
+            scale: float32[steps, lanes, width], what a sample counts for, rate included; 0 for padding.
+            active: how many of the lanes take part in each step, as long as there are any.
+        """
+        ...
+
+    def end(self) -> None:
+        """See :class:`Work`."""
         ...
 
 
@@ -86,6 +112,6 @@ class Kernel(Protocol):
         """Lanes worth stacking."""
         ...
 
-    def work(self, lanes: int, width: int, velocity: bool) -> Work:
+    def work(self, lanes: int, width: int, velocity: bool) -> Work | Whole:
         """New buffers; what is in them is undefined."""
         ...

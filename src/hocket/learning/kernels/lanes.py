@@ -68,9 +68,12 @@ class Lanes:
         self._deepest = learns.index(True)
         self._inputs = self._targets = self.x
         self._own = [slice(0, net.schema.size)]
+        self._starts: Sequence[Tensor] = []
+        self._outs: Sequence[Tensor] = []
 
-    def begin(self, starts: Sequence[Tensor], span: Span) -> None:
+    def begin(self, starts: Sequence[Tensor], outs: Sequence[Tensor], span: Span) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        self._starts, self._outs = starts, outs
         if self._delayed is not None:
             self._own = self._delayed.begin(starts, span)
         for part in self._own:
@@ -100,13 +103,14 @@ class Lanes:
             self._layers[i].backward(k, step, i > self._deepest)
         return losses
 
-    def end(self, starts: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+    def end(self) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
         if self._delayed is not None:
-            self._delayed.end(outs)
+            self._delayed.end(self._outs)
         for part in self._own:
-            for x, start, out in zip(self.x[:, part], starts, outs, strict=False):
+            for x, start, out in zip(self.x[:, part], self._starts, self._outs, strict=False):
                 torch.sub(x, start[part], out=out[part])
+        self._starts = self._outs = []
 
 
 def _rows(net: Net, lanes: int) -> Tensor:

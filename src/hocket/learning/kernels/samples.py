@@ -1,5 +1,6 @@
 """The data of all clients as tensors, and the batches of a block of clients gathered from them."""
 
+from collections.abc import Callable
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
@@ -14,7 +15,11 @@ Ints = NDArray[np.int64]
 
 
 class Samples:
-    """Training samples on a device, client after client; memory is shared with ``data`` on a CPU."""
+    """Training samples on a device, client after client; memory is shared with ``data`` on a CPU.
+
+    ``products``: inner products of a client's samples with one another, once they were asked for; never more numbers
+    than a quarter of those of the samples.
+    """
 
     def __init__(self, data: ClientData, device: torch.device) -> None:
         self.device = device
@@ -24,6 +29,7 @@ class Samples:
         self.offsets = data.offsets
         self.features, self.labels = self.split(data.train)
         self.bytes_each = 4 * self.features[0].numel()  # as the model sees them
+        self.products: dict[int, Tensor] = {}
 
     def split(self, examples: Examples) -> tuple[Tensor, Tensor]:
         """Features and labels of a split."""
@@ -48,7 +54,7 @@ class Drawn:
 
     def __init__(self, samples: Samples, clients: Ints, rows: Ints, whole: int) -> None:
         self.rows, self.whole = rows, whole
-        self._samples = samples
+        self._samples, self._clients = samples, clients
         self._first, self._sizes = samples.offsets[clients], samples.sizes[clients]
 
     def inputs(self, room: Scratch, images: bool = False) -> Tensor:
@@ -63,6 +69,16 @@ class Drawn:
         """All samples of a lane's client as the model sees them, [size, ...], on the data's memory if it can be."""
         first = int(self._first[lane])
         return as_input(self._samples.features[first : first + int(self._sizes[lane])])
+
+    def products(self, lane: int, x: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """X X' of all samples X of a lane's client, [size, size]; kept where that is little beside them."""
+        known, client = self._samples.products, int(self._clients[lane])
+        found = known.get(client)
+        if found is None:
+            found = product(x, x)
+            if 4 * len(x) <= x.shape[1]:
+                known[client] = found
+        return found
 
     def targets(self) -> Tensor:
         """Labels [lanes, steps, width, ...]."""

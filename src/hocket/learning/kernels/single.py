@@ -86,10 +86,11 @@ class OneByOne:
         self._own.bind(self.x[0])
         self._places = self._own.views(self.out[0])
         self._sign = 1 if velocity else -1
-        self._inputs = self._targets = self.x
+        self._inputs = self._targets = self._start = self._out = self.x
 
-    def begin(self, starts: Sequence[Tensor], span: Span) -> None:
+    def begin(self, starts: Sequence[Tensor], outs: Sequence[Tensor], span: Span) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
+        self._start, self._out = starts[0], outs[0]
         self.x[0].copy_(starts[0])
 
     def load(self, drawn: Drawn) -> None:
@@ -113,9 +114,10 @@ class OneByOne:
         losses[0, :n] = loss.detach()
         return losses
 
-    def end(self, starts: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+    def end(self) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""
-        subtract(self.x[0], starts[0], outs[0])
+        subtract(self.x[0], self._start, self._out)
+        self._start = self._out = self.x
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hocket.learning.kernels.chain import Link, chain
+from hocket.learning.kernels.compiled import Compiled
 from hocket.learning.kernels.dropout import KeyedDropout
 from hocket.learning.kernels.kernel import Span
 from hocket.learning.kernels.lanes import Lanes
@@ -44,7 +45,7 @@ class Stack:
         self.keyed = net.keyed
 
     @classmethod
-    def all_of(cls, net: Net, objective: Objective, device: torch.device, sample: Tensor) -> "list[Stack]":
+    def all_of(cls, net: Net, objective: Objective, device: torch.device, sample: Tensor) -> "list[Stack | Compiled]":
         """The kernels of a model; none for a model, a loss or a device that they do not take.
 
         Args:
@@ -75,12 +76,13 @@ class Stack:
         if images:
             return [cls(net, objective, kept, fixed) for fixed in (8, 1)]
         delays = type(kept[0].module) is nn.Linear and delayed.available()
-        return [cls(net, objective, kept, delays=d) for d in ([True, False] if delays else [False])]
+        whole = Compiled.of(net, objective, kept)
+        stacks = [cls(net, objective, kept, delays=d) for d in ([True, False] if delays else [False])]
+        return [*([whole] if whole is not None else []), *stacks]
 
     def takes(self, local: LocalSGD, width: int) -> bool:
         """Whether the kernel is for local work of this kind."""
-        plain = not (local.momentum or local.weight_decay or local.proximal)
-        return not self.delays or (plain and delayed.MOST_ROWS // width >= delayed.LEAST_STEPS)
+        return not self.delays or delayed.takes(local, width)
 
     def span(self, local: LocalSGD, size: int, width: int) -> Span:
         """See :class:`~hocket.learning.kernels.kernel.Kernel`."""

@@ -16,7 +16,6 @@ The large products are oneDNN's, one call per lane, always of the same shape for
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +35,12 @@ _PLACES = 16
 def available() -> bool:
     """Whether this build of torch can multiply with oneDNN."""
     return torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def takes(local: LocalSGD, width: int) -> bool:
+    """Whether anything can be put off in local work of this kind."""
+    plain = not (local.momentum or local.weight_decay or local.proximal)
+    return plain and MOST_ROWS // width >= LEAST_STEPS
 
 
 def span(local: LocalSGD, size: int, width: int) -> Span:
@@ -105,11 +110,11 @@ class Delayed:
         self._places = (places + rows * torch.arange(k)[:, None]).view(steps, k * width)
         own, targets = self._parts.weights, self._parts.targets
         bias = own["bias"].unbind() if "bias" in own else [None] * k
-        for x, w, b, z, gram in zip(self._samples, self._weights, bias, room.z, room.gram, strict=False):
-            n = len(x)
-            z[:n] = _product(x, w, b)
+        for lane, (x, w, b) in enumerate(zip(self._samples, self._weights, bias, strict=False)):
+            n, gram = len(x), room.gram[lane]
+            room.z[lane, :n] = product(x, w, b)
             if "weight" in targets:
-                gram[:n, :n] = _product(x, x, None)
+                gram[:n, :n] = drawn.products(lane, x, product) if drawn.whole else product(x, x)
         if "weight" not in targets:
             room.gram[:k].zero_()
         if "bias" in targets:
@@ -154,7 +159,7 @@ class Delayed:
         """D' X of the lanes."""
         d = self._room.d[: len(self._samples)].transpose(1, 2).contiguous()
         for own, x in zip(d, self._samples, strict=True):
-            yield _product(own[:, : len(x)], x.t(), None)
+            yield product(own[:, : len(x)], x.t())
 
 
 class _Room:
@@ -166,5 +171,7 @@ class _Room:
         self.d = torch.zeros(lanes, rows, units)
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """X W' + b by oneDNN, float32; the same bits for the same shapes, in one thread."""
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return found
