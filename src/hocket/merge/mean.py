@@ -14,8 +14,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from hocket.chunks import LONG, chunks, scratch
+from hocket.chunks import chunks, scratch
 from hocket.errors import Diverged
+from hocket.merge.add import add
 from hocket.policies import Contribution, Weigh
 from hocket.schema import Schema, Vector
 from hocket.strategy import FullStrategy, FullTask, policy
@@ -46,13 +47,7 @@ def _init(schema: Schema, clients: int, order: Order) -> Sum:
 def _add(s: Sum, c: Contribution, order: Order) -> Mapping[str, float]:
     s.count += 1
     if order == "journal":
-        own = scratch(min(LONG, len(s.total)))
-        for part in chunks(len(s.total), LONG):
-            term, total = own[: part.stop - part.start], s.total[part]
-            np.copyto(term, c.delta[part])  # a conversion of its own is faster than one within the product
-            if c.weight != 1.0:
-                term *= c.weight
-            total += term
+        add(s.total, c.delta, c.weight)
         s.weight += c.weight
         return {}
     own = scratch()
