@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch")
 from hocket.errors import InvalidInput  # noqa: E402
 from hocket.learning import Job, LocalSGD, Trained  # noqa: E402
 from hocket.learning.kernels.block import Block  # noqa: E402
-from hocket.learning.kernels.crew import MOST_JOBS, Crew  # noqa: E402
+from hocket.learning.kernels.crew import Crew  # noqa: E402
+from hocket.learning.kernels.mate import MOST_JOBS  # noqa: E402
 from hocket.learning.kernels.memory import Recycler  # noqa: E402
 from hocket.schema import Vector  # noqa: E402
 

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from hocket.learning.kernels.block import Block, lane_blocks
 from hocket.learning.kernels.choice import Choice, Path
-from hocket.learning.kernels.crew import SMALL, Crew, Ticket, possible
+from hocket.learning.kernels.crew import SMALL, Crew, possible
 from hocket.learning.kernels.kernel import Span
+from hocket.learning.kernels.mate import Ticket
 from hocket.learning.kernels.net import Net, Source, Trainable
 from hocket.learning.kernels.objective import Loss, Metrics, Objective
 from hocket.learning.kernels.samples import Samples, as_input
