@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hocket.cli.comparison import show_rows
-from hocket.cli.table import show, show_events
+from hocket.cli.table import show, show_events, show_speed
 from hocket.errors import InvalidInput
 from hocket.experiment import batch, folder, load
 from hocket.experiment import compare as comparison
@@ -40,7 +40,9 @@ def simulate(
     where = out or Path("runs") / file.stem
     runs = batch.pieces(file, where, changes, seeds, sinks, data)
     _run(runs, None if out else where, resume, jobs)
-    show(folder.views(where), mean=seeds is not None)
+    views = folder.views(where)
+    show(views, mean=seeds is not None)
+    show_speed(views)
     print(folder.write_report(where))
 
 

@@ -1,6 +1,8 @@
 """Runs side by side in the terminal."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -49,6 +51,21 @@ def show(views: Sequence[RunView], mean: bool = False) -> None:
         if all(v.summary is not view.summary for v in views[:i]):
             for caution in cautions(view.summary):
                 Console(highlight=False, stderr=True).print(f"note: {view.label}: {caution}", markup=False)
+
+
+def show_speed(views: Sequence[RunView]) -> None:
+    """Say how long each finished run took on this machine, and how many clients were trained at a time."""
+    said: set[Path] = set()
+    for view in views:
+        where = view.folder
+        if where is None or where in said or not (where / "machine.json").exists():
+            continue
+        said.add(where)
+        found = json.loads((where / "machine.json").read_text())
+        line = f"{view.run}: took {human_seconds(found['wall_s'])}, {found['updates_per_s']:,.0f} updates/s"
+        if found.get("mean_batch"):
+            line += f", {found['mean_batch']:.1f} clients trained at a time"
+        Console(highlight=False, stderr=True).print(line, markup=False, soft_wrap=True)
 
 
 def show_events(rows: pa.Table) -> None:
