@@ -14,7 +14,7 @@ def test_speed_is_said_once_for_each_run(tmp_path: Path, capfd: pytest.CaptureFi
 
     file = tmp_path / "short.toml"
     file.write_text(
-        '[task]\nkind = "quadratics"\n[fleet]\nkind = "synthetic"\n[strategy]\nuse = "fedbuff"\n[until]\nupdates = 60\n'
+        '[task]\nkind = "gaussian"\n[fleet]\nkind = "synthetic"\n[strategy]\nuse = "fedbuff"\n[until]\nupdates = 60\n'
     )
     simulate(file, [], None, tmp_path / "out", False, 1)
     machine = json.loads((tmp_path / "out" / "machine.json").read_text())
