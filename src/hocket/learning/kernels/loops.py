@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from hocket.compiled import compiled
 
 PAD = 16
 IDENTITY, RELU, TANH, SIGMOID = range(4)
-_compiled: Any = partial(njit, fastmath={"contract", "reassoc", "nsz", "arcp"}, nogil=True, cache=True)
+_compiled: Any = partial(compiled, fastmath={"contract", "reassoc", "nsz", "arcp"})
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
@@ -111,14 +112,15 @@ def _cross_entropy(z, g, r, n, label, scale, bits):
     for i in range(n):
         g[r, i] = z[r, i] - most
     _exp(g, r, n, bits)
-    total = _ZERO
+    total, odd = _ZERO, _ZERO
     for i in range(n):
         total += g[r, i]
+        odd += z[r, i] - z[r, i]  # not a number if one of them is none
     each = scale / total
     for i in range(n):
         g[r, i] *= each
     g[r, label] -= scale
-    return np.log(total) + most - z[r, label]
+    return np.log(total) + most - z[r, label] + odd
 
 
 @_compiled()
