@@ -119,7 +119,7 @@ def drawn(name: str, quick: bool) -> str:
     curves = {
         METHODS[m]: np.stack(
             [images.accuracy(images.curve(name, m, "exponential", s, quick), times) for s in images.seeds(quick)]
-        )  # fmt: skip # noqa: E501
+        )
         for m in PAIR
     }
 

@@ -113,7 +113,7 @@ def best(name: str, method: str) -> float:
 
 @cache
 def curve(name: str, method: str, law: str, seed: int, quick: bool) -> Curve:
-    """A run at the strategy's rate: to the end for the two that are set side by side all the way, else to the target."""
+    """A run at the strategy's rate: to its end for the two that are set side by side, else to the target."""
     whole = law == "exponential" and method in ("time", "asyncsgd")
     until = Until(time=longest(quick), confirm=3, accuracy=None if whole else TARGET[name])
     return run(name, method, law, best(name, method), seed, until, quick)
