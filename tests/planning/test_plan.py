@@ -190,3 +190,20 @@ def test_energy_without_watts_and_few_updates_are_refused():
         hk.plan(fleet(), task(), simulate=5)
     with pytest.raises(InvalidInput, match="size-only; it has no gradients"):
         learning(task())
+
+
+def test_a_simulation_that_is_too_short_for_a_device_says_so():
+    """A device at the far end of a slow link has not been heard of in the half that is thrown away."""
+    slow = np.where(np.arange(CLIENTS) == 7, 10.0, 1e5)
+    far = hk.Fleet(fleet().compute, slow, slow, compute_law=Exponential(), links="parallel")
+    plans = [hk.plan(far, task(), goal=Goal(most=30), simulate=n, details=False) for n in (200, 100_000, 0)]
+    assert plans[0].unsettled is not None and plans[1].unsettled is None and plans[2].unsettled is None
+    need = int(plans[0].unsettled.split()[-1].strip(")"))
+    seconds = need / 2 / max(plans[0].throughput, plans[0].uniform.throughput)
+    assert seconds == pytest.approx(plans[0].calibration.times.longest, rel=0.01)
+    assert plans[0].unsettled[1:] in page(plans[0])
+
+
+def test_a_model_that_goes_down_whole_asks_what_fewer_bits_would_buy():
+    method = hk.compose(hk.strategies.asyncsgd(5), hk.Strategy("4 bits", task=hk.TaskPart(uplink=hk.uplink.Plain(hk.codec.QSGD(4)))))  # fmt: skip # noqa: E501
+    assert "4 bits both ways" in {w.change for w in hk.plan(fleet(), task(), method, Goal(most=40)).what_if}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import tomli_w
-from rich.console import Console
 from rich.table import Table
 
+from hocket.cli.table import put
 from hocket.errors import InvalidInput
 from hocket.experiment.call import plain
 from hocket.files import replace
@@ -47,7 +47,9 @@ def show_plan(
         print(sentence)
     if found.broken:
         print("where an assumption does not hold, trust the simulated rows")
-    Console().print(_table(found, "energy and time" if goal.energy else goal.minimise))
+    put(_table(found, "energy and time" if goal.energy else goal.minimise))
+    if found.unsettled:
+        print(found.unsettled)
     if out is not None:
         write(found, out)
         print(f"{out / PAGE}; {out / STRATEGY} is the plan as the [strategy] of an experiment")
@@ -80,19 +82,20 @@ def strategy_toml(found: Plan) -> str:
 
 
 def _table(found: Plan, name: str) -> Table:
-    table = Table(box=None)
-    for head in ("routing", "jobs", "updates/s", "staleness", *(f"of {k}" for k in found.fleet.kinds)):
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    heads = ("routing", "jobs in flight", "updates/s", "mean staleness", *(f"of {k}" for k in found.fleet.kinds))
+    for head in heads:
         table.add_column(head, justify="left" if head == "routing" else "right")
     for label, key, said in (("uniform", "uniform", found.uniform), (f"best for {name}", "best", found.best)):
         table.add_row(label, *_row(said))
         if key in found.seen:
             seen = found.seen[key]
             table.add_row("  simulated", *_row(seen))
-            table.add_row("  by foretold", "", *_ratios(seen, said))
+            table.add_row("  simulated / foretold", "", *_ratios(seen, said))
     if "itself" in found.seen:
         seen = found.seen["itself"]
         table.add_row("this experiment itself, simulated", *_row(seen))
-        table.add_row("  by foretold for uniform", "", *_ratios(seen, found.uniform))
+        table.add_row("  simulated / foretold for uniform", "", *_ratios(seen, found.uniform))
     return table
 
 

@@ -14,7 +14,7 @@ from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.planner import Calibration, Times, averaged, calibrate, gathered
 from hocket.planning.assumptions import broken
-from hocket.planning.foretell import Foretold, observe, observe_itself
+from hocket.planning.foretell import Foretold, observe, observe_itself, settles
 from hocket.planning.history import recalibrate_from
 from hocket.queueing import Goal, Rounds, Seconds, Solution, optimize, solve
 from hocket.setup import Setup
@@ -64,6 +64,7 @@ class Plan(Struct, frozen=True, eq=False):
         broken: assumptions of the formulas that do not hold here, a sentence each.
         seen: simulated, under ``"uniform"`` and ``"best"``, and where an assumption does not hold the experiment's own
             strategy under ``"itself"``; empty if it was not asked for.
+        simulated: updates of each simulation.
     """
 
     goal: Goal
@@ -77,6 +78,18 @@ class Plan(Struct, frozen=True, eq=False):
     what_if: tuple[WhatIf, ...]
     broken: tuple[str, ...]
     seen: Mapping[str, Foretold]
+    simulated: int
+
+    @property
+    def unsettled(self) -> str | None:
+        """What to do if the simulation is too short for the slowest device; None if it is long enough."""
+        need = max(settles(said, self.calibration) for said in (self.uniform, self.best))
+        if not 0 < self.simulated < need:
+            return None
+        return (
+            f"the slowest device takes {self.calibration.times.longest:,.0f} s for a job, and the simulation is "
+            f"too short to tell its staleness, and that of its class; it takes {need:,} updates (--simulate {need})"
+        )
 
     @property
     def routing(self) -> Floats:
@@ -179,7 +192,7 @@ def plan_for(
         (time.at(before).value, time.at(best).value),
         curve(known, fleet, goal, found.in_flight) if details else (),
         what_if(known, setup, fleet, goal) if details else (),
-        wrong, seen,
+        wrong, seen, simulate,
     )  # fmt: skip
 
 
@@ -189,7 +202,7 @@ def curve(known: Calibration, fleet: Fleet, goal: Goal, best: int) -> tuple[Poin
     joules = rough.joules(goal.power, fleet)
     objective = goal.objective(rough.network, joules)
     most = max(2.5 * best, 8.0)
-    grid = np.unique([*np.round(np.geomspace(1, most, 13)).astype(int), best]).tolist()
+    grid = np.unique([*np.round(np.geomspace(max(1.0, best / 30), most, 13)).astype(int), best]).tolist()
     points = []
     for m in grid:
         s = optimize(rough.network, objective, m, floor=goal.floor, starts=(0.0,))
@@ -225,9 +238,9 @@ def what_if(known: Calibration, setup: Setup, fleet: Fleet, goal: Goal) -> tuple
         if size < known.up:
             saved = (known.up - size) / fleet.up
             changes[f"updates at {bits} bits"] = t._replace(upload=np.maximum(t.upload - saved, 0.0))
-        if size < min(known.up, known.down):
+        if size <= known.up and size < known.down:
             less = (known.down - size) / fleet.down
-            both = changes[f"updates at {bits} bits"]
+            both = changes.get(f"updates at {bits} bits", t)
             changes[f"{bits} bits both ways"] = both._replace(download=np.maximum(t.download - less, 0.0))
     changes["links twice as fast"] = t._replace(download=t.download / 2, upload=t.upload / 2)
     changes["processors twice as fast"] = t._replace(compute=t.compute / 2)
