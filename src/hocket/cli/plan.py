@@ -35,8 +35,6 @@ def show_plan(
         raise InvalidInput(
             f"plan: strategy {setup.strategy.name} keeps no fixed number of jobs in flight; the formulas need one"
         )
-    if updates is None:
-        updates = max(20_000, 100 * now)
     found = plan_for(setup, fleet, goal, today=now, history=history, simulate=updates, details=out is not None)
     known = found.calibration
     print(
@@ -50,6 +48,9 @@ def show_plan(
     put(_table(found, "energy and time" if goal.energy else goal.minimise))
     if found.unsettled:
         print(found.unsettled)
+    tried = goal.range(known.network)
+    if isinstance(tried, tuple) and found.in_flight == tried[1]:
+        print(f"{tried[1]} jobs in flight are the most that were tried; --most M looks further")
     if out is not None:
         write(found, out)
         print(f"{out / PAGE}; {out / STRATEGY} is the plan as the [strategy] of an experiment")

@@ -29,6 +29,10 @@ CURVE_CLASSES = 150
 """Classes beyond which devices are put together for the curves against m, and for what-if questions."""
 
 
+FEWEST, MOST = 20_000, 300_000
+"""Updates of a simulation whose length is not given."""
+
+
 class Point(Struct, frozen=True, eq=False):
     """A plan at one m: seconds and joules to the target (``joules`` NaN without watts), ``shares`` by kind."""
 
@@ -124,7 +128,7 @@ def plan(
     *,
     today: int | None = None,
     history: str | Path | None = None,
-    simulate: int = 0,
+    simulate: int | None = 0,
     details: bool = True,
     seed: int = 0,
 ) -> Plan:
@@ -137,7 +141,8 @@ def plan(
         goal: what is to be least; see :class:`hocket.queueing.Goal`.
         today: jobs in flight of the uniform routing to compare with; the clients' number if left out.
         history: a run directory whose event log says how fast the devices really are.
-        simulate: updates of a simulation of both, without learning, to check the formulas by; 0 for none.
+        simulate: updates of a simulation of both, without learning, to check the formulas by; 0 for none, None for 100
+            per job and as many as it takes to hear of every device, from 20,000 to 300,000.
         details: whether to draw up the curve against m and the what-if questions as well.
         seed: of the simulation.
 
@@ -163,12 +168,12 @@ def plan_for(
     *,
     today: int | None = None,
     history: str | Path | None = None,
-    simulate: int = 0,
+    simulate: int | None = 0,
     details: bool = True,
     seed: int = 0,
 ) -> Plan:
     """:func:`plan` for an experiment."""
-    if 0 < simulate < 100:
+    if simulate is not None and 0 < simulate < 100:
         raise InvalidInput(f"--simulate {simulate}: must be 100 or more updates, or 0 for none")
     book = prepare(setup, fleet).engine.book
     known = calibrate(setup, fleet, book)
@@ -181,6 +186,9 @@ def plan_for(
     uniform, found = (Foretold.of(s, known, fleet) for s in (before, best))
     seen = {}
     wrong = broken(setup, fleet)
+    if simulate is None:
+        need = max(max(settles(said, known), 100 * said.in_flight) for said in (uniform, found))
+        simulate = min(max(need, FEWEST), MOST)
     if simulate:
         seen = {n: observe(f, setup, fleet, simulate, seed) for n, f in (("uniform", uniform), ("best", found))}
     if simulate and wrong and today is not None:
