@@ -56,7 +56,7 @@ EVERY = {"time": 20, "asyncsgd": 7, "rounds": 5, "throughput": 150}
 """Updates between two evaluations: about as many as come in a unit, so that every strategy is looked at as often."""
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def learner(name: str, seed: int, quick: bool) -> NumpyLearner:
     """A tenth of the training images is the validation split; the rest is divided among the clients."""
     train, test = (idx_images(FILES[name], part, None) for part in ("train", "t10k"))
