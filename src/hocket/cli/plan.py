@@ -45,7 +45,7 @@ def show_plan(
         print(sentence)
     if found.broken:
         print("where an assumption does not hold, trust the simulated rows")
-    put(_table(found, "energy and time" if goal.energy else goal.minimise))
+    put(_table(found))
     if found.unsettled:
         print(found.unsettled)
     tried = goal.range(known.network)
@@ -82,12 +82,12 @@ def strategy_toml(found: Plan) -> str:
     return tomli_w.dumps({"strategy": table})
 
 
-def _table(found: Plan, name: str) -> Table:
+def _table(found: Plan) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     heads = ("routing", "jobs in flight", "updates/s", "mean staleness", *(f"of {k}" for k in found.fleet.kinds))
     for head in heads:
         table.add_column(head, justify="left" if head == "routing" else "right")
-    for label, key, said in (("uniform", "uniform", found.uniform), (f"best for {name}", "best", found.best)):
+    for label, key, said in (("uniform", "uniform", found.uniform), (f"best for {found.aim}", "best", found.best)):
         table.add_row(label, *_row(said))
         if key in found.seen:
             seen = found.seen[key]

@@ -102,7 +102,7 @@ def _lines(plan: Plan, name: str, title: str, axis: str, lines: dict[str, np.nda
     at = int(np.flatnonzero(m == best)[0])
     shown = {k: y for k, y in lines.items() if np.isfinite(y).all()}
     top = max(float(y.max()) for y in shown.values())
-    said = "; ".join(f"{k} {y[at]:.4g}" for k, y in shown.items())
+    said = "; ".join(f"{k if len(shown) > 1 else axis} {y[at]:.4g}" for k, y in shown.items())
     text = f"{title} of the best routing for each number of jobs in flight; at the best, {best}: {said}."
 
     def draw(width: float) -> str:
@@ -157,10 +157,10 @@ def _bars(
 def _intro(plan: Plan) -> str:
     known = plan.calibration
     text = (
-        f"{len(plan.fleet):,} devices, {human_bytes(known.down)} down and {human_bytes(known.up)} up per job. "
-        "Foretold by formula. Staleness is how many versions the model moves on between the start of a job and the "
-        "arrival of its update; the routing says how likely each device is to get the next job. Times to the target "
-        "are a bound's, good for comparing plans only."
+        f"{len(plan.fleet):,} devices, {human_bytes(known.down)} down and {human_bytes(known.up)} up per job. The plan "
+        f"is what is best for {plan.aim}, foretold by formula. Staleness: how many versions the model moves on between "
+        "the start of a job and the arrival of its update; the routing says how likely each device is to get the next "
+        "job. Times to the target are a bound's, good for comparing plans only."
     )
     if plan.unsettled:
         text += f" {plan.unsettled[0].upper()}{plan.unsettled[1:]}."

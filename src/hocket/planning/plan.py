@@ -96,6 +96,11 @@ class Plan(Struct, frozen=True, eq=False):
         )
 
     @property
+    def aim(self) -> str:
+        """What the plan is best for, in words."""
+        return "energy and time" if self.goal.energy else self.goal.minimise
+
+    @property
     def routing(self) -> Floats:
         """p, ``float64[clients]``."""
         return self.best.routing
