@@ -8,6 +8,7 @@ published model, about once a unit, on 10,000 test images (2,000 if quick); a ta
 a row, and a run that does not reach it is taken for its whole length.
 """
 
+import gc
 from collections.abc import Callable
 from functools import cache, lru_cache
 
@@ -59,6 +60,7 @@ EVERY = {"time": 20, "asyncsgd": 7, "rounds": 5, "throughput": 150}
 @lru_cache(maxsize=1)
 def learner(name: str, seed: int, quick: bool) -> NumpyLearner:
     """A tenth of the training images is the validation split; the rest is divided among the clients."""
+    gc.collect()  # engines of runs that ended are cycles, which hold the data of the seed before
     train, test = (idx_images(FILES[name], part, None) for part in ("train", "t10k"))
     order = generator(key(seed, "images", "split")).permutation(len(train.classes))
     validation, rows = np.split(order, [len(order) // 10])
@@ -127,7 +129,8 @@ def longest(quick: bool) -> float:
 def accuracy(of: Curve, times: NDArray[np.float64]) -> NDArray[np.float64]:
     """Accuracy at some seconds, on straight lines between evaluations."""
     at = np.array([p.time_ns / 1e9 for p in of.points])
-    return np.interp(times, at, np.array([p.metrics["accuracy"] for p in of.points]))
+    found: NDArray[np.float64] = np.interp(times, at, np.array([p.metrics["accuracy"] for p in of.points]))
+    return found
 
 
 def seconds(name: str, method: str, law: str, seed: int, quick: bool) -> float:
