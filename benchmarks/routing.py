@@ -1,4 +1,4 @@
-"""Planned routing on MNIST and Fashion-MNIST: ``python -m benchmarks.routing`` (fifteen minutes of one core).
+"""Planned routing on MNIST and Fashion-MNIST: ``python -m benchmarks.routing`` (ten minutes of one core).
 
 The runs of ``hocket reproduce async-queueing-mnist`` and its like, see :mod:`hocket.reproduce.async_queueing_images`:
 learning rates chosen on the validation split, seconds to the target for each law, and how far time-optimal routing is
@@ -14,21 +14,27 @@ from typing import Any
 
 import numpy as np
 
+from hocket.learning.local import LocalSGD
+from hocket.learning.task import Task
+from hocket.planning.history import arrivals
 from hocket.report import svg
 from hocket.report.chart import chart
 from hocket.report.figures import standalone
 from hocket.report.style import series
 from hocket.report.svg import Axis
 from hocket.reproduce import async_queueing_images as images
-from hocket.reproduce.table_1 import LAWS
+from hocket.reproduce.table_1 import LAWS, fleet
+from hocket.simulation.run import simulate
+from hocket.until import Until
+from hocket.wire import FRAME
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmarks"
 NAMES = {"mnist": "MNIST", "fashion": "Fashion-MNIST"}
 METHODS = {"time": "time-optimal", "asyncsgd": "AsyncSGD", "rounds": "fewest rounds", "throughput": "most updates/s"}
 PAIR = ("time", "asyncsgd")
 SHARES = (0.6, 0.7, 0.8, 0.9, 0.95)
-SHOWN = 120.0
-"""Seconds of the figures."""
+SHOWN, STARTS = 120.0, (2.0, 5.0, 10.0, 20.0)
+"""Seconds of the figures; seconds of a start."""
 HEAD = """# Planned routing on real images
 
 `python -m benchmarks.routing{quick}` wrote this page and `routing.json`. 784-64-10 networks on the hundred clients of
@@ -48,7 +54,7 @@ def methods(name: str, law: str) -> tuple[str, ...]:
 
 def measured(laws: list[str], quick: bool) -> dict[str, Any]:
     """All runs, in an order that leaves a usable whole when it is stopped: each is printed as it ends."""
-    found: dict[str, Any] = {"quick": quick, "rates": [], "times": [], "moments": []}
+    found: dict[str, Any] = {"quick": quick, "rates": [], "times": [], "moments": [], "start": []}
     for name in NAMES:
         for method in methods(name, "exponential"):
             each = {str(rate): images.worth(name, method, rate) for rate in images.RATES}
@@ -66,8 +72,27 @@ def measured(laws: list[str], quick: bool) -> dict[str, Any]:
         for share in SHARES:
             at, ahead, ours = images.moment(name, share, quick)
             _add(found["moments"], {"set": name, "share": share, "at": at, "ahead": ahead, "ours": ours})
+    for method in PAIR:
+        _add(found["start"], start(method, quick))
     found["cpu_s"] = time.process_time()
     return found
+
+
+def start(method: str, quick: bool) -> dict[str, Any]:
+    """Updates by some seconds of exponential runs without learning, and how many of them started from version 0."""
+    task = Task.sized(
+        parameters=images.MODEL.schema.size, clients=100, samples=600, local=LocalSGD(lr=0.1, batch_size=32, steps=1)
+    )
+    devices = fleet(task.schema.nbytes + FRAME.size, 32, LAWS["exponential"])
+    strategy = images.METHODS[method](images.constants("mnist"))
+    rows = []
+    for seed in images.seeds(quick):
+        run = simulate(task, devices, strategy, Until(time=STARTS[-1]), seed=seed, log=True)
+        assert run.log is not None, "asked for"
+        seen = arrivals(run.log.table())
+        first = seen.staleness == np.arange(len(seen.staleness))
+        rows.append([(int((seen.time <= t).sum()), int(first[seen.time <= t].sum())) for t in STARTS])
+    return {"method": method, "updates": np.mean(rows, axis=0).tolist()}
 
 
 def _add(rows: list[dict[str, Any]], row: dict[str, Any]) -> None:
@@ -108,6 +133,16 @@ def page(found: dict[str, Any]) -> str:
         lines.append(
             f"| {NAMES[row['set']]} | {row['share']:.0%} | {row['at']:.1f} s | {row['ours'] - row['ahead']:.3f} | "
             f"{row['ours']:.3f} | {100 * row['ahead']:.1f} |"
+        )
+    lines += [
+        "",
+        "Updates by then, and how many of them are of the first jobs, which go to clients drawn uniformly under any",
+    ]
+    lines += ["routing, MNIST's plan:", "", "| strategy | " + " | ".join(f"{t:.0f} s" for t in STARTS) + " |"]
+    lines += ["|" + "---|" * (1 + len(STARTS))]
+    for row in found["start"]:
+        lines.append(
+            f"| {METHODS[row['method']]} | " + " | ".join(f"{a:.0f}, {b:.0f}" for a, b in row["updates"]) + " |"
         )
     lines += ["", *(f"![accuracy on {NAMES[n]}](routing-{n}.svg)" for n in NAMES), ""]
     return "\n".join(lines)
