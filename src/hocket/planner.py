@@ -46,6 +46,11 @@ class Times(NamedTuple):
     download: Floats
     upload: Floats
 
+    @property
+    def longest(self) -> float:
+        """Seconds of a job of the slowest device."""
+        return float((self.compute + self.download + self.upload).max())
+
 
 class Calibration(Struct, frozen=True, eq=False):
     """``classes`` is int64[clients], the class of each device in ``network``; ``up`` and ``down`` are bytes."""

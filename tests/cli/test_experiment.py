@@ -166,7 +166,7 @@ def test_a_parquet_fleet_travels_with_the_run(tmp_path):
     assert np.array_equal(two.fleet.down, hk.Fleet.synthetic(12, seed=5).down)
 
 
-@pytest.mark.parametrize("name", ["fedavg", "fedbuff"])
+@pytest.mark.parametrize("name", ["asyncsgd", "fedavg", "fedbuff"])
 def test_the_examples_run(name, tmp_path):
     path = Path(__file__).parents[2] / "examples" / f"{name}.toml"
     run = load(path).run(tmp_path / name)

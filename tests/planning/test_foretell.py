@@ -94,7 +94,7 @@ def test_the_command(tmp_path: Path, capsys):
     assert main(["plan", str(tmp_path / "e.toml"), "--simulate", "1000"]) == 0
     out = capsys.readouterr().out
     assert "30 devices in 30 classes; 4.03 kB down, 4.03 kB up per job" in out
-    assert "uniform" in out and "best for time" in out and "by foretold" in out
+    assert "uniform" in out and "best for time" in out and "simulated / foretold" in out
 
 
 @pytest.mark.parametrize(

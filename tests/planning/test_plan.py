@@ -1,5 +1,6 @@
 """``hocket.plan``: what it finds, what it says, what it is made from, and what it leaves in a folder."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,10 @@ def test_the_command_takes_devices_alone(tmp_path: Path, capsys):
     pq.write_table(pa.table(columns), tmp_path / "devices.parquet")
     file = str(tmp_path / "devices.parquet")
     assert main(["plan", file, "--simulate", "0", "--set", "task.parameters=1000"]) == 0
-    assert "12 devices in 3 classes; 4.03 kB down" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "12 devices in 3 classes; 4.03 kB down" in said and "--most" not in said
+    assert main(["plan", file, "--simulate", "0", "--set", "task.parameters=1000", "--most", "2"]) == 0
+    assert "2 jobs in flight are the most that were tried; --most M looks further" in capsys.readouterr().out
     (tmp_path / "no.parquet").write_text("nothing")
     assert main(["plan", str(tmp_path / "no.parquet")]) == 2
     assert "no.parquet: cannot be read as devices" in capsys.readouterr().err
@@ -190,3 +194,21 @@ def test_energy_without_watts_and_few_updates_are_refused():
         hk.plan(fleet(), task(), simulate=5)
     with pytest.raises(InvalidInput, match="size-only; it has no gradients"):
         learning(task())
+
+
+def test_a_simulation_that_is_too_short_for_a_device_says_so(monkeypatch):
+    """A device at the far end of a slow link has not been heard of in the half that is thrown away."""
+    monkeypatch.setattr(sys.modules["hocket.planning.plan"], "FEWEST", 100)
+    slow = np.where(np.arange(CLIENTS) == 7, 500.0, 1e5)
+    far = hk.Fleet(fleet().compute, slow, slow, compute_law=Exponential(), links="parallel")
+    short, none, enough = (hk.plan(far, task(), goal=Goal(most=8), simulate=n, details=False) for n in (200, 0, None))
+    assert short.unsettled is not None and short.unsettled[1:] in page(short) and none.unsettled is None
+    need = int(short.unsettled.split()[-1].strip(")"))
+    seconds = need / 2 / max(short.throughput, short.uniform.throughput)
+    assert seconds == pytest.approx(short.calibration.times.longest, rel=0.01)
+    assert enough.unsettled is None and need <= enough.simulated < 10_000
+
+
+def test_a_model_that_goes_down_whole_asks_what_fewer_bits_would_buy():
+    method = hk.compose(hk.strategies.asyncsgd(5), hk.Strategy("4 bits", task=hk.TaskPart(uplink=hk.uplink.Plain(hk.codec.QSGD(4)))))  # fmt: skip # noqa: E501
+    assert "4 bits both ways" in {w.change for w in hk.plan(fleet(), task(), method, Goal(most=40)).what_if}

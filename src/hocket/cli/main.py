@@ -130,7 +130,11 @@ def plan(
     ] = False,
     updates: Annotated[
         int | None,
-        typer.Option("--simulate", metavar="N", help="Updates to check the formulas by (100 per job); 0 for none."),
+        typer.Option(
+            "--simulate",
+            metavar="N",
+            help="Updates to check the formulas by; 0 for none, left out: enough, up to 300,000.",
+        ),
     ] = None,
     history: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Take how fast devices are from the event log of a run.")

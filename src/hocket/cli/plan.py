@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import tomli_w
-from rich.console import Console
 from rich.table import Table
 
+from hocket.cli.table import put
 from hocket.errors import InvalidInput
 from hocket.experiment.call import plain
 from hocket.files import replace
@@ -35,8 +35,6 @@ def show_plan(
         raise InvalidInput(
             f"plan: strategy {setup.strategy.name} keeps no fixed number of jobs in flight; the formulas need one"
         )
-    if updates is None:
-        updates = max(20_000, 100 * now)
     found = plan_for(setup, fleet, goal, today=now, history=history, simulate=updates, details=out is not None)
     known = found.calibration
     print(
@@ -47,7 +45,12 @@ def show_plan(
         print(sentence)
     if found.broken:
         print("where an assumption does not hold, trust the simulated rows")
-    Console().print(_table(found, "energy and time" if goal.energy else goal.minimise))
+    put(_table(found))
+    if found.unsettled:
+        print(found.unsettled)
+    tried = goal.range(known.network)
+    if isinstance(tried, tuple) and found.in_flight == tried[1]:
+        print(f"{tried[1]} jobs in flight are the most that were tried; --most M looks further")
     if out is not None:
         write(found, out)
         print(f"{out / PAGE}; {out / STRATEGY} is the plan as the [strategy] of an experiment")
@@ -79,20 +82,21 @@ def strategy_toml(found: Plan) -> str:
     return tomli_w.dumps({"strategy": table})
 
 
-def _table(found: Plan, name: str) -> Table:
-    table = Table(box=None)
-    for head in ("routing", "jobs", "updates/s", "staleness", *(f"of {k}" for k in found.fleet.kinds)):
+def _table(found: Plan) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    heads = ("routing", "jobs in flight", "updates/s", "mean staleness", *(f"of {k}" for k in found.fleet.kinds))
+    for head in heads:
         table.add_column(head, justify="left" if head == "routing" else "right")
-    for label, key, said in (("uniform", "uniform", found.uniform), (f"best for {name}", "best", found.best)):
+    for label, key, said in (("uniform", "uniform", found.uniform), (f"best for {found.aim}", "best", found.best)):
         table.add_row(label, *_row(said))
         if key in found.seen:
             seen = found.seen[key]
             table.add_row("  simulated", *_row(seen))
-            table.add_row("  by foretold", "", *_ratios(seen, said))
+            table.add_row("  simulated / foretold", "", *_ratios(seen, said))
     if "itself" in found.seen:
         seen = found.seen["itself"]
         table.add_row("this experiment itself, simulated", *_row(seen))
-        table.add_row("  by foretold for uniform", "", *_ratios(seen, found.uniform))
+        table.add_row("  simulated / foretold for uniform", "", *_ratios(seen, found.uniform))
     return table
 
 

@@ -1,5 +1,7 @@
 """Throughput and staleness of an asynchronous run, foretold by formula and observed in a short simulation."""
 
+from math import ceil
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -52,6 +54,11 @@ class Foretold(Struct, frozen=True, eq=False):
             by_kind = np.bincount(of_kind, stale, len(fleet.kinds)) / counts
         rate = (len(stale) - 1) / float(time[-1] - time[0])
         return cls(in_flight, rate, float(stale.mean()), by_kind, counts / counts.sum(), routing)
+
+
+def settles(said: Foretold, calibration: Calibration) -> int:
+    """Updates of a simulation whose first half, which is thrown away, lasts as long as the slowest device's job."""
+    return ceil(2 * said.throughput * calibration.times.longest)
 
 
 def observe(said: Foretold, setup: Setup, fleet: Fleet, updates: int, seed: int = 0) -> Foretold:

@@ -102,7 +102,7 @@ def _lines(plan: Plan, name: str, title: str, axis: str, lines: dict[str, np.nda
     at = int(np.flatnonzero(m == best)[0])
     shown = {k: y for k, y in lines.items() if np.isfinite(y).all()}
     top = max(float(y.max()) for y in shown.values())
-    said = "; ".join(f"{k} {y[at]:.4g}" for k, y in shown.items())
+    said = "; ".join(f"{k if len(shown) > 1 else axis} {y[at]:.4g}" for k, y in shown.items())
     text = f"{title} of the best routing for each number of jobs in flight; at the best, {best}: {said}."
 
     def draw(width: float) -> str:
@@ -143,7 +143,9 @@ def _bars(
                 v = float(values[k]) * (100 if percent else 1)
                 if isfinite(v):
                     marks += svg.box(left, y + high * i, f.at_x(v) - left, high - 2, f"fill {series(i)}", i)
-                    marks += svg.tag("text", f"{v:.3g}", x=f.at_x(v) + 4, y=y + high * i + 10.5)
+                    marks += svg.tag(
+                        "text", f"{v:,.0f}" if v >= 100 else f"{v:.3g}", x=f.at_x(v) + 4, y=y + high * i + 10.5
+                    )
         return svg.svg(f, marks, text)
 
     return chart(name, title, text, tuple((k, series(i)) for i, k in enumerate(bars)), draw)
@@ -155,9 +157,13 @@ def _bars(
 def _intro(plan: Plan) -> str:
     known = plan.calibration
     text = (
-        f"{len(plan.fleet):,} devices, {human_bytes(known.down)} down and {human_bytes(known.up)} up per job. "
-        "Foretold by formula; times to the target are a bound's, good for comparing."
+        f"{len(plan.fleet):,} devices, {human_bytes(known.down)} down and {human_bytes(known.up)} up per job. The plan "
+        f"is what is best for {plan.aim}, foretold by formula. Staleness: how many versions the model moves on between "
+        "the start of a job and the arrival of its update; the routing says how likely each device is to get the next "
+        "job. Times to the target are a bound's, good for comparing plans only."
     )
+    if plan.unsettled:
+        text += f" {plan.unsettled[0].upper()}{plan.unsettled[1:]}."
     said = "".join(f"<li>{html.escape(s)}</li>" for s in plan.broken)
     return text + (f"</p><p>What the formulas do not cover here:</p><ul>{said}</ul><p>" if said else "")
 
@@ -165,7 +171,7 @@ def _intro(plan: Plan) -> str:
 def _plans(plan: Plan) -> str:
     rows = []
     for label, key, said, seconds in zip(
-        ("uniform routing", "best"), ("uniform", "best"), (plan.uniform, plan.best), plan.seconds, strict=True
+        ("uniform routing", "the plan"), ("uniform", "best"), (plan.uniform, plan.best), plan.seconds, strict=True
     ):
         rows.append([label, *_numbers(said), human_seconds(seconds)])
         if key in plan.seen:
@@ -189,13 +195,13 @@ def _kinds(plan: Plan) -> str:
             own = [human_seconds(float(t[kind == k].mean())) for t in times]
             p, stale = float(plan.routing[kind == k].mean()), float(plan.best.by_kind[k])
             rows.append([name, f"{counts[k]:,}", *own, f"{p:.3g}", f"{plan.best.shares[k]:.1%}", f"{stale:.2f}"])
-    heads = ["devices", "number", "compute", "download", "upload", "p of one", "of the updates", "staleness"]
+    heads = ["devices", "number", "compute", "download", "upload", "p of a device", "share of updates", "staleness"]
     return _table(heads, rows)
 
 
 def _what_if(plan: Plan) -> str:
     rows = [[w.change, f"{w.in_flight}", f"{w.throughput:.4g}", f"{w.seconds:.2f}"] for w in plan.what_if]
-    return _table(["change", "jobs in flight", "updates/s", "time to the target, by now"], rows)
+    return _table(["change", "jobs in flight", "updates/s", "time to the target, by that of the plan"], rows)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -14,7 +14,7 @@ from hocket.fleet import Fleet
 from hocket.learning.task import Task
 from hocket.planner import Calibration, Times, averaged, calibrate, gathered
 from hocket.planning.assumptions import broken
-from hocket.planning.foretell import Foretold, observe, observe_itself
+from hocket.planning.foretell import Foretold, observe, observe_itself, settles
 from hocket.planning.history import recalibrate_from
 from hocket.queueing import Goal, Rounds, Seconds, Solution, optimize, solve
 from hocket.setup import Setup
@@ -27,6 +27,10 @@ Floats = NDArray[np.float64]
 FASTEST = Goal()
 CURVE_CLASSES = 150
 """Classes beyond which devices are put together for the curves against m, and for what-if questions."""
+
+
+FEWEST, MOST = 20_000, 300_000
+"""Updates of a simulation whose length is not given."""
 
 
 class Point(Struct, frozen=True, eq=False):
@@ -64,6 +68,7 @@ class Plan(Struct, frozen=True, eq=False):
         broken: assumptions of the formulas that do not hold here, a sentence each.
         seen: simulated, under ``"uniform"`` and ``"best"``, and where an assumption does not hold the experiment's own
             strategy under ``"itself"``; empty if it was not asked for.
+        simulated: updates of each simulation.
     """
 
     goal: Goal
@@ -77,6 +82,23 @@ class Plan(Struct, frozen=True, eq=False):
     what_if: tuple[WhatIf, ...]
     broken: tuple[str, ...]
     seen: Mapping[str, Foretold]
+    simulated: int
+
+    @property
+    def unsettled(self) -> str | None:
+        """What to do if the simulation is too short for the slowest device; None if it is long enough."""
+        need = max(settles(said, self.calibration) for said in (self.uniform, self.best))
+        if not 0 < self.simulated < need:
+            return None
+        return (
+            f"the slowest device takes {self.calibration.times.longest:,.0f} s for a job, and the simulation is "
+            f"too short to tell its staleness, and that of its class; it takes {need:,} updates (--simulate {need})"
+        )
+
+    @property
+    def aim(self) -> str:
+        """What the plan is best for, in words."""
+        return "energy and time" if self.goal.energy else self.goal.minimise
 
     @property
     def routing(self) -> Floats:
@@ -111,7 +133,7 @@ def plan(
     *,
     today: int | None = None,
     history: str | Path | None = None,
-    simulate: int = 0,
+    simulate: int | None = 0,
     details: bool = True,
     seed: int = 0,
 ) -> Plan:
@@ -124,7 +146,8 @@ def plan(
         goal: what is to be least; see :class:`hocket.queueing.Goal`.
         today: jobs in flight of the uniform routing to compare with; the clients' number if left out.
         history: a run directory whose event log says how fast the devices really are.
-        simulate: updates of a simulation of both, without learning, to check the formulas by; 0 for none.
+        simulate: updates of a simulation of both, without learning, to check the formulas by; 0 for none, None for 100
+            per job and as many as it takes to hear of every device, from 20,000 to 300,000.
         details: whether to draw up the curve against m and the what-if questions as well.
         seed: of the simulation.
 
@@ -150,12 +173,12 @@ def plan_for(
     *,
     today: int | None = None,
     history: str | Path | None = None,
-    simulate: int = 0,
+    simulate: int | None = 0,
     details: bool = True,
     seed: int = 0,
 ) -> Plan:
     """:func:`plan` for an experiment."""
-    if 0 < simulate < 100:
+    if simulate is not None and 0 < simulate < 100:
         raise InvalidInput(f"--simulate {simulate}: must be 100 or more updates, or 0 for none")
     book = prepare(setup, fleet).engine.book
     known = calibrate(setup, fleet, book)
@@ -168,6 +191,9 @@ def plan_for(
     uniform, found = (Foretold.of(s, known, fleet) for s in (before, best))
     seen = {}
     wrong = broken(setup, fleet)
+    if simulate is None:
+        need = max(max(settles(said, known), 100 * said.in_flight) for said in (uniform, found))
+        simulate = min(max(need, FEWEST), MOST)
     if simulate:
         seen = {n: observe(f, setup, fleet, simulate, seed) for n, f in (("uniform", uniform), ("best", found))}
     if simulate and wrong and today is not None:
@@ -179,7 +205,7 @@ def plan_for(
         (time.at(before).value, time.at(best).value),
         curve(known, fleet, goal, found.in_flight) if details else (),
         what_if(known, setup, fleet, goal) if details else (),
-        wrong, seen,
+        wrong, seen, simulate,
     )  # fmt: skip
 
 
@@ -189,7 +215,7 @@ def curve(known: Calibration, fleet: Fleet, goal: Goal, best: int) -> tuple[Poin
     joules = rough.joules(goal.power, fleet)
     objective = goal.objective(rough.network, joules)
     most = max(2.5 * best, 8.0)
-    grid = np.unique([*np.round(np.geomspace(1, most, 13)).astype(int), best]).tolist()
+    grid = np.unique([*np.round(np.geomspace(max(1.0, best / 30), most, 13)).astype(int), best]).tolist()
     points = []
     for m in grid:
         s = optimize(rough.network, objective, m, floor=goal.floor, starts=(0.0,))
@@ -225,9 +251,9 @@ def what_if(known: Calibration, setup: Setup, fleet: Fleet, goal: Goal) -> tuple
         if size < known.up:
             saved = (known.up - size) / fleet.up
             changes[f"updates at {bits} bits"] = t._replace(upload=np.maximum(t.upload - saved, 0.0))
-        if size < min(known.up, known.down):
+        if size <= known.up and size < known.down:
             less = (known.down - size) / fleet.down
-            both = changes[f"updates at {bits} bits"]
+            both = changes.get(f"updates at {bits} bits", t)
             changes[f"{bits} bits both ways"] = both._replace(download=np.maximum(t.download - less, 0.0))
     changes["links twice as fast"] = t._replace(download=t.download / 2, upload=t.upload / 2)
     changes["processors twice as fast"] = t._replace(compute=t.compute / 2)

@@ -94,8 +94,12 @@ ENOUGH = 0.05
 """Squared norm of the gradient, smoothed over the last 100 versions."""
 AWAY = 1.0
 """Standard deviation of the coordinates of the optima of the five types; gradient noise has sigma = 1. The source
-prints neither the optima nor what it takes unit noise for: with a unit per coordinate (sigma^2 = 20) no rate of the
-grid keeps the time-optimal run below the target, and the figure is not met."""
+prints neither the optima nor what it takes unit noise for."""
+LOUD, LOWER = 20**0.5, 0.0025
+"""Noise of a unit per coordinate, and a rate below the grid that it asks for: at a constant rate eta the squared
+gradient settles around eta/2 sum_j h_j Q_j, with Q_j the mean over p of (1/(n p_i))^2 times the second moment of a
+client's gradient. At 0.005 that is 0.043 under uniform routing, just below the target of 0.05, and 0.079 under the
+time-optimal one, whose weights have a second moment of 1.98: it crosses the target by chance, if at all."""
 
 
 def _small_methods() -> dict[str, tuple[np.ndarray, int]]:
@@ -111,10 +115,12 @@ def _small_methods() -> dict[str, tuple[np.ndarray, int]]:
 
 
 @cache
-def small_time(method: str, rate: float, seed: int, longest: float) -> float:
+def small_time(method: str, rate: float, seed: int, longest: float, noise: float) -> float:
     """Seconds until the smoothed squared gradient is below 0.05; ``longest`` if it never is."""
     p, m = _small_methods()[method]
-    task = quadratics(SMALL, dim=20, spread=AWAY, seed=seed, local=LocalSGD(lr=rate, batch_size=1, steps=1))
+    task = quadratics(
+        SMALL, dim=20, spread=AWAY, noise=noise, seed=seed, local=LocalSGD(lr=rate, batch_size=1, steps=1)
+    )
     fleet = table_1.fleet(task.schema.nbytes + FRAME.size, 1, Exponential(), SMALL)
     run = simulate(
         task,
@@ -132,11 +138,10 @@ def small_time(method: str, rate: float, seed: int, longest: float) -> float:
 
 
 @cache
-def small(method: str, quick: bool) -> float:
+def small(method: str, quick: bool, noise: float = 1.0, rates: tuple[float, ...] = RATES) -> float:
     """Mean seconds over seeds at the best rate of the grid."""
     seeds, longest = range(5 if quick else 10), 1000.0 if method != "throughput" else 500.0
-    means = [float(np.mean([small_time(method, rate, s, longest) for s in seeds])) for rate in RATES]
-    return min(means)
+    return min(float(np.mean([small_time(method, rate, s, longest, noise) for s in seeds])) for rate in rates)
 
 
 @claim(PAPER, "seconds to the target by those of uniform routing, quadratic losses, 20 clients", 0.43, 0.0, 0.6)
@@ -147,6 +152,17 @@ def async_queueing_quadratic(quick: bool) -> float:
 @claim(DERIVED, "the same, fewest rounds by uniform routing (slower)", 1.57, 1.0, float("inf"))
 def async_queueing_quadratic_rounds(quick: bool) -> float:
     return small("rounds", quick) / small("uniform", quick)
+
+
+@claim(DERIVED, "the first with a unit of noise per coordinate", 0.43, 0.0, 0.6)
+def async_queueing_quadratic_loud(quick: bool) -> float:
+    return small("time", quick, LOUD) / small("uniform", quick, LOUD)
+
+
+@claim(DERIVED, "the same with the rate 0.0025 in the grid", 0.43, 0.0, 0.6)
+def async_queueing_quadratic_loud_lower(quick: bool) -> float:
+    rates = (LOWER, *RATES)
+    return small("time", quick, LOUD, rates) / small("uniform", quick, LOUD, rates)
 
 
 # --- devices that change
