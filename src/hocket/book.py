@@ -220,6 +220,11 @@ class Book:
 
     def read(self, edge: Edge) -> bytes:
         """The bytes of an edge; ``len`` of them is ``edge.size`` where the edge is exact."""
+    def shorter(self, have: Node | None, want: Node, coming: Node, left: int) -> bool:
+        """Whether to go from what is held takes fewer bytes than to finish a fetch, ``left`` of it, and go on there."""
+        direct, rest = (sum(edge.size for edge in self.path(at, want)) for at in (have, coming))
+        return direct < left + rest
+
         shelf, cover = self.shelves[edge.target.task], edge.target.cover
         ranking = self.ranking(edge.target.task, cover)
         if ranking is not None and edge.target.kind == INDEX:

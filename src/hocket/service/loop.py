@@ -308,7 +308,13 @@ class Loop:
         self._hand_out(a.lease)
 
     def _hand_out(self, lease: Lease) -> None:
-        self._do(self._devices[lease.client].client.handle(on.Assigned(lease), self.now))
+        client = self._devices[lease.client].client
+        self._do(client.handle(on.Assigned(lease), self.now))
+        offer, want = client.offer, lease.node
+        if offer is not None and want is not None and want.task == offer.task and not client.overlap:
+            work, have = self._work[~client.id], client.holds[want.task][client.id]
+            if self.book.shorter(have, want, offer, work.size - work.sent(self.now)):
+                self._do(client.handle(on.Cancelled(-1, client.id), self.now))
 
     def _offer(self, a: do.Offer) -> None:
         self._write(a)
