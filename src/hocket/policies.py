@@ -155,7 +155,11 @@ class Matching(Protocol):
 
 
 class Prefetch(Protocol):
-    """Who may start fetching what, from when?"""
+    """Who may start fetching what, from when?
+
+    One after which a lease may start from an older node than the newest, because its client fetched that ahead, has a
+    method ``bases(state, task)``: client to that node. The values of those nodes are kept until they are in it no more.
+    """
 
     observes: ClassVar[tuple[type[Event], ...]]
 

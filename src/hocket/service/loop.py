@@ -83,7 +83,7 @@ class Loop:
             do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
             do.Evaluate: self._evaluate,
-            do.Step: lambda a: self.tell(book.step(a.task)), do.Plan: self._plan,
+            do.Step: lambda a: self.tell(book.step(a.task, a.keep)), do.Plan: self._plan,
             do.Rank: lambda a: self.tell(book.rank(a.task, a.cuts)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             do.Fetch: self._fetch, do.Train: self._train, do.Upload: self._upload, do.Abort: self._abort,
