@@ -7,7 +7,7 @@ from hocket import actions as do
 from hocket.errors import InvalidInput
 from hocket.keyed import key, mix
 from hocket.lease_table import Actions, LeaseTable
-from hocket.policies import ANY, Due, Estimate, Pick, Slots
+from hocket.policies import ANY, Due, Estimate, Holding, Pick, Slots
 from hocket.server_state import ServerState
 from hocket.strategy import FullStrategy
 from hocket.task_table import TaskTable
@@ -41,7 +41,7 @@ class Scheduler:
         self._matching, self._matching_memory = strategy.matching, state.memories["matching"]
         self._looks_ahead = bool(getattr(strategy.matching, "looks_ahead", False))
         self._prefetch, self._estimate = strategy.prefetch, estimate
-        self._bases = getattr(strategy.prefetch, "bases", None)
+        self._bases = strategy.prefetch.bases if isinstance(strategy.prefetch, Holding) else None
         self._refill_first = strategy.pacing.refill_first
         self._key = key(seed, "match")
         limits = {} if until is None else until.limits
@@ -107,7 +107,10 @@ class Scheduler:
 
     def step(self, task: TaskState) -> do.Step:
         """A step of a task, which keeps what leases may still start from."""
-        if self._bases is None or not (bases := self._bases(self._state.memories["prefetch"], task.name)):
+        if self._bases is None:
+            return do.Step(task.name)
+        bases = self._bases(self._state.memories["prefetch"], task.name)
+        if bases is None:
             return do.Step(task.name)
         return do.Step(task.name, tuple(sorted({task.version, *(node.version for node in bases.values())})))
 
@@ -127,7 +130,7 @@ class Scheduler:
             for pick in picks:
                 route(pick, now, out)
         else:
-            bases = {p.task: self._bases(self._state.memories["prefetch"], p.task) for p in picks}
+            bases = {p.task: self._bases(self._state.memories["prefetch"], p.task) or {} for p in picks}
             for pick in picks:
                 route(pick, now, out, bases[pick.task].get(pick.client))
         if self._state.offers:

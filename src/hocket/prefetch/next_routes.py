@@ -28,6 +28,7 @@ from msgspec import Struct
 from hocket.actions import Offer, Request
 from hocket.errors import InvalidInput
 from hocket.events import Event, Fetched, Joined, Restored, Stepped
+from hocket.guard.chain import Chain
 from hocket.guard.staleness import Staleness
 from hocket.lease import Node
 from hocket.policies import Estimate, Pick
@@ -118,9 +119,9 @@ class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbi
             out += [(c, name, t.version, 0) for c in begin]
         return out
 
-    def bases(self, state: Timetable, task: str) -> dict[int, Node]:
-        """What the next lease of a client starts from, if not the newest node."""
-        return state.lines[task].bases
+    def bases(self, state: Timetable, task: str) -> dict[int, Node] | None:
+        """What the next lease of a client starts from, if not the newest node; None: that never is."""
+        return state.lines[task].bases if self.hold else None
 
     def _behind(self, state: Timetable, line: Line, clients: list[int], t: TaskState, estimate: Estimate) -> list[int]:
         """Those that can fetch a version in time for its age, but not the messages as fast as they come."""
@@ -225,10 +226,10 @@ class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbi
             kind = part.submodel.__struct_config__.tag  # type: ignore[attr-defined]
             if kind != "whole":
                 return f"prefetch next_routes holds whole models, submodel {kind} needs parts; leave out hold"
-            limit = part.guard.limit if isinstance(part.guard, Staleness) else None
-            if limit is not None and limit < self.hold:
-                return (
-                    f"prefetch next_routes may hold a model for {self.hold} versions, the guard refuses updates older "
-                    f"than {limit}; hold it for fewer"
-                )
+            for guard in part.guard.guards if isinstance(part.guard, Chain) else (part.guard,):
+                if isinstance(guard, Staleness) and guard.limit is not None and guard.limit < self.hold:
+                    return (
+                        f"prefetch next_routes may hold a model for {self.hold} versions, the guard refuses updates "
+                        f"older than {guard.limit}; hold it for fewer"
+                    )
         return None
