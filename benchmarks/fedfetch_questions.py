@@ -199,7 +199,7 @@ def window() -> Rows:
 
 
 def ahead() -> Rows:
-    """Asynchronous prefetch by margin: how many times shorter the wait, and bytes."""
+    """Asynchronous prefetch by routes ahead and by hold: how many times shorter the wait, bytes, staleness."""
     rows: Rows = []
     for name, method in (
         ("FedBuff, top 1%", asynchronous.combined(asynchronous.SPARSE)),
@@ -208,10 +208,10 @@ def ahead() -> Rows:
         ("QAFeL, 4 bits", asynchronous.chain(asynchronous.FOUR_BITS)),
     ):
         plain = asynchronous.measured(method)
-        for routes, margin in ((100, 3.0), (4000, 3.0)):
-            x = asynchronous.measured(asynchronous.ahead(method, routes, margin))
+        for routes, hold in ((100, 0), (4000, 0), (4000, 64)):
+            x = asynchronous.measured(asynchronous.ahead(method, routes, hold=hold))
             rows.append(
-                [name, routes, margin, round(plain.wait, 2), round(x.wait, 2), round(plain.wait / x.wait, 2),
+                [name, routes, hold, round(plain.wait, 2), round(x.wait, 2), round(plain.wait / x.wait, 2),
                  round(x.bytes / plain.bytes, 3), round(plain.staleness, 2), round(x.staleness, 2)]
             )  # fmt: skip
     return rows
@@ -374,8 +374,9 @@ ASKED: dict[str, tuple[Callable[[], Rows], str, str, tuple[str, ...]]] = {
         ahead,
         "Asynchronous methods",
         "2,800 devices, 40 jobs in flight, a step per 30 updates, 1,000 steps: mean seconds between routing and "
-        "training without and with prefetch, their ratio, bytes per job, mean staleness without and with.",
-        ("method", "routes ahead", "margin", "wait without", "with", "ratio", "bytes", "staleness without", "with"),
+        "training without and with prefetch, their ratio, bytes per job, mean staleness without and with. Hold: by how "
+        "many versions what a client trains from may be older if its link cannot follow.",
+        ("method", "routes ahead", "hold", "wait without", "with", "ratio", "bytes", "staleness without", "with"),
     ),
     "drift": (
         drift,

@@ -104,9 +104,13 @@ class Release(Action, frozen=True, gc=False, array_like=True, tag=True):
 
 
 class Step(Action, frozen=True, gc=False, array_like=True, tag=True):
-    """Make one step of a task from what was accumulated; answered by ``Stepped``."""
+    """Make one step of a task from what was accumulated; answered by ``Stepped``.
+
+    ``keep``: versions that leases may still start from afterwards, besides the new one.
+    """
 
     task: str
+    keep: tuple[int, ...] = ()
 
 
 class Evaluate(Action, frozen=True, gc=False, array_like=True, tag=True):

@@ -42,7 +42,8 @@ class Source(Protocol):
 
 
 class Shelf(Struct):
-    """What a book keeps for one task; ``values`` and ``readers`` are keyed by version.
+    """What a book keeps for one task; ``values`` and ``readers`` are keyed by version, ``based`` are versions that
+    leases may still start from besides the newest.
 
     ``rankings`` by epoch: the newest, and those of ``covered``, the open leases of each epoch.
     """
@@ -52,6 +53,7 @@ class Shelf(Struct):
     x: np.ndarray | None
     values: dict[int, np.ndarray]
     readers: dict[int, int] = {}
+    based: tuple[int, ...] = ()
     pending: list[tuple[Lease, float]] = []
     kept: list[bytes] | None = None
     epoch: int = 0
@@ -127,7 +129,7 @@ class Book:
         """Keep a node that is offered ahead of any lease; False if it is gone already."""
         shelf = self.shelves[node.task]
         v = node.version
-        if v != shelf.node.version and v not in shelf.readers:
+        if v != shelf.node.version and v not in shelf.readers and v not in shelf.based:
             return False
         shelf.readers[v] = shelf.readers.get(v, 0) + 1
         return True
@@ -171,7 +173,7 @@ class Book:
             shelf.readers[v] = left
             return
         del shelf.readers[v]
-        if v != shelf.node.version:
+        if v != shelf.node.version and v not in shelf.based:
             shelf.values.pop(v, None)
 
     def start(self, lease: Lease) -> Vector:
@@ -217,6 +219,11 @@ class Book:
         """Edges that bring a client from the node it holds (None: nothing) to another."""
         shelf = self.shelves[want.task]
         return self._parts[want.task].downlink.path(shelf.downlink, have, want, shelf.schema)
+
+    def shorter(self, have: Node | None, want: Node, coming: Node, left: int) -> bool:
+        """Whether to go from what is held takes fewer bytes than to finish a fetch, ``left`` of it, and go on there."""
+        direct, rest = (sum(edge.size for edge in self.path(at, want)) for at in (have, coming))
+        return direct < left + rest
 
     def read(self, edge: Edge) -> bytes:
         """The bytes of an edge; ``len`` of them is ``edge.size`` where the edge is exact."""
@@ -268,8 +275,8 @@ class Book:
         shelf.pending.append((lease, weight))
         return shelf.node.version - lease.version
 
-    def step(self, task: str) -> Stepped:
-        """Weigh and merge what is in line, apply it, publish the next version.
+    def step(self, task: str, keep: tuple[int, ...] = ()) -> Stepped:
+        """Weigh and merge what is in line, apply it, publish the next version; ``keep`` those that are named.
 
         Raises:
             Diverged: the model is not finite afterwards.
@@ -311,6 +318,11 @@ class Book:
         for lease, _ in pending:
             self._let(shelf, lease)
         previous = shelf.node
+        if keep != shelf.based:
+            dropped, shelf.based = [v for v in shelf.based if v not in keep], keep
+            for v in dropped:
+                if v not in shelf.readers and v != previous.version:
+                    shelf.values.pop(v, None)
         self._commit(task, before, after)
         size = sum(edge.size for edge in self.path(previous, shelf.node))
         return Stepped(task, shelf.node, len(pending), size, facts)
@@ -324,7 +336,7 @@ class Book:
         if value is not None:
             value.flags.writeable = False
             shelf.values[version] = value
-        if old not in shelf.readers:
+        if old not in shelf.readers and old not in shelf.based:
             shelf.values.pop(old, None)
 
     def keep(self, task: str) -> Kept:

@@ -296,7 +296,7 @@ class Core:
                     case do.Release():
                         self._release(a)
                     case do.Step():
-                        queue.append(self.book.step(a.task))
+                        queue.append(self.book.step(a.task, a.keep))
                     case do.Rank():
                         queue.append(self.book.rank(a.task, a.cuts))
                     case do.Keep():

@@ -60,8 +60,10 @@ class LeaseTable:
         self._observed = observed
         self.facts: list[on.Closed] = []
 
-    def route(self, pick: Pick, now: int, out: Actions) -> None:
+    def route(self, pick: Pick, now: int, out: Actions, base: Node | None = None) -> None:
         """Give a pick's client a lease; it is sent now, or waits at the server under ``attach="start"``.
+
+        ``base``: what it starts from if that is not the newest node.
 
         Raises:
             InvalidInput: the matching picked a client or a task that cannot be given work.
@@ -75,7 +77,7 @@ class LeaseTable:
         s.next_lease = lease_id + 1
         s.busy[c] = busy + 1
         task.open += 1
-        node = task.node if terms.cover is None else self._start(task, terms, c)
+        node = base or (task.node if terms.cover is None else self._start(task, terms, c))
         lease = s.leases[lease_id] = Lease(
             lease_id, name, c, ordinal, node, node.cover, terms.local, mix(terms.key ^ (c << 32 | ordinal)),
             now, now, -1, -1, pick.probability, pick.weight, pick.group, "", terms.attach, task.epoch, node.version,

@@ -155,7 +155,10 @@ class Matching(Protocol):
 
 
 class Prefetch(Protocol):
-    """Who may start fetching what, from when?"""
+    """Who may start fetching what, from when?
+
+    A policy after which a client may train from an older node than the newest is a :class:`Holding` one as well.
+    """
 
     observes: ClassVar[tuple[type[Event], ...]]
 
@@ -167,6 +170,17 @@ class Prefetch(Protocol):
         """(client, task, version, time in ns) for picks made ahead: the fetch may begin once both have come."""
 
     def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """What a prefetch policy says if a lease may start from what its client fetched ahead."""
+
+    def bases(self, state: State, task: str) -> Mapping[int, Node] | None:
+        """Client to the node that its next lease starts from, if not the newest; None: there never is one.
+
+        A node is named when it is the newest, and its value kept while it is named.
+        """
 
 
 class Submodel(Protocol):

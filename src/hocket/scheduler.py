@@ -7,7 +7,7 @@ from hocket import actions as do
 from hocket.errors import InvalidInput
 from hocket.keyed import key, mix
 from hocket.lease_table import Actions, LeaseTable
-from hocket.policies import ANY, Due, Estimate, Pick, Slots
+from hocket.policies import ANY, Due, Estimate, Holding, Pick, Slots
 from hocket.server_state import ServerState
 from hocket.strategy import FullStrategy
 from hocket.task_table import TaskTable
@@ -19,9 +19,9 @@ class Scheduler:
     """Asks pacing, matching and prefetch, and turns what they say into leases, steps, offers and wake-ups."""
 
     __slots__ = (
-        "_changed", "_end_time", "_estimate", "_key", "_leases", "_looks_ahead", "_matching", "_matching_memory",
-        "_max_bytes", "_max_updates", "_pacing", "_pacing_memory", "_prefetch", "_refill_first", "_state", "_tasks",
-        "_view",
+        "_bases", "_changed", "_end_time", "_estimate", "_key", "_leases", "_looks_ahead", "_matching",
+        "_matching_memory", "_max_bytes", "_max_updates", "_pacing", "_pacing_memory", "_prefetch", "_refill_first",
+        "_state", "_tasks", "_view",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +41,7 @@ class Scheduler:
         self._matching, self._matching_memory = strategy.matching, state.memories["matching"]
         self._looks_ahead = bool(getattr(strategy.matching, "looks_ahead", False))
         self._prefetch, self._estimate = strategy.prefetch, estimate
+        self._bases = strategy.prefetch.bases if isinstance(strategy.prefetch, Holding) else None
         self._refill_first = strategy.pacing.refill_first
         self._key = key(seed, "match")
         limits = {} if until is None else until.limits
@@ -102,7 +103,16 @@ class Scheduler:
         for lease_id in due.cancel or ():
             self._leases.cancel(self._state.leases[lease_id], "overcommitted", out)
         task.stepping = True
-        out.append(do.Step(task.name))
+        out.append(self.step(task))
+
+    def step(self, task: TaskState) -> do.Step:
+        """A step of a task, which keeps what leases may still start from."""
+        if self._bases is None:
+            return do.Step(task.name)
+        bases = self._bases(self._state.memories["prefetch"], task.name)
+        if bases is None:
+            return do.Step(task.name)
+        return do.Step(task.name, tuple(sorted({task.version, *(node.version for node in bases.values())})))
 
     def _draw(self) -> int:
         s = self._state
@@ -116,8 +126,13 @@ class Scheduler:
             return slots
         route = self._leases.route
         picks = self._matching.match(self._matching_memory, slots, self._view, self._draw())
-        for pick in picks:
-            route(pick, now, out)
+        if self._bases is None:
+            for pick in picks:
+                route(pick, now, out)
+        else:
+            bases = {p.task: self._bases(self._state.memories["prefetch"], p.task) or {} for p in picks}
+            for pick in picks:
+                route(pick, now, out, bases[pick.task].get(pick.client))
         if self._state.offers:
             self._forget(picks)
         return slots if len(picks) < sum(slots.values()) else {}

@@ -147,7 +147,7 @@ class Server:
         s = self.state
         out: list[do.Action] = [do.Assign(x) for x in s.leases.values() if x.issued >= 0 and x.id not in s.measuring]
         out += [do.Decode(i, self._needs[s.leases[i].task]) for i in s.measuring]
-        out += [do.Restore(t.name) if t.restoring else do.Step(t.name) for t in s.tasks.values() if t.stepping]
+        out += [do.Restore(t.name) if t.restoring else self._scheduler.step(t) for t in s.tasks.values() if t.stepping]
         return out if s.wake < 0 else [*out, do.WakeAt(s.wake)]
 
     def validate(self) -> None:

@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_refused():
     inner, outer = origin.policy.path(origin.state, late.node, origin.want(60), SCHEMA)
     data = origin.read(outer)
     for held in (None, late.held[:30], late.held + np.float32(1)):
-        with pytest.raises(InvalidInput, match=r"fetch those first|take its values"):
+        with pytest.raises(InvalidInput, match=r"fetch those first|take a snapshot"):
             origin.policy.apply(held, outer, data, SCHEMA)
     with pytest.raises(InvalidInput, match="does not start from the state held"):
         origin.policy.apply(late.held, inner, data, SCHEMA)

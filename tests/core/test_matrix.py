@@ -69,7 +69,7 @@ def test_every_pair_trains_and_resumes(row: composition.Row, tmp_path: Path):
     sim = ready(row, tmp_path / "whole")
     stepped: list[int] = []
     step = sim.engine.book.step
-    sim.engine.book.step = lambda name: stepped.append((e := step(name)).count) or e
+    sim.engine.book.step = lambda name, keep: stepped.append((e := step(name, keep)).count) or e
     slices = run(sim.engine)
     state = sim.engine.server.state
     (t,) = state.tasks.values()

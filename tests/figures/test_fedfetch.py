@@ -119,8 +119,8 @@ def test_a_client_that_follows_the_edges_holds_the_servers_model_bit_for_bit(nam
     nodes, values = [book.shelves["gaussian"].node], [np.array(book.model("gaussian"))]
     step = book.step
 
-    def stepping(which: str) -> on.Stepped:
-        done = step(which)
+    def stepping(which: str, keep: tuple[int, ...] = ()) -> on.Stepped:
+        done = step(which, keep)
         nodes.append(done.node)
         values.append(np.array(book.model("gaussian")))
         return done
@@ -185,9 +185,11 @@ def test_a_client_fetches_before_it_is_assigned_and_then_only_the_last_update():
 def test_the_estimate_is_what_the_engine_does():
     """Clients that prefetch wait in their round for what the arithmetic said, when lengths and sizes are as assumed."""
     n, window, length, full = 12, 3, 30.0, 100_000
-    rate = np.geomspace(1.5e3, 2e4, n)
+    rate = np.geomspace(4e2, 2e4, n)
     sizes = [0, 20_000, 36_000, 48_800]
-    times = fetch_times(np.full((n, window + 1), float(full)), np.array(sizes, float), rate, length)
+    base = np.full((n, window + 1), float(full))
+    times = fetch_times(base, np.array(sizes, float), rate, length, shortest=True)
+    assert (times < fetch_times(base, np.array(sizes, float), rate, length)).any(), "some give up what they began"
     for client in range(n):
         for start in range(window + 1):
             assert waited(rate[client], start, window, length, full, sizes) == pytest.approx(
@@ -222,6 +224,11 @@ def waited(rate: float, start: int, window: int, length: float, full: int, sizes
             if r == window:
                 lease = Lease(0, "a", 0, 0, Node("a", window), ALL, LOCAL, 0, 0)
                 carry(client.handle(on.Assigned(lease), 0))
+                if client.offer is not None and under_way is not None:
+                    _, offer = under_way
+                    direct = full if offer.have is None else sizes[window - offer.have.version]
+                    if direct < (under_way[0] - now) * rate + sizes[window - offer.node.version]:
+                        carry(client.handle(on.Cancelled(-1, 0), 0))
             else:
                 carry(client.handle(on.Offered(0, Node("a", r)), 0))
         else:
@@ -230,6 +237,32 @@ def waited(rate: float, start: int, window: int, length: float, full: int, sizes
             under_way = None
             carry(client.handle(on.Fetched(fetch.lease, 0, fetch.node, 1), 0))
     return begun - window * length
+
+
+@pytest.mark.parametrize("codec", [TopK(0.2), QSGD(bits=4, bucket=128)])
+def test_nobody_waits_longer_for_having_begun_early(codec):
+    """Links that need up to fourteen rounds for the model; what is under way when a round begins is finished only if
+    that is the shorter way."""
+
+    def waits(giving_up: bool) -> np.ndarray:
+        setup = Setup.of(SIZED, fedfetch(COHORT, 1.0, 3, codec, naive=True, warm_up=0), hk.Until(steps=40))
+        rates = 5e2 * 1.3 ** np.arange(CLIENTS)
+        sim = prepare(setup, hk.Fleet(compute=np.full(CLIENTS, 0.02), down=rates, up=np.full(CLIENTS, 1e6)), log=True)
+        if not giving_up:
+            sim.engine.book.shorter = lambda *_: False
+        while not sim.engine.run(1000):
+            pass
+        out = []
+        assigned: dict[int, tuple[int, int]] = {}
+        for row in sim.engine.log.table().to_pylist():
+            if KINDS[row["kind"]] == "assigned":
+                assigned[row["lease"]] = row["time_ns"], row["client"]
+            elif KINDS[row["kind"]] == "started":
+                begun, c = assigned[row["lease"]]
+                out.append((row["time_ns"] - begun) / 1e9 * rates[c] / (4 * SIZED.schema.size))
+        return np.array(out)
+
+    assert waits(True).max() < 1.001 < waits(False).max(), "the whole model, and the frame around it"
 
 
 def test_who_leaves_is_replaced_and_what_it_fetched_is_lost():

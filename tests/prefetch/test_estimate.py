@@ -28,6 +28,12 @@ def test_the_golden_table():
     np.testing.assert_allclose(stale(list(TABLE)), list(TABLE.values()), atol=1e-12)
 
 
+def test_a_fetch_that_takes_longer_than_none_is_given_up():
+    rate = np.array(list(TABLE), float)
+    times = fetch_times(np.full((len(rate), 4), 100.0), SIZES, rate, 5.0, shortest=True)
+    np.testing.assert_allclose(times, np.minimum(stale(list(TABLE)), (100 / rate)[:, None]))
+
+
 def test_ten_clients_and_their_starts():
     times = stale([2, 5, 10, 15, 20, 40, 80, 160, 320, 640])
     most = limit(times[:, 0], 1.3)

@@ -8,14 +8,17 @@ from msgspec.structs import replace
 
 import hocket as hk
 from hocket import events as on
-from hocket.codec import TopK
+from hocket.codec import QSGD, TopK
 from hocket.downlink import Combined
 from hocket.errors import InvalidInput
 from hocket.lease import Node
 from hocket.matching import RouteAhead
 from hocket.policies import Estimate, Pick
 from hocket.prefetch import NextRoutes
+from hocket.record.log import KINDS
 from hocket.reproduce.fedfetch_ahead import waits
+from hocket.setup import Setup
+from hocket.simulation.run import Simulation, prepare
 from hocket.snapshot import pack, unpack
 from hocket.testing.moments import empty_view
 from hocket.until import SECOND
@@ -105,3 +108,92 @@ def test_clients_hardly_wait_and_hardly_fetch_more():
     down = [r.summary["bytes"]["down"] / k for r, k in zip(runs, (n, m), strict=True)]
     assert down[1] < 1.2 * down[0]
     assert runs[1].summary["staleness"]["mean"] == pytest.approx(runs[0].summary["staleness"]["mean"], rel=0.1)
+
+
+# --- who cannot follow ---------------------------------------------------------------------------------------
+
+SLOW = 4  # of 60 devices, whose links carry a message in six steps
+HOLD = 60
+
+
+def holding(hold: int, updates: int = 800, seed: int = 0) -> Simulation:
+    """A small training of which some links are too slow to follow."""
+    task = hk.reference_tasks.gaussian(60, 4, 8, samples=20, local=hk.LocalSGD(lr=0.1, batch_size=10, steps=2))
+    rates = np.where(np.arange(60) < SLOW, 16.0, 1e4)
+    fleet = hk.Fleet(compute=np.linspace(0.01, 0.1, 60), down=rates, up=np.full(60, 1e4))
+    method = replace(
+        hk.strategies.qafel(5, 8, QSGD(bits=4), QSGD(bits=4)),
+        matching=RouteAhead(routes=200),
+        prefetch=NextRoutes(hold=hold),
+    )
+    return prepare(Setup.of(task, method, hk.Until(updates=updates), seed=seed), fleet, log=True)
+
+
+def finished(sim: Simulation) -> Simulation:
+    while not sim.engine.run(200):
+        sim.engine.server.validate()
+    return sim
+
+
+def test_who_cannot_follow_trains_on_what_it_fetched_and_its_update_is_as_old_as_that():
+    runs = {hold: finished(holding(hold)) for hold in (0, HOLD)}
+    waited, ages = {}, {}
+    for hold, sim in runs.items():
+        version, assigned, waits_of_slow = 0, {}, []
+        old = ages[hold] = []
+        for row in sim.engine.log.table().to_pylist():
+            kind = KINDS[row["kind"]]
+            if kind == "stepped":
+                version = row["value"]
+            elif kind == "assigned":
+                old.append((row["client"] < SLOW, version - row["value"]))
+                assigned[row["lease"]] = row["time_ns"]
+            elif kind == "started" and row["client"] < SLOW:
+                waits_of_slow.append((row["time_ns"] - assigned[row["lease"]]) / 1e9)
+        waited[hold] = np.mean(waits_of_slow)
+    assert not any(age for _, age in ages[0])
+    assert any(age for slow, age in ages[HOLD] if slow) and not any(age for slow, age in ages[HOLD] if not slow)
+    assert max(age for _, age in ages[HOLD]) <= HOLD
+    assert waited[HOLD] < 0.6 * waited[0], "their first jobs included, before their links were known"
+    mean = [sim.engine.ledger.staleness_summary()["mean"] for sim in runs.values()]
+    assert mean[1] > mean[0]
+
+
+def test_the_values_that_are_held_are_those_that_were_published_and_are_freed():
+    sim = holding(HOLD, 600)
+    book, published = sim.engine.book, {}
+    shelf = book.shelves["gaussian"]
+    older, most = 0, 0
+    while not sim.engine.run(1):
+        published.setdefault(shelf.node.version, book.model("gaussian").copy())
+        for lease in sim.engine.server.view.leases.values():
+            older += lease.version < shelf.node.version and lease.started < 0
+            np.testing.assert_array_equal(book.start(lease), published[lease.version])
+        most = max(most, len(shelf.values))
+    assert older > 10
+    assert most <= 8 + 5 + SLOW + 2, "in flight, in line, held, the newest two"
+
+
+def test_a_run_that_holds_goes_on_from_a_checkpoint():
+    whole, first, second = (holding(HOLD, 400) for _ in range(3))
+    whole.engine.run(10**9)
+    first.engine.run(900)
+    lines = first.engine.server.state.memories["prefetch"].lines["gaussian"]
+    assert lines.bases and first.engine.book.shelves["gaussian"].based
+    second.engine.server.restore(first.engine.server.snapshot())
+    second.engine.book.restore(first.engine.book.snapshot())
+    world = first.engine.freeze()
+    second.engine.thaw(unpack(pack(world), type(world)))
+    second.engine.run(10**9)
+    assert pack(second.engine.server.state) == pack(whole.engine.server.state)
+    assert second.engine.book.model("gaussian").tobytes() == whole.engine.book.model("gaussian").tobytes()
+
+
+def test_holding_is_refused_where_it_cannot_be():
+    plain = replace(hk.strategies.fedbuff(5, 8), matching=RouteAhead(routes=20), prefetch=NextRoutes(hold=10))
+    limited = replace(plain, task=replace(plain.task, guard=hk.guard.Staleness(limit=5)))
+    task = hk.Task.sized(parameters=100, clients=10)
+    with pytest.raises(InvalidInput, match=r"hold a model for 10 versions, the guard refuses updates older than 5"):
+        Setup.of(task, limited, hk.Until(updates=5))
+    with pytest.raises(InvalidInput, match=r"next_routes\.hold = -1"):
+        NextRoutes(hold=-1)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from msgspec import Struct
+from pyarrow import Table
 
 from hocket import Evaluation, Fleet, InvalidInput, Task, Until, compose, strategies
 from hocket.actions import Offer
@@ -212,6 +213,33 @@ def test_prefetch_agrees(name: str, links: str, task: Task, fleet: Fleet, until:
     fleet = msgspec.structs.replace(fleet, links=links, down=fleet.down / 50)
     check_same(task, fleet, PREFETCHED[name], until)
     assert scripted(task, fleet, PREFETCHED[name], until).summary["bytes"]["prefetched"] > 0
+
+
+HOLDS = msgspec.structs.replace(
+    strategies.qafel(3, 6), matching=RouteAhead(routes=40), prefetch=NextRoutes(rates="known", hold=30)
+)
+
+
+def bases(table: Table) -> int:
+    """Leases that started from an older version than the newest."""
+    version = older = 0
+    for row in table.to_pylist():
+        version = row["value"] if KINDS[row["kind"]] == "stepped" else version
+        older += KINDS[row["kind"]] == "assigned" and row["value"] < version
+    return older
+
+
+EARLY = strategies.fedfetch(4, 1.3, 3, naive=True, warm_up=0)
+
+
+@pytest.mark.parametrize("method", [HOLDS, EARLY], ids=["held", "given up"])
+def test_slow_links_agree(method: Strategy, task: Task, fleet: Fleet) -> None:
+    """Some links are too slow to follow: what is fetched ahead is held, or given up for the shorter way."""
+    down = np.where(np.arange(CLIENTS) % 8, fleet.down / 50, 5.0)  # bytes per second
+    fleet, until = msgspec.structs.replace(fleet, down=down), Until(updates=150)
+    check_same(task, fleet, method, until)
+    if method is HOLDS:
+        assert bases(scripted(task, fleet, method, until).log.table()) > 1
 
 
 class Rare(Eager, frozen=True, tag="rare", tag_field="kind"):

@@ -22,7 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hocket.codec import ECUQ, EDEN, Coded
-from hocket.downlink.frame import DIFFERENCE, FRAME, FULL, SNAPSHOT, digest, frame, unframe
+from hocket.downlink.frame import DIFFERENCE, FRAME, FULL, digest, frame, snapshot, successor
 from hocket.downlink.hidden_state import Message
 from hocket.errors import InvalidInput
 from hocket.keyed import mix
@@ -176,9 +176,7 @@ class Anchors(Struct, frozen=True, tag="anchors", tag_field="kind", forbid_unkno
                 raise InvalidInput(f"{edge.target} is gone; fetch a newer one")
             return anchor.data
         if edge.source is None:
-            if value is None:
-                raise InvalidInput(f"{edge.target} is gone; a newer one has been published")
-            return frame(SNAPSHOT, FULL, edge.target, "", FULL.encode(value, schema, 0))
+            return snapshot(edge.target, value, schema)
         message = state.log.get(edge.target.version)
         if message is None or message.target != edge.target:
             raise InvalidInput(f"the correction to {edge.target} is gone; take a snapshot")
@@ -188,21 +186,8 @@ class Anchors(Struct, frozen=True, tag="anchors", tag_field="kind", forbid_unkno
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
         target = edge.target
-        where = f"{target.kind} of version {target.version}"
-        if target.kind == ANCHOR:
-            _, _, after, body = unframe(self.anchor, data, target.version, where, DIFFERENCE)
-            value = self.anchor.decode(body, schema)
-        else:
-            kind, before, after, body = unframe(self.correction, data, target.version, where, SNAPSHOT)
-            if kind == SNAPSHOT:
-                value = FULL.decode(body, schema)
-            elif held is None or digest(held) != before:
-                raise InvalidInput(f"{target}: the correction does not start from the anchor held; fetch that one")
-            else:
-                value = held + self.correction.decode(body, schema)
-        if digest(value) != after:
-            raise InvalidInput(f"{target}: the value reached is not the one published; fetch it again")
-        return value
+        where, alone = f"{target.kind} of version {target.version}", target.kind == ANCHOR
+        return successor(self.anchor if alone else self.correction, held, data, target, schema, where, alone=alone)
 
     def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:
         """One anchor for all."""

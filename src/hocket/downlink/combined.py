@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hocket.codec import Coded, Glue, TopK, positions
 from hocket.codec.sparse import largest
-from hocket.downlink.frame import DIFFERENCE, FRAME, FULL, SNAPSHOT, VALUES, digest, frame, unframe
+from hocket.downlink.frame import DIFFERENCE, FRAME, FULL, VALUES, digest, frame, snapshot, successor
 from hocket.downlink.overlap import masked
 from hocket.errors import InvalidInput
 from hocket.lease import Edge, Node
@@ -166,9 +166,7 @@ class Combined(Struct, frozen=True, tag="combined", tag_field="kind", forbid_unk
 
     def open(self, state: Published, edge: Edge, value: Vector | None, schema: Schema) -> bytes:
         if edge.source is None:
-            if value is None:
-                raise InvalidInput(f"{edge.target} is gone; a newer one has been published")
-            return frame(SNAPSHOT, FULL, edge.target, "", FULL.encode(value, schema, 0))
+            return snapshot(edge.target, value, schema)
         chain = self._chain(state, edge.source, edge.target)
         if not chain:
             raise InvalidInput(f"the update from {edge.source} to {edge.target} is gone; take a snapshot")
@@ -185,20 +183,15 @@ class Combined(Struct, frozen=True, tag="combined", tag_field="kind", forbid_unk
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
         target = edge.target
-        kind, before, after, body = unframe(self.codec, data, target.version, f"update to version {target.version}")
-        if kind == SNAPSHOT:
-            value = FULL.decode(body, schema)
-        elif held is None or digest(held) != before:
-            raise InvalidInput(f"{target}: the update does not start from the model held; take a snapshot")
-        elif kind == DIFFERENCE:
-            value = held + self.codec.decode(body, schema)
-        else:
+
+        def values(held: Vector, body: memoryview) -> Vector:
             value = held.copy()
             at, new = _values(body, schema.size, target)
             value[at] = new
-        if digest(value) != after:
-            raise InvalidInput(f"{target}: the model reached is not the one published; take a snapshot")
-        return value
+            return value
+
+        where = f"update to version {target.version}"
+        return successor(self.codec, held, data, target, schema, where, values=values)
 
     def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:
         """One model for all."""

@@ -1,5 +1,6 @@
-"""The frame of messages between values that must agree bit for bit (``docs/wire.md``)."""
+"""The frame of messages between values that must agree bit for bit, and what they lead to (``docs/wire.md``)."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 from struct import Struct as Layout
 from typing import Any
@@ -9,7 +10,7 @@ from hocket import wire
 from hocket.codec import Coded, Float32
 from hocket.errors import InvalidInput
 from hocket.lease import Node
-from hocket.schema import Vector
+from hocket.schema import Schema, Vector
 
 FRAME = Layout("<2sBBBxxxI4s16s16sII")
 """Magic ``hh``, format 2, kind, codec id, three zeros, sequence, digest of the codec's settings, digest before, digest
@@ -60,3 +61,51 @@ def unframe(
     if identity != used.id or made != wire.settings(used):
         raise InvalidInput(f"{where}: codec id {identity}, or its settings, are not those of {used}")
     return kind, before, after, body
+
+
+def snapshot(target: Node, value: Vector | None, schema: Schema) -> bytes:
+    """A whole value, in full precision.
+
+    Raises:
+        InvalidInput: it is kept no more.
+    """
+    if value is None:
+        raise InvalidInput(f"{target} is gone; a newer one has been published")
+    return frame(SNAPSHOT, FULL, target, "", FULL.encode(value, schema, 0))
+
+
+def successor(
+    codec: Coded,
+    held: Vector | None,
+    data: bytes,
+    target: Node,
+    schema: Schema,
+    where: str,
+    *,
+    alone: bool = False,
+    values: Callable[[Vector, memoryview], Vector] | None = None,
+) -> Vector:
+    """What a message leads to from what is held, float32[size]: the very bits that were published.
+
+    Args:
+        alone: the message starts from nothing, and is no snapshot.
+        values: of a value and the body of new values of some coordinates, the value with these; None: there are none.
+
+    Raises:
+        InvalidInput: the bytes are damaged, do not start from what is held, or lead to something else.
+    """
+    last = DIFFERENCE if alone else SNAPSHOT if values is None else VALUES
+    kind, before, after, body = unframe(codec, data, target.version, where, last)
+    if kind == SNAPSHOT:
+        value = FULL.decode(body, schema)
+    elif alone:
+        value = codec.decode(body, schema)
+    elif held is None or digest(held) != before:
+        raise InvalidInput(f"{where}: it does not start from the state held; take a snapshot")
+    elif kind == VALUES and values is not None:
+        value = values(held, body)
+    else:
+        value = held + codec.decode(body, schema)
+    if digest(value) != after:
+        raise InvalidInput(f"{where}: the state reached is not the one published; take a snapshot")
+    return value

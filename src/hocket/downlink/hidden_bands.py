@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from hocket.codec import Coded, Float32
 from hocket.downlink.bands import REMEMBERED, Epoch, band_schema, lists, rings
-from hocket.downlink.frame import DIFFERENCE, FRAME, FULL, SNAPSHOT, digest, frame, unframe
+from hocket.downlink.frame import DIFFERENCE, FRAME, FULL, digest, frame, snapshot, successor
 from hocket.downlink.hidden_state import check_contraction, watch
 from hocket.errors import InvalidInput
 from hocket.keyed import mix
@@ -192,25 +192,16 @@ class HiddenBands(Struct, frozen=True, tag="hidden_bands", tag_field="kind", for
             raise InvalidInput(f"{edge.target} is gone; a newer one has been published")
         own = value[_begin(edge) :]
         target = replace(edge.target, digest=digest(own).hex())
-        return frame(SNAPSHOT, FULL, target, "", FULL.encode(own, band_schema(edge.band, len(own)), 0))
+        return snapshot(target, own, band_schema(edge.band, len(own)))
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
         begin, end = _begin(edge), schema.size if edge.target.cover == ALL else edge.target.cover.length
         part, where = band_schema(edge.band, end - begin), f"band {edge.band} of {edge.target}"
-        kind, before, after, body = unframe(self.codec, data, edge.target.version, where, SNAPSHOT)
         if begin and (held is None or len(held) < begin):
             raise InvalidInput(f"{where}: it belongs outside {begin} values; fetch those first")
-        inner = np.empty(0, np.float32) if held is None else held[:begin]
-        outer = np.empty(0, np.float32)
-        if kind == SNAPSHOT:
-            own = FULL.decode(body, part)
-        elif held is None or len(held) < end or digest(held[begin:end]) != before:
-            raise InvalidInput(f"{where}: the difference does not start from the state held; take its values")
-        else:
-            own, outer = held[begin:end] + self.codec.decode(body, part), held[end:]
-        if digest(own) != after:
-            raise InvalidInput(f"{where}: the state reached is not the one published; take its values")
-        return np.concatenate([inner, own, outer])
+        inner, known, outer = (np.empty(0, np.float32),) * 3 if held is None else np.split(held, (begin, end))
+        band = successor(self.codec, known if len(known) == end - begin else None, data, edge.target, part, where)
+        return np.concatenate([inner, band, outer] if _replays(edge) else [inner, band])
 
 
 def _node(task: str, version: int, value: Vector | None) -> Node:

@@ -22,7 +22,7 @@ import numpy as np
 from msgspec import Struct
 
 from hocket.codec import Coded, Float32
-from hocket.downlink.frame import DIFFERENCE, FRAME, FULL, SNAPSHOT, digest, frame, unframe
+from hocket.downlink.frame import DIFFERENCE, FRAME, FULL, digest, frame, snapshot, successor
 from hocket.errors import Diverged, InvalidInput
 from hocket.lease import Edge, Node
 from hocket.schema import Schema, Vector
@@ -121,28 +121,15 @@ class HiddenState(Struct, frozen=True, tag="hidden_state", tag_field="kind", for
 
     def open(self, state: Hidden, edge: Edge, value: Vector | None, schema: Schema) -> bytes:
         if edge.source is None:
-            if value is None:
-                raise InvalidInput(f"{edge.target} is gone; a newer one has been published")
-            return frame(SNAPSHOT, FULL, edge.target, "", FULL.encode(value, schema, 0))
+            return snapshot(edge.target, value, schema)
         message = state.log.get(edge.target.version)
         if message is None or message.target != edge.target:
             raise InvalidInput(f"the difference to {edge.target} is gone; take a snapshot")
         return message.data
 
     def apply(self, held: Vector | None, edge: Edge, data: bytes, schema: Schema) -> Vector:
-        version = edge.target.version
-        kind, before, after, body = unframe(
-            self.codec, data, version, f"hidden state, message to version {version}", SNAPSHOT
-        )
-        if kind == SNAPSHOT:
-            value = FULL.decode(body, schema)
-        elif held is None or digest(held) != before:
-            raise InvalidInput(f"{edge.target}: the difference does not start from the state held; take a snapshot")
-        else:
-            value = held + self.codec.decode(body, schema)
-        if digest(value) != after:
-            raise InvalidInput(f"{edge.target}: the state reached is not the one published; take a snapshot")
-        return value
+        where = f"hidden state, message to version {edge.target.version}"
+        return successor(self.codec, held, data, edge.target, schema, where)
 
     def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:
         """One hidden state covers the whole model."""

@@ -75,7 +75,8 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
             a window may be long.
         naive: everybody starts so many rounds early; None schedules.
         rates: "measured" from transfers, or "known" from the driver.
-        code_compat: who is exactly at the limit does not meet it, and catching up is taken to span a version more.
+        code_compat: who is exactly at the limit does not meet it, catching up is taken to span a version more, and a
+            fetch under way to be finished in any case.
         longest: versions up to which sizes are remembered.
     """
 
@@ -171,7 +172,8 @@ class Calendar(Struct, frozen=True, tag="calendar", tag_field="kind", forbid_unk
         behind = now + np.arange(window + 1) - held + self.code_compat
         base = np.where(held < 0, estimate.full, sizes[np.clip(behind, 0, self.longest)])
         short = np.minimum(np.arange(window + 1), self.longest)
-        return fetch_times(base, sizes[short], self._rates(state, clients, estimate), seen.length)
+        rates = self._rates(state, clients, estimate)
+        return fetch_times(base, sizes[short], rates, seen.length, not self.code_compat)
 
     def _rates(self, state: Diary, clients: NDArray[np.int64], estimate: Estimate) -> NDArray[np.float64]:
         if self.rates == "known":

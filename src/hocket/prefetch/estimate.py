@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def fetch_times(base: Floats, sizes: Floats, rate: Floats, length: float) -> Floats:
+def fetch_times(base: Floats, sizes: Floats, rate: Floats, length: float, shortest: bool = False) -> Floats:
     """T(r), float64[clients, R + 1] seconds, for every start r = 0 .. R.
 
     Args:
@@ -35,6 +35,8 @@ def fetch_times(base: Floats, sizes: Floats, rate: Floats, length: float) -> Flo
         sizes: float64[R + 1], s(0) = 0 .. s(R) in bytes.
         rate: float64[clients], bytes per second.
         length: seconds of a round.
+        shortest: a fetch that is under way in round R is given up where fetching anew is shorter, as devices do; the
+            paper's rule finishes it, which may take longer than not to begin.
 
     >>> sizes = np.array([0.0, 20.0, 36.0, 48.8])
     >>> fetch_times(np.full((1, 4), 100.0), sizes, np.array([10.0]), 5.0).tolist()
@@ -44,14 +46,16 @@ def fetch_times(base: Floats, sizes: Floats, rate: Floats, length: float) -> Flo
     window = starts - 1
     out = np.empty((clients, starts))
     for r in range(starts):
-        left, at = base[:, r].copy(), np.full(clients, r)
+        left, at, anew = base[:, r].copy(), np.full(clients, r), base[:, window]
         for j in range(r, window):
             spare = length - left / rate
             ends = spare > 0
             with np.errstate(invalid="ignore"):
                 left = np.where(ends, np.maximum(0.0, sizes[j - at] - spare * rate), left - length * rate)
+            anew = np.where(ends, sizes[window - at], anew)
             at = np.where(ends, j, at)
-        out[:, r] = (left + sizes[window - at]) / rate
+        left = left + sizes[window - at]
+        out[:, r] = (np.minimum(left, anew) if shortest else left) / rate
     return out
 
 

@@ -10,6 +10,11 @@ has a horizon of its own: it begins when
 routes are left before its own, and from then on is offered every version, so that at its turn only the newest message,
 or nothing, is left to fetch. A fast client begins a few routes ahead, a slow one as far ahead as there are routes. A
 client that was not seen is taken to be as slow as the slowest tenth.
+
+A message of a share s of the model every T seconds cannot be followed by who needs f_i > T/s seconds for the model:
+whenever such a client begins, as much as the whole model is left to fetch at its turn. With ``hold`` it fetches one
+version in time and trains from that in its turn, f_i/T versions old or a little more, and at most ``hold``. Who is
+drawn does not change; its lease says what it started from, so its update is weighed as old as it is.
 """
 
 from collections.abc import Sequence
@@ -22,10 +27,13 @@ from msgspec import Struct
 
 from hocket.actions import Offer, Request
 from hocket.errors import InvalidInput
-from hocket.events import Event, Fetched, Joined, Stepped
+from hocket.events import Event, Fetched, Joined, Restored, Stepped
+from hocket.guard.chain import Chain
+from hocket.guard.staleness import Staleness
+from hocket.lease import Node
 from hocket.policies import Estimate, Pick
 from hocket.prefetch.estimate import moving
-from hocket.strategy import policy
+from hocket.strategy import FullStrategy, FullTask, policy
 from hocket.until import SECOND
 from hocket.view import TaskState, View
 
@@ -38,7 +46,8 @@ class Line(Struct):
     ``clients``: of the routes in it, the next one first; ``taken``: how many were taken before them. ``begins``: heap
     of (``taken`` at which a route begins, its number), estimated when ``planned`` had been taken. ``begun``: routes in
     the queue that have, by client. ``pace``: seconds from one route to the next, -1 unknown; ``since``: when the last
-    one was taken (ns). ``message``: bytes of the newest step.
+    one was taken (ns). ``message``: bytes of the newest step. ``length``: seconds from one step to the next, -1
+    unknown; ``stepped``: when the last one was (ns). ``bases``: what leases of clients that cannot follow start from.
     """
 
     clients: list[int] = []
@@ -49,6 +58,9 @@ class Line(Struct):
     pace: float = -1.0
     since: int = 0
     message: int = 0
+    length: float = -1.0
+    stepped: int = 0
+    bases: dict[int, Node] = {}
 
 
 class Timetable(Struct):
@@ -66,15 +78,20 @@ class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbi
     Args:
         margin: how many standard deviations earlier than it should take; more of it costs bytes and saves time.
         rates: "measured" from transfers, or "known" from the driver.
+        hold: versions by which what a client trains from may be older than the newest if its link cannot follow; 0:
+            everybody trains from the newest.
     """
 
     margin: float = 2.0
     rates: Literal["measured", "known"] = "measured"
-    observes: ClassVar[tuple[type[Event], ...]] = (Fetched, Stepped, Joined)
+    hold: int = 0
+    observes: ClassVar[tuple[type[Event], ...]] = (Fetched, Stepped, Joined, Restored)
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < inf:
             raise InvalidInput(f"next_routes.margin = {self.margin}: must be 0 or more and finite")
+        if self.hold < 0:
+            raise InvalidInput(f"next_routes.hold = {self.hold}: must be 0 or more versions")
 
     def init(self, view: View) -> Timetable:
         return Timetable(np.zeros(view.clients), {t: Line() for t in view.tasks})
@@ -87,8 +104,7 @@ class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbi
         out = []
         for name in dict.fromkeys(p.task for p in picks):
             line, t, new = state.lines[name], view.tasks[name], [p.client for p in picks if p.task == name]
-            if line.clients:
-                self._take(line, len(new), state.now)
+            left = self._take(line, len(new), state.now, t) if line.clients else []
             first = line.taken + len(line.clients)
             line.clients += new
             for begins in self._plan(state, line, range(first, first + len(new)), t, estimate):
@@ -97,23 +113,44 @@ class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbi
                 line.begins = self._plan(state, line, [number for _, number in line.begins], t, estimate)
                 line.planned = line.taken
                 heapify(line.begins)
-            out += [(c, name, t.version, 0) for c in self._due(line)]
+            begin = [c for c in (*left, *self._due(line)) if c not in line.bases]
+            if self.hold:
+                line.bases.update(dict.fromkeys(self._behind(state, line, begin, t, estimate), t.node))
+            out += [(c, name, t.version, 0) for c in begin]
         return out
 
-    def _take(self, line: Line, count: int, now: int) -> None:
-        """So many routes were taken from the front, one for each that was drawn anew."""
+    def bases(self, state: Timetable, task: str) -> dict[int, Node] | None:
+        """What the next lease of a client starts from, if not the newest node; None: that never is."""
+        return state.lines[task].bases if self.hold else None
+
+    def _behind(self, state: Timetable, line: Line, clients: list[int], t: TaskState, estimate: Estimate) -> list[int]:
+        """Those that can fetch a version in time for its age, but not the messages as fast as they come."""
+        if line.length <= 0:
+            return []
+        rates = zip(clients, self._rates(state, clients, estimate), strict=True)
+        return [c for c, r in rates if line.message > r * line.length and estimate.full <= r * line.length * self.hold]
+
+    def _take(self, line: Line, count: int, now: int, t: TaskState) -> list[int]:
+        """So many routes were taken from the front, one for each that was drawn anew; clients that used their base and
+        need another."""
+        again = []
         for c in line.clients[:count]:
             left = line.begun.get(c, 0) - 1
             if left > 0:
                 line.begun[c] = left
             elif c in line.begun:
                 del line.begun[c]
+            base = line.bases.get(c)
+            if base is not None and (left <= 0 or t.given[c] == base.version):
+                del line.bases[c]
+                again += [c] if left > 0 else []
         del line.clients[:count]
         gap = (now - line.since) / SECOND / count
         for _ in range(count):
             line.taken += 1
             line.pace = moving(line.pace, gap, max(_RECENT, 1 / line.taken))
         line.since = now
+        return again
 
     def _plan(
         self, state: Timetable, line: Line, numbers: Sequence[int], t: TaskState, estimate: Estimate
@@ -165,10 +202,34 @@ class NextRoutes(Struct, frozen=True, tag="next_routes", tag_field="kind", forbi
         elif isinstance(fact, Stepped):
             line = state.lines[fact.task]
             line.message = fact.size
-            return [Offer(c, fact.node) for c in line.begun if c in view.online]
+            line.length = moving(line.length, (now - line.stepped) / SECOND, max(_RECENT, 1 / fact.node.version))
+            line.stepped = now
+            for c in [c for c, base in line.bases.items() if fact.node.version - base.version > self.hold]:
+                del line.bases[c]
+            return [Offer(c, fact.node) for c in line.begun if c in view.online and c not in line.bases]
         elif isinstance(fact, Joined):
-            back = set(fact.clients)
-            return [
-                Offer(c, view.tasks[name].node) for name, line in state.lines.items() for c in line.begun if c in back
-            ]
+            back, out = set(fact.clients), list[Request]()
+            for t in view.tasks.values():
+                line = state.lines[t.name]
+                for c in line.begun:
+                    if c in back and not (c in line.bases and t.held[c] == line.bases[c].version):
+                        line.bases.update({c: t.node} if c in line.bases else {})
+                        out.append(Offer(c, t.node))
+            return out
+        elif isinstance(fact, Restored):
+            state.lines[fact.task].bases.clear()
         return ()
+
+    def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:
+        """What clients hold is the whole model, and what they send is not refused for its age."""
+        for part in strategy.tasks.values() if self.hold else ():
+            kind = part.submodel.__struct_config__.tag  # type: ignore[attr-defined]
+            if kind != "whole":
+                return f"prefetch next_routes holds whole models, submodel {kind} needs parts; leave out hold"
+            for guard in part.guard.guards if isinstance(part.guard, Chain) else (part.guard,):
+                if isinstance(guard, Staleness) and guard.limit is not None and guard.limit < self.hold:
+                    return (
+                        f"prefetch next_routes may hold a model for {self.hold} versions, the guard refuses updates "
+                        f"older than {guard.limit}; hold it for fewer"
+                    )
+        return None

@@ -26,7 +26,7 @@ from hocket.service.keep import Keep
 from hocket.service.link import Away, Link, Stale
 from hocket.service.measured import Meter
 from hocket.service.pace import Pace
-from hocket.service.protocol import Exchange, Head, Instructions, Want, join_update
+from hocket.service.protocol import Exchange, Head, Instructions, Step, Want, join_update
 from hocket.setup import Setup
 
 LARGEST = 4  # times the size of a model that an edge may have
@@ -56,6 +56,7 @@ class Daemon:
         self._over: set[int] = set()
         self._resumed: set[int] = set()
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._ahead: list[Step] = []  # of the fetch ahead of any lease, what is not there yet
         self._news = asyncio.Event()
         self._fetched: list[tuple[int, Node]] = []
         self._started: list[int] = []
@@ -170,6 +171,8 @@ class Daemon:
         for lease in said.work:
             if lease.id not in known and lease.client == c.id and lease.task in self._setup.tasks and lease.node:
                 self._do(c.handle(on.Assigned(lease), 0))
+                if c.offer is not None and c.offer.task == lease.task and not c.overlap:
+                    self._group.create_task(self._reconsider(lease, c.offer))
         for node in said.hints:
             if node.task in self._setup.tasks:
                 self._do(c.handle(on.Offered(c.id, node), 0))
@@ -201,6 +204,19 @@ class Daemon:
             self._over.add(lease)
             self._tell(self._failed, (lease, reason))
 
+    async def _reconsider(self, lease: Lease, offer: Node) -> None:
+        """Give up a fetch ahead of a lease if finishing it takes more bytes than beginning anew."""
+        c, want, ask = self._client, lease.node, self._link.path
+        assert want is not None, "a lease is sent with its node"
+        direct, rest = [await ask(Want(lease.id, want, at)) for at in (c.holds[lease.task][c.id], offer)]
+        if direct is None or rest is None or c.offer != offer or lease not in c.downloads:
+            return
+        left = sum(step.size for step in (*self._ahead, *rest))
+        if self._ahead and (part := self._keep.part(self._ahead[0].digest)).exists():
+            left -= part.stat().st_size
+        if sum(step.size for step in direct) < left:
+            self._do(c.handle(on.Cancelled(-1, c.id), 0))
+
     async def _fetch(self, a: do.Fetch) -> None:
         c, node, began = self._client, a.node, monotonic_ns()
         for have in dict.fromkeys((a.have, None)):  # if what is held cannot be gone on from: from nothing
@@ -212,7 +228,9 @@ class Daemon:
                 self._give_up(a.lease, "gone")
                 return
             data: list[bytes] = []
-            for step in steps:
+            for at, step in enumerate(steps):
+                if a.lease < 0:
+                    self._ahead = list(steps[at:])
                 if (piece := await self._link.download(step, a.lease)) is None:
                     break
                 data.append(piece)
@@ -234,6 +252,8 @@ class Daemon:
         self.work.keep(node, value, lists)
         if node.cover.length == WHOLE:  # the coordinates of a part are not kept, so a restart fetches both again
             await asyncio.to_thread(self._keep.hold, node, value)
+        if a.lease < 0:
+            self._ahead = []
         self._do(c.handle(on.Fetched(a.lease, c.id, node, sum(map(len, data))), 0))
         self.work.tidy()
 

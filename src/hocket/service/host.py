@@ -322,7 +322,7 @@ class Host:
     def _step_task(self, a: do.Step) -> None:
         """A model that stops being finite ends its task, and no other."""
         try:
-            self.tell(self.book.step(a.task))
+            self.tell(self.book.step(a.task, a.keep))
         except Diverged as e:
             self.tell(on.TaskEnded(a.task, f"diverged: {e}"))
 

@@ -83,7 +83,7 @@ class Loop:
             do.Decode: lambda a: self.tell(on.Measured(a.lease, received.measure(account.open[a.lease].lease))),
             do.Accumulate: lambda a: account.accumulate(a, book), do.Release: self._release,
             do.Evaluate: self._evaluate,
-            do.Step: lambda a: self.tell(book.step(a.task)), do.Plan: self._plan,
+            do.Step: lambda a: self.tell(book.step(a.task, a.keep)), do.Plan: self._plan,
             do.Rank: lambda a: self.tell(book.rank(a.task, a.cuts)), do.Keep: lambda a: self.tell(book.keep(a.task)),
             do.Restore: lambda a: self.tell(book.restore_kept(a.task)),
             do.Fetch: self._fetch, do.Train: self._train, do.Upload: self._upload, do.Abort: self._abort,
@@ -308,7 +308,13 @@ class Loop:
         self._hand_out(a.lease)
 
     def _hand_out(self, lease: Lease) -> None:
-        self._do(self._devices[lease.client].client.handle(on.Assigned(lease), self.now))
+        client = self._devices[lease.client].client
+        self._do(client.handle(on.Assigned(lease), self.now))
+        offer, want = client.offer, lease.node
+        if offer is not None and want is not None and want.task == offer.task and not client.overlap:
+            work, have = self._work[~client.id], client.holds[want.task][client.id]
+            if self.book.shorter(have, want, offer, work.size - work.sent(self.now)):
+                self._do(client.handle(on.Cancelled(-1, client.id), self.now))
 
     def _offer(self, a: do.Offer) -> None:
         self._write(a)

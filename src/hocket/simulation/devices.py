@@ -22,7 +22,7 @@ from hocket.events import Event
 from hocket.fleet import Fleet
 from hocket.keyed import key, mix
 from hocket.learning.task import Task
-from hocket.lease import Edge, Lease
+from hocket.lease import Edge, Lease, Node
 from hocket.simulation.training import LazyTraining
 from hocket.simulation.world import DOWN, IDLE, TRAIN, UP, Broke, Costs, Device, Drained, Part, Toggle, Work, World
 
@@ -101,6 +101,16 @@ class Devices:
             client = self._clients[c] = Client(c, self._world.holds, self._overlap)
         for action in client.assigned(on.Assigned(lease)):
             carry[type(action)](action)
+        if client.offer is not None and not self._overlap:
+            self._reconsider(client.offer, lease)
+
+    def _reconsider(self, offer: Node, lease: Lease) -> None:
+        """Give up a fetch ahead of a lease if finishing it takes longer than beginning anew."""
+        c, want, work = lease.client, lease.node, self._work[~lease.client]
+        if want is not None and want.task == offer.task:
+            have, left = self._world.holds[want.task][c], work.size - self.part(work, c)
+            if self._book.shorter(have, want, offer, left):
+                self.drop(on.Cancelled(-1, c))
 
     def offer(self, a: do.Offer) -> None:
         """Let a device fetch ahead."""

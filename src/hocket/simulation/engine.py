@@ -67,7 +67,7 @@ class Engine:
             do.Assign: self._assign, do.Offer: self._offer, do.Cancel: self._cancel, do.Accept: None,
             do.Refuse: self._write, do.Publish: None, do.WakeAt: self._wake_at, do.Save: self._save,
             do.Finish: self._write, do.Decode: self._decode, do.Accumulate: self._accumulate,
-            do.Release: self._release, do.Step: lambda a: answer(book.step(a.task)),
+            do.Release: self._release, do.Step: lambda a: answer(book.step(a.task, a.keep)),
             do.Evaluate: self._evaluate, do.Rank: lambda a: answer(book.rank(a.task, a.cuts)),
             do.Keep: lambda a: answer(book.keep(a.task)), do.Plan: self._plan,
             do.Restore: lambda a: answer(book.restore_kept(a.task)),

@@ -191,7 +191,7 @@ class _Again:
 
     def _step(self, a: do.Step) -> None:
         try:
-            self._did(self._book.step(a.task))
+            self._did(self._book.step(a.task, a.keep))
         except Diverged as e:  # the host ended the task, or was about to
             end = on.TaskEnded(a.task, f"diverged: {e}")
             self._ask(_name(end), lambda: end)
