@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from hocket.errors import InvalidInput, MissingExtra
 from hocket.experiment import load
@@ -38,8 +39,12 @@ def serve(
     need_service()
     from hocket.cli.table import show
     from hocket.experiment import folder
+    from hocket.files import replace
+    from hocket.service.identity import write_secret
     from hocket.service.serve import Options, Service, Serving
 
+    if invite < 0:
+        raise InvalidInput(f"invite = {invite}: must be 0 or more tokens")
     where = out or Path("runs") / file.stem
     service = Service(load(file, changes, data), where, Options(**options))  # type: ignore[arg-type]
 
@@ -52,9 +57,8 @@ def serve(
                 f"updates, {len(state.leases)} open leases; this is term {host.term}"
             )
         if invite:
-            path = where / "tokens"
-            path.touch(0o600)
-            path.write_text("".join(f"{t}\n" for t in serving.register.invite(invite)))
+            path, tokens = where / "tokens", serving.register.invite(invite)
+            replace(path, lambda p: write_secret(p, "".join(f"{t}\n" for t in tokens).encode()))
             print(f"{invite} one-time tokens are in {path}")
         trust = "" if serving.ca is None else f" --ca {serving.ca}"
         print(f"serving {serving.url}; devices: hocket join {serving.url}{trust} --token TOKEN", flush=True)
@@ -106,5 +110,10 @@ def operate(folder: Path, command: str, name: str | None, count: int, client: in
         query = f"count={count}" if client is None else f"client={client}"
         print("\n".join(json.loads(ask(folder, "POST", f"/invite?{query}"))["tokens"]))
         return
-    method, path = ("GET", "/status") if command == "status" else ("POST", _POST.get(command, f"/{command}/{name}"))
+    if command == "revoke" and name is not None and not (name.isascii() and name.isdigit() and len(name) < 10):
+        raise InvalidInput(
+            f"operate revoke {name}: give the number of a client, as the event log and the device say it"
+        )
+    named = f"/{command}/{quote(name or '', safe='')}"
+    method, path = ("GET", "/status") if command == "status" else ("POST", _POST.get(command, named))
     print(json.dumps(json.loads(ask(folder, method, path)), indent=2))

@@ -24,6 +24,7 @@ from hocket.received import Received, Sent, decode
 from hocket.record.account import Account
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
+from hocket.schedule import absent
 from hocket.server import Server
 from hocket.service.messages import Answer, Ask, Drop, Hint, Message, Poll, Told, Update, Value, Work
 from hocket.setup import Setup
@@ -105,13 +106,18 @@ class Host:
         watcher.recovered(self)
         if not at.begun:
             self.journal.begin()
+        begun = self.server.state.begun
+        self._changes = deque(c for c in setup.schedule if not begun or c.time > self.now)
+        self.wakes += (c.time for c in self._changes)
         for action in self.server.pending():
             if isinstance(action, do.WakeAt):
                 self.wakes.append(action.time)
         for event in at.left:  # before any checkpoint: it would not hold what is outstanding
             self._events.append((event, b""))
         self._drain()
-        if not self.server.state.begun:
+        if not begun:
+            for task in absent(setup.schedule):
+                self.tell(on.TaskPaused(task))
             self.tell(on.Joined(tuple(range(self.server.state.clients)) if everybody else ()))
 
     def _table(self) -> dict[type[Any], Callable[[Any], None]]:
@@ -214,8 +220,11 @@ class Host:
                 pass  # a torn update: the device sends it again
 
     def wake(self, now: int) -> None:
-        """A time that the server asked for has come."""
+        """A time that the server asked for, or at which a task changes, has come."""
         self.now = max(self.now, now)
+        while self._changes and self._changes[0].time <= self.now:
+            if (event := self._changes.popleft().event()) is not None:
+                self.tell(event)
         self.tell(on.Woke())
 
     def sweep(self, now: int) -> None:

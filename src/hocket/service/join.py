@@ -2,12 +2,12 @@
 
 import asyncio
 import signal
+import tomllib
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -89,12 +89,9 @@ async def work(url: str, folder: Path, o: Options, say: Callable[[str], None] = 
     try:
         async with Link(url, keep, context, say) as link:
             client = await link.join(o.token)
-            table = msgspec.json.decode(await link.experiment())
+            table = _table(await link.experiment())
             experiment = document.parse(table, data=o.data, checked=True)
-            setup = Setup.of(
-                experiment.tasks, experiment.strategy, experiment.until, seed=experiment.seed,
-                evaluation=experiment.evaluation, measure=MEASURE,
-            )  # fmt: skip
+            setup = experiment.setup(MEASURE)
             if o.learner is not None:
                 setup = _with_learner(setup, o.learner, table["tasks"], client)
             check_run(setup, link.run)
@@ -109,6 +106,25 @@ async def work(url: str, folder: Path, o: Options, say: Callable[[str], None] = 
                 raise
     finally:
         keep.close()
+
+
+def _table(text: str) -> dict[str, Any]:
+    """The experiment that a server tells of; what a device reads from its disk is not for a server to say.
+
+    Raises:
+        InvalidInput: it is none, or names a file.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise InvalidInput(f"the server's experiment is not TOML ({e}); is it of another version?") from None
+    fleet, tasks = table.get("fleet", {}), table.get("tasks", {})
+    places = [fleet, fleet.get("down_trace", {}), fleet.get("up_trace", {}), *tasks.values()]
+    if named := [key for place in places for key in ("path", "data") if key in place]:
+        raise InvalidInput(
+            f"the server's experiment names a file here ({named[0]}); a device does not read what it is told"
+        )
+    return table
 
 
 def _with_learner(setup: Setup, name: str, tables: Mapping[str, Any], client: int) -> Setup:

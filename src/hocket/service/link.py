@@ -76,10 +76,14 @@ class Link:
     def __init__(
         self, url: str, keep: Keep, context: ssl.SSLContext | None, say: Callable[[str], None] = lambda line: None
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("https", "http") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host = "" if parts.port == 0 or parts.query or parts.fragment else parts.hostname or ""
+        except ValueError:  # half an IPv6 address, or no such port
+            host = ""
+        if not host or parts.scheme not in ("https", "http"):
             raise InvalidInput(f"url {url!r}: give https://HOST:PORT")
-        if parts.scheme == "http" and not loopback(parts.hostname):
+        if parts.scheme == "http" and not loopback(host):
             raise InvalidInput(f"url {url!r}: http goes to this machine only; use https")
         self._url, self._keep, self._context = url.rstrip("/"), keep, context
         self._key = Key.at(keep.folder / "device.key")
@@ -125,12 +129,13 @@ class Link:
         await self._insist(lambda: self._open(self._session))
         return int(self._keep.fact("client"))
 
-    async def experiment(self) -> bytes:
-        """What is run, as JSON."""
+    async def experiment(self) -> str:
+        """What is run, in TOML."""
 
-        async def once() -> bytes:
+        async def once() -> str:
             async with self._request("GET", "/v1/experiment") as response:
-                return await response.read()
+                await _check(response)
+                return await response.text()
 
         return await self._insist(once)
 
@@ -320,12 +325,15 @@ class Link:
         claim = Claim(self._session, self._number, self._key.sign(text))
         signed = {**headers, protocol.DIGEST: digest, protocol.AUTHORIZATION: claim.header()}
         limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=timeout or READ_S)
-        return self._http.request(method, self._url + path, headers=signed, data=data, timeout=limit)
+        return self._http.request(
+            method, self._url + path, headers=signed, data=data, timeout=limit, allow_redirects=False
+        )
 
     async def _bare(self, method: str, path: str, kind: type[protocol.T], data: bytes = b"") -> protocol.T:
         """One request that is not signed."""
         assert self._http is not None, "entered before"
-        async with self._http.request(method, self._url + path, data=data or None) as response:
+        url = self._url + path
+        async with self._http.request(method, url, data=data or None, allow_redirects=False) as response:
             await _check(response)
             return protocol.decode(await response.read(), kind)
 
@@ -346,7 +354,7 @@ async def _check(response: aiohttp.ClientResponse) -> None:
     try:
         problem = protocol.decode(await response.read(), Problem)
     except InvalidInput:
-        problem = Problem(f"status {response.status}")
+        problem = Problem(f"status {response.status}; is the address that of a hocket server, of this version?")
     if response.status == 401:
         raise Stale(problem.error, problem.retry)
     if response.status == 409:
