@@ -18,9 +18,10 @@ from hocket import wire
 from hocket.codec import QSGD, Float32, TopK
 from hocket.errors import InvalidInput
 from hocket.schema import Schema, Segment
-from hocket.service import protocol, tls
-from hocket.service.identity import Claim, Key, digest_header, request_text
-from hocket.service.protocol import Exchange, Head, Progress
+from hocket.service import join, protocol, tls
+from hocket.service.identity import Claim, Key, digest_header, enrol_text, request_text
+from hocket.service.measured import Rates
+from hocket.service.protocol import Exchange, Head, Progress, Want
 from tests.service.served import Hand, accumulated, experiment, hands, served
 
 
@@ -299,6 +300,107 @@ def test_t33_too_much_is_refused_at_the_first_byte_past_the_limit(tmp_path: Path
     asyncio.run(main())
 
 
+def test_numbers_that_are_none_are_refused_by_name(tmp_path: Path) -> None:
+    """None of them is an error of the server's, or reaches the journal, where they would not fit."""
+    e, big = experiment(clients=2, buffer=50, in_flight=2), b"1" + b"0" * 40
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run", rate=1e6, failures=1e6) as (service, serving):
+            async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                lease = await hand.work()
+                assert lease.node is not None
+                steps = await hand.link.path(Want(lease.id, lease.node))
+                assert steps is not None
+                before, edge = serving.host.server.snapshot(), f"/v1/edges/{steps[0].digest}"
+                for query in ("--5", "%C2%B2", "9" * 5000, "abc", ""):
+                    path = f"{edge}?lease={query}"
+                    assert (await raw(hand, "GET", path, signed(hand, "GET", path, b"")))[0] == 200
+                for text in ("bytes=5-2", "bytes=x", "bytes=0-1,3-4", "bytes=99999999999999999999-", "items=0-3"):
+                    headers = signed(hand, "GET", edge, b"") | {"Range": text}
+                    assert (await raw(hand, "GET", edge, headers))[0] == 416
+                for path, data in (
+                    ("/v1/exchange", b'{"leases":[%s]}' % big), ("/v1/exchange", b'{"started":[-2]}'),
+                    ("/v1/exchange", b'{"fetched":[[-%s,["gaussian",0]]]}' % big),
+                    ("/v1/exchange", b'{"failed":[[0,"\\ud800"]]}'), ("/v1/exchange", b'{"failed":[[0,"\xff"]]}'),
+                    ("/v1/path", b'{"lease":%s,"node":["gaussian",0]}' % big),
+                ):  # fmt: skip
+                    assert (await raw(hand, "POST", path, signed(hand, "POST", path, data), data))[0] == 400, data
+                for have in (big, b"-" + big):  # a node that never was: the way is from nothing
+                    data = b'{"lease":%d,"node":["gaussian",0],"have":["gaussian",%s]}' % (lease.id, have)
+                    status, said = await raw(hand, "POST", "/v1/path", signed(hand, "POST", "/v1/path", data), data)
+                    assert status == 200 and b"null,%d" % steps[0].size in said
+                headers = signed(hand, "GET", "/v1/experiment", b"") | {protocol.DIGEST: "sha-256=:\udcff:"}
+                assert (await raw(hand, "GET", "/v1/experiment", headers))[0] == 400
+                assert (await raw(hand, "HEAD", edge, signed(hand, "HEAD", edge, b"")))[0] == 405
+                assert serving.host.server.snapshot() == before
+                assert await hand.submit(lease) == ""
+
+    asyncio.run(main())
+
+
+def test_what_is_no_http_is_refused_and_fills_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    many = b"".join(b"X%d: y\r\n" % i for i in range(200))
+    lines = (
+        b"GET /v1/edges/\xff HTTP/1.1", b"GET / HTTP/9.9", b"PRI * HTTP/2.0", b"\x16\x03\x01\x02\x00\x01",
+        b"POST /v1/enrol HTTP/1.1\r\nContent-Length: -1", b"POST /v1/enrol HTTP/1.1\r\nContent-Length: " + b"9" * 30,
+        b"POST /v1/enrol HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        b"GET /v1/hello HTTP/1.1\r\n" + many, b"GET /v1/hello HTTP/1.1\r\nX: " + b"y" * 9000,
+    )  # fmt: skip
+
+    async def main() -> None:
+        async with served(experiment(), tmp_path / "run", plain=True) as (_, serving):
+            for line in lines:
+                reader, writer = await asyncio.open_connection("127.0.0.1", int(serving.url.rpartition(":")[2]))
+                writer.write(line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+                async with asyncio.timeout(5):
+                    assert (await reader.read(20)).startswith((b"HTTP/1.0 400", b"HTTP/1.1 400")), line[:60]
+                writer.close()
+
+    asyncio.run(main())
+    assert not caplog.records
+
+
+def test_one_token_is_one_device_however_many_use_it_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with served(experiment(clients=9), tmp_path / "run", rate=1e6, failures=1e6) as (service, serving):
+            (token,) = serving.register.invite()
+            async with aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=tls.client_context(serving.ca))
+            ) as http:
+
+                async def enrol(key: Key) -> int:
+                    proof = key.sign(enrol_text(service.setup.digest(), token, key.public))
+                    body = protocol.encode(protocol.Enrol(token, key.public, proof))
+                    async with http.post(serving.url + "/v1/enrol", data=body) as response:
+                        return response.status
+
+                said = await asyncio.gather(*(enrol(Key.new()) for _ in range(12)))
+            assert sorted(said) == [200] + [403] * 11 and serving.register.enrolled == 1
+
+    asyncio.run(main())
+
+
+def test_a_device_that_lies_about_its_speed_changes_no_plan() -> None:
+    assert Rates(0.01, 1e6, 1e6).known and Rates(1e-12, 1e18, 1e-3).known
+    for lie in (0.0, 1e-320, 1e17, 1e300, -1.0, np.nan, np.inf):
+        assert not Rates(lie, 1e6, 1e6).known
+    for lie in (0.0, 1e-320, 1e-4, 1e19, -1.0, np.nan, np.inf):
+        assert not Rates(0.01, lie, 1e6).known and not Rates(0.01, 1e6, lie).known
+
+
+def test_a_server_does_not_say_what_a_device_reads(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"x")
+    for place in (
+        '[fleet]\nkind = "parquet"\npath = "{}"',
+        '[fleet.down_trace]\npath = "{}"',
+        '[tasks.a]\ndata = "{}"',
+    ):
+        with pytest.raises(InvalidInput, match="names a file here"):
+            join._table(place.format(tmp_path / "secret"))
+    with pytest.raises(InvalidInput, match="not TOML"):
+        join._table("{")
+
+
 # --- what is parsed -------------------------------------------------------------------------------------
 
 
@@ -392,6 +494,6 @@ def test_only_loopback_goes_without_tls() -> None:
 
     with pytest.raises(InvalidInput, match="not without TLS"):
         Options(host="0.0.0.0", plain=True)
-    with pytest.raises(InvalidInput, match="name what devices call this server"):
+    with pytest.raises(InvalidInput, match="by what name devices reach"):
         Options(host="0.0.0.0")
     assert Options(host="0.0.0.0", names=("example.org",)).names
