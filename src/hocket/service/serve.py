@@ -280,7 +280,7 @@ class Service:
         return Host(
             self.setup, SQLiteStore(self.folder / JOURNAL), say, watch, step=lambda name: None, secret=secret,
             every=self.options.every, patience=int(self.options.patience * 1e9), down=self.experiment.fleet.down,
-            everybody=False, plan=plans.ask,
+            everybody=False, plan=plans.ask, log=watch,
         )  # fmt: skip
 
     def _failed(self, error: BaseException) -> None:
