@@ -37,8 +37,8 @@ def untold(now: int, event: Event, actions: Sequence[do.Action]) -> None:
 class Rebuilt(Struct):
     """Where a run stands: accounts, time (ns), results that were asked for and are not in the journal.
 
-    ``begun``: there was a header. ``closed``: the run had ended. ``saved``, ``events``: how many updates, and events, the
-    checkpoint covers.
+    ``begun``: there was a header. ``closed``: the run had ended. ``saved``, ``events``: how many updates, and
+    events, the checkpoint covers.
     """
 
     account: Account
