@@ -15,7 +15,7 @@ from hocket.errors import InvalidInput
 from hocket.experiment import document
 from hocket.learning.learner import Learner
 from hocket.service.daemon import Daemon, check_run
-from hocket.service.keep import Keep
+from hocket.service.keep import Keep, writing
 from hocket.service.link import Link
 from hocket.service.pace import Pace
 from hocket.service.serve import MEASURE
@@ -42,7 +42,7 @@ class Options(Struct, frozen=True, kw_only=True):
         data: folder of the data sets.
         learner: name of an installed entry point of the group ``hocket.learners`` (None: the task's own learner).
         emulate: take as long as the simulator says that this device of the fleet takes.
-        limit: bytes of nodes, and of parts of downloads, that are kept on disk.
+        cache: bytes of nodes, and of parts of downloads, that are kept on disk.
     """
 
     token: str = ""
@@ -52,7 +52,11 @@ class Options(Struct, frozen=True, kw_only=True):
     data: Path | None = None
     learner: str | None = None
     emulate: bool = False
-    limit: int = 1 << 33
+    cache: int = 1 << 33
+
+    def __post_init__(self) -> None:
+        if self.cache < 0:
+            raise InvalidInput(f"cache = {self.cache}: must be 0 or more bytes")
 
 
 def join(url: str, folder: Path, options: Options, say: Callable[[str], None] = lambda line: None) -> str:
@@ -60,6 +64,7 @@ def join(url: str, folder: Path, options: Options, say: Callable[[str], None] = 
 
     Raises:
         InvalidInput: the server refuses this device, or something given cannot be used.
+        StoreFailed: the disk takes no writes; what was not answered is sent when the device is started again.
         HocketError: the experiment is another one here than there.
     """
 
@@ -84,8 +89,13 @@ def join(url: str, folder: Path, options: Options, say: Callable[[str], None] = 
 
 async def work(url: str, folder: Path, o: Options, say: Callable[[str], None] = lambda line: None) -> str:
     """As :func:`join`, in an event loop that is there; when cancelled, it says good-bye."""
+    with writing(folder):
+        return await _work(url, folder, o, say)
+
+
+async def _work(url: str, folder: Path, o: Options, say: Callable[[str], None]) -> str:
     context = client_context(o.ca, o.certificate, o.key) if url.startswith("https") else None
-    keep = Keep(folder, o.limit)
+    keep = Keep(folder, o.cache)
     try:
         async with Link(url, keep, context, say) as link:
             client = await link.join(o.token)

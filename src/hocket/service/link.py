@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from hocket.errors import HocketError, InvalidInput, StoreFailed
+from hocket.errors import HocketError, InvalidInput
 from hocket.keyed import key as keyed
 from hocket.keyed import uniform
 from hocket.service import protocol
 from hocket.service.identity import Claim, Key, digest_header, enrol_text, request_text, session_text
-from hocket.service.keep import Keep
+from hocket.service.keep import Keep, unwritable
 from hocket.service.protocol import (
     Body,
     Enrol,
@@ -41,7 +41,10 @@ FIRST_S, LONGEST_S = 0.1, 30.0  # of a pause between two tries
 CONNECT_S, READ_S = 10.0, 20.0
 UNSEEN_S = 10.0  # that a device which never saw its server looks for it
 LOUD = 6  # tries in a row, some ten seconds, after which a device says that it waits
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EISDIR, errno.ENOTDIR,
+    errno.ENOENT, errno.ELOOP,
+}  # fmt: skip
 PIECE = 1 << 18
 STALE = 20  # sessions that may end under one request
 T = TypeVar("T")
@@ -243,8 +246,8 @@ class Link:
             except (Away, aiohttp.ClientError, TimeoutError, OSError) as e:
                 if isinstance(e, aiohttp.ClientConnectorCertificateError):
                     raise InvalidInput(f"{self._url}: {e.certificate_error}; give the right --ca") from None
-                if getattr(e, "errno", None) in _DISK:
-                    raise StoreFailed(f"{self._keep.folder}: {e.strerror}; make room, then start again") from None  # type: ignore[union-attr]
+                if isinstance(e, OSError) and not isinstance(e, aiohttp.ClientError) and e.errno in _DISK:
+                    raise unwritable(self._keep.folder, e) from e
                 why = " ".join(str(e).split()) or type(e).__name__
                 if patience is not None and loop.time() - began > patience:
                     raise InvalidInput(

@@ -18,7 +18,7 @@ import numpy as np
 from aiohttp import web
 from msgspec import Struct
 
-from hocket.errors import InvalidInput
+from hocket.errors import InvalidInput, StoreFailed
 from hocket.experiment.document import FILE, Experiment
 from hocket.files import replace
 from hocket.record.log import EventLog
@@ -180,6 +180,15 @@ class Service:
 
     async def serve(self, up: Callable[[Serving], None] = lambda serving: None) -> dict[str, Any] | None:
         """As :meth:`run`, in an event loop that is there; signals are somebody else's."""
+        try:
+            return await self._serve(up)
+        except OSError as e:  # all that is left to go wrong here are files of the run
+            why = e.strerror or " ".join(str(e).split())
+            raise StoreFailed(
+                f"{e.filename or self.folder}: {why}; make room or repair the disk, then start again"
+            ) from e
+
+    async def _serve(self, up: Callable[[Serving], None]) -> dict[str, Any] | None:
         self._begin()
         o = self.options
         if await answers(self.folder):
@@ -228,7 +237,7 @@ class Service:
             scheme = "http" if context is None else "https"
             up(Serving(f"{scheme}://{_bracketed(o.host)}:{port}", ca, host, desk, register, recovery))
             await self._until_over(desk, routes, sessions, exchanges)
-            if any(r.known for r in routes.rates.values()):
+            if self._error is None and any(r.known for r in routes.rates.values()):
                 replace(self.folder / MEASURED, lambda p: write_fleet(p, routes.rates, self._clients))
         finally:
             sweeping.cancel()
