@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import os
+import resource
 import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +50,38 @@ def test_one_address_has_so_many_connections_and_its_next_one_when_one_is_closed
         for s in (*inside, *outside):
             s.close()
         assert not door.inside
+
+
+def test_when_no_file_is_left_connections_are_closed_and_nobody_spins() -> None:
+    door = Door.open("127.0.0.1", 0, most=100, backlog=16)
+    where, before = door.getsockname(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert door.room == before[0] - max(64, before[0] // 4)
+    with door:
+        outside = [socket.create_connection(where, timeout=5) for _ in range(6)]
+        files = max(int(name) for name in os.listdir("/proc/self/fd"))
+        open_files = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files + 3, before[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    open_files.append(os.open(os.devnull, os.O_RDONLY))
+            with pytest.raises(BlockingIOError):
+                door.accept()
+            assert door.turned_away == 6 and not door.all
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            for file in open_files:
+                os.close(file)
+        assert {s.recv(1) for s in outside} == {b""}
+        door.room = 2
+        outside += [socket.create_connection(where, timeout=5) for _ in range(3)]
+        inside = [door.accept()[0], door.accept()[0]]
+        with pytest.raises(BlockingIOError):
+            door.accept()
+        assert door.turned_away == 7 and door.all == 2
+        for s in (*inside, *outside):
+            s.close()
+        assert not door.all
 
 
 def test_a_served_run_turns_away_who_holds_too_many(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import platform
+import resource
 import signal
 import ssl
 import sys
@@ -68,7 +69,8 @@ class Options(Struct, frozen=True, kw_only=True):
         every: accepted updates from one checkpoint to the next.
         part_limit: bytes of updates that may be on their way at once.
         rate: requests per second of one device; ``failures``: rejected requests per second of one address.
-        connections: that one address may have open at once.
+        connections: that one address may have open at once; all together have three quarters of the files that the
+            process may open (:mod:`hocket.service.door`).
         linger: seconds to wait, at the end, for devices to hear of it.
     """
 
@@ -172,6 +174,8 @@ class Service:
             gc.freeze()  # libraries and the experiment stay: a full collection over them would make updates wait
             up(serving)
 
+        _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # a connection is one
         return asyncio.run(until_signalled())
 
     def stop(self) -> None:
