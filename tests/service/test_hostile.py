@@ -14,14 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from hocket import events as on
 from hocket import wire
 from hocket.codec import QSGD, Float32, TopK
-from hocket.errors import InvalidInput
+from hocket.errors import HocketError, InvalidInput
+from hocket.lease import Edge, Node
 from hocket.schema import Schema, Segment
-from hocket.service import join, protocol, tls
+from hocket.service import join, link, protocol, tls
 from hocket.service.identity import Claim, Key, digest_header, enrol_text, request_text
 from hocket.service.measured import Rates
-from hocket.service.protocol import Exchange, Head, Progress, Want
+from hocket.service.protocol import Exchange, Head, Progress, Step, Want
+from hocket.service.protocol import Path as Path_
+from hocket.store import read
+from hocket.store.journal import decode
 from tests.service.served import Hand, accumulated, experiment, hands, served
 
 
@@ -145,7 +150,7 @@ def test_t28_who_is_not_enrolled_gets_nothing(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_t28_mutual_tls_wants_a_certificate(tmp_path: Path) -> None:
+def test_t28_mutual_tls_wants_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clients = tls.client_authority(tmp_path / "clients", ["device"])
     tls.client_authority(tmp_path / "strangers", ["device"])
     e = experiment()
@@ -163,6 +168,9 @@ def test_t28_mutual_tls_wants_a_certificate(tmp_path: Path) -> None:
                     except (aiohttp.ClientError, ssl.SSLError, OSError):
                         said[name] = 0
             assert said == {"clients": 200, "strangers": 0, None: 0}
+            monkeypatch.setattr(link, "UNSEEN_S", 0.5)
+            with pytest.raises(InvalidInput, match="or a --certificate"):
+                await join.work(serving.url, tmp_path / "device", join.Options(token="x", ca=serving.ca))
 
     asyncio.run(main())
 
@@ -399,6 +407,42 @@ def test_a_server_does_not_say_what_a_device_reads(tmp_path: Path) -> None:
             join._table(place.format(tmp_path / "secret"))
     with pytest.raises(InvalidInput, match="not TOML"):
         join._table("{")
+
+
+@pytest.mark.parametrize("digest", ["../../../../tmp/x", "/etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n", ""])
+def test_a_server_does_not_say_where_a_device_writes(digest: str) -> None:
+    step = protocol.encode(Path_((Step(Edge(Node("a", 1), None, 5), digest, 5),)))
+    with pytest.raises(InvalidInput, match="regex"):
+        protocol.decode(step, Path_)
+    with pytest.raises(InvalidInput, match="regex"):
+        protocol.decode(protocol.encode(protocol.Enrol("token", digest, "0" * 128)), protocol.Enrol)
+
+
+def test_a_server_that_sends_more_than_an_edge_has_fills_no_disk(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with served(experiment(), tmp_path / "run") as (service, serving):
+            data = bytes(3 << 20)
+            name = service.edges.digest(data)
+            service.edges._data[name] = data
+            async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                with pytest.raises(HocketError, match="more than the 1000 bytes"):
+                    await hand.link.download(Step(Edge(Node("gaussian", 0), None, 1000), name, 1000), -1)
+                assert hand.keep.part(name).stat().st_size <= 1000
+
+    asyncio.run(main())
+
+
+def test_what_a_device_says_of_a_failure_is_plain_text(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with served(experiment(), tmp_path / "run") as (service, serving):
+            async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                lease = await hand.work()
+                await hand.poll(failed=((lease.id, "no \x1b[31m\x07 good\n\u202e" + "z" * 999),))
+
+    asyncio.run(main())
+    events = [decode(r, "journal").event for r in read(tmp_path / "run" / "journal").records]
+    (failed,) = [e for e in events if isinstance(e, on.Failed)]
+    assert failed.reason.startswith("no [31m good z") and len(failed.reason) == protocol.REASON
 
 
 # --- what is parsed -------------------------------------------------------------------------------------

@@ -61,13 +61,29 @@ def serve(
             replace(path, lambda p: write_secret(p, "".join(f"{t}\n" for t in tokens).encode()))
             print(f"{invite} one-time tokens are in {path}")
         trust = "" if serving.ca is None else f" --ca {serving.ca}"
-        print(f"serving {serving.url}; devices: hocket join {serving.url}{trust} --token TOKEN", flush=True)
+        url = reached(serving.url, service.options.names)
+        print(f"serving {serving.url}; devices: hocket join {url}{trust} --token TOKEN", flush=True)
 
     if service.run(up) is None:
         print(f"stopped; the same command goes on with the run in {where}", file=sys.stderr)
         return
     show(folder.views(where))
     print(folder.write_report(where))
+
+
+def reached(url: str, names: Sequence[str]) -> str:
+    """The address of a server as devices call it.
+
+    >>> reached("https://127.0.0.1:8440", ()), reached("https://0.0.0.0:8440", ("fl.example.org",))
+    ('https://127.0.0.1:8440', 'https://fl.example.org:8440')
+    >>> reached("https://[::]:8440", ())
+    'https://HOST:8440'
+    """
+    scheme, _, rest = url.partition("://")
+    host, _, port = rest.rpartition(":")
+    if host in ("0.0.0.0", "[::]"):
+        host = names[0] if names else "HOST"
+    return f"{scheme}://{host}:{port}"
 
 
 def join(url: str, folder: Path, options: dict[str, object]) -> None:

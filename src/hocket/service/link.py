@@ -172,9 +172,13 @@ class Link:
                 if response.status == 404:
                     return False
                 await _check(response)
+                left = step.size - (have if response.status == 206 else 0)
                 with open(part, "ab" if response.status == 206 else "wb") as file:
                     async for piece in response.content.iter_chunked(PIECE):
                         self.down += len(piece)
+                        left -= len(piece)
+                        if left < 0:
+                            raise HocketError(f"edge {step.digest}: more than the {step.size} bytes that it has")
                         file.write(piece)
             if part.stat().st_size < step.size:
                 raise Away("the connection ended early")
@@ -249,6 +253,8 @@ class Link:
                 if isinstance(e, OSError) and not isinstance(e, aiohttp.ClientError) and e.errno in _DISK:
                     raise unwritable(self._keep.folder, e) from e
                 why = " ".join(str(e).split()) or type(e).__name__
+                if patience is not None and isinstance(e, aiohttp.ServerDisconnectedError):
+                    why = "it hangs up, as one does that wants https, or a --certificate"
                 if patience is not None and loop.time() - began > patience:
                     raise InvalidInput(
                         f"{self._url}: nobody answers ({why}); is the address right, and the server up?"

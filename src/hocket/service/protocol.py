@@ -40,6 +40,11 @@ Name = Annotated[int, Meta(ge=-1, le=(1 << 53) - 1)]
 """A lease's number; -1 is none."""
 
 
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+"""Of SHA-256, or a public key; a device keeps what it downloads in a file of that name."""
+Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}\Z")]
+
+
 class Body(Struct, frozen=True, forbid_unknown_fields=True):
     """Base of all bodies."""
 
@@ -56,8 +61,8 @@ class Enrol(Body, frozen=True):
     """A one-time token, and the public key (hex) that it is to stand for; ``proof`` signs both."""
 
     token: str
-    key: str
-    proof: str
+    key: Digest
+    proof: Signature
 
 
 class Enrolled(Body, frozen=True):
@@ -69,10 +74,10 @@ class Enrolled(Body, frozen=True):
 class Open(Body, frozen=True):
     """Begin a session: ``proof`` signs the challenge; ``previous`` is the last session that this device had."""
 
-    key: str
+    key: Digest
     challenge: str
     previous: str
-    proof: str
+    proof: Signature
 
 
 class Opened(Body, frozen=True):
@@ -118,8 +123,8 @@ class Step(Body, frozen=True):
     """An edge, and the digest and size of its bytes."""
 
     edge: Edge
-    digest: str
-    size: int
+    digest: Digest
+    size: Annotated[int, Meta(ge=0)]
 
 
 class Path(Body, frozen=True):

@@ -175,7 +175,7 @@ class Routes:
                 host.receive(Told(client, on.Started(lease_id, client)), host.now)
         for lease_id, reason in what.failed:
             if (lease := leases.get(lease_id)) is not None and lease.client == client:
-                text = " ".join(reason.split())[: protocol.REASON] or "failed"
+                text = "".join(c for c in " ".join(reason.split()) if c.isprintable())[: protocol.REASON] or "failed"
                 host.receive(Told(client, on.Failed(lease_id, client, text)), host.now)
         host.receive(Poll(client, what.leases), host.now)
         return host.server.finished
