@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import sys
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hocket import events as on
 from hocket import wire
 from hocket.codec import QSGD, Float32, TopK
 from hocket.errors import HocketError, InvalidInput
+from hocket.experiment import document
 from hocket.lease import Edge, Node
 from hocket.schema import Schema, Segment
 from hocket.service import join, link, protocol, tls
@@ -28,6 +30,7 @@ from hocket.service.protocol import Path as Path_
 from hocket.store import read
 from hocket.store.journal import decode
 from tests.service.served import Hand, accumulated, experiment, hands, served
+from tests.service.served import text as served_text
 
 
 async def raw(hand: Hand, method: str, path: str, headers: dict[str, str], data: bytes = b"") -> tuple[int, bytes]:
@@ -443,6 +446,30 @@ def test_what_a_device_says_of_a_failure_is_plain_text(tmp_path: Path) -> None:
     events = [decode(r, "journal").event for r in read(tmp_path / "run" / "journal").records]
     (failed,) = [e for e in events if isinstance(e, on.Failed)]
     assert failed.reason.startswith("no [31m good z") and len(failed.reason) == protocol.REASON
+
+
+def test_a_device_that_claims_bands_that_never_were_costs_no_memory(tmp_path: Path) -> None:
+    text = served_text(clients=3, in_flight=3).replace(
+        'use = "fedbuff"\nbuffer = 2\nin_flight = 3', 'use = "fjord"\ncohort = 2'
+    )
+    e = document.parse(tomllib.loads(text))
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run", rate=1e6) as (service, serving):
+            async with hands(serving, tmp_path, service.setup, 3) as all_of_them:
+                works = [(hand, lease) for hand in all_of_them for lease in (await hand.poll()).work]
+                hand, lease = works[0]
+                node = lease.node
+                assert node is not None and node.cover.length > 0
+                honest = await hand.link.path(Want(lease.id, node))
+                for length in (*range(-20, 60), 10**12):
+                    had = replace(node, version=node.version + 1, cover=replace(node.cover, length=length))
+                    assert (await hand.link.path(Want(lease.id, node, had))) is not None
+                assert await hand.link.path(Want(lease.id, node)) == honest
+                paths = serving.host.book.shelves["gaussian"].downlink.paths
+                assert len(paths) < 10
+
+    asyncio.run(main())
 
 
 # --- what is parsed -------------------------------------------------------------------------------------
