@@ -1,6 +1,8 @@
 """The commands: what they refuse, in one line each, and that a run goes on where it was stopped."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,5 +162,23 @@ def test_a_device_that_was_revoked_comes_back_with_a_new_folder(tmp_path: Path) 
                     pass
             async with Hand.join(serving.url, serving.ca, tmp_path / "again", service.setup, token) as hand:
                 assert hand.client == 0 and (await hand.poll()).finished == ""
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_somebody_else_does_not_operate(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, hocket.service.operate, hocket.cli.serve, asyncio; from hocket.cli import main; "
+        "os.seteuid(65534); sys.exit(main(['operate', sys.argv[1], 'stop']))"
+    )
+
+    async def main() -> None:
+        async with served(experiment(), tmp_path / "run") as (service, _):
+            command = (sys.executable, "-c", code, str(tmp_path / "run"))
+            process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+            _, err = await process.communicate()
+            assert process.returncode == 2 and b"operate the run as that user" in err and err.count(b"\n") == 1, err
+            assert not service._stop.is_set()
 
     asyncio.run(main())

@@ -195,7 +195,9 @@ def ask(folder: Path, method: str, path: str) -> bytes:
 
     try:
         status, data = asyncio.run(go())
-    except (aiohttp.ClientConnectorError, FileNotFoundError):
+    except (aiohttp.ClientConnectorError, FileNotFoundError) as e:
+        if isinstance(e, aiohttp.ClientConnectorError) and isinstance(e.os_error, PermissionError):
+            raise InvalidInput(f"{where}: this socket is its server's user's; operate the run as that user") from None
         raise InvalidInput(f"{folder}: nothing serves a run there; give the directory of hocket serve --out") from None
     except aiohttp.ClientError as e:
         raise HocketError(f"{folder}: the service did not answer ({e})") from None
