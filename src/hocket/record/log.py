@@ -98,10 +98,10 @@ class EventLog:
 
     def forget_events_after(self, events: int) -> None:
         """Remove segments about later events than so many."""
-        if self.folder is not None:
-            for i, path in enumerate(sorted(self.folder.glob("*.parquet"))):
-                if int((pq.read_metadata(path).metadata or {}).get(EVENTS, events + 1)) > events:
-                    return self.forget_after(i)
+        paths = [] if self.folder is None else sorted(self.folder.glob("*.parquet"))
+        while paths and int((pq.read_metadata(paths[-1]).metadata or {}).get(EVENTS, events + 1)) > events:
+            paths.pop()
+        self.forget_after(len(paths))
 
     def table(self) -> pa.Table:
         """Everything written so far."""
