@@ -93,10 +93,13 @@ def join(url: str, folder: Path, options: dict[str, object]) -> None:
         InvalidInput: the server refuses this device.
     """
     need_service()
-    from hocket.service.join import Options
+    from hocket.service.join import INTERRUPTED, Options
     from hocket.service.join import join as work
 
     why = work(url, folder, Options(**options), lambda line: print(line, flush=True))  # type: ignore[arg-type]
+    if why == INTERRUPTED:
+        print(f"stopped; the same command goes on with what {folder} remembers", file=sys.stderr)
+        return
     print(f"finished: {why}")
 
 

@@ -22,6 +22,7 @@ from hocket.service.serve import MEASURE
 from hocket.service.tls import client_context
 from hocket.setup import Setup
 
+INTERRUPTED = "interrupted"
 GROUP = "hocket.learners"
 """Entry points by which installed packages offer learners."""
 
@@ -82,7 +83,7 @@ def join(url: str, folder: Path, options: Options, say: Callable[[str], None] = 
         except asyncio.CancelledError:
             if not stopped:
                 raise
-            return "interrupted"
+            return INTERRUPTED
 
     return asyncio.run(until_signalled())
 
