@@ -74,6 +74,18 @@ def checked(changes: Iterable[Change], tasks: Iterable[str]) -> tuple[Change, ..
     return listed
 
 
+def check_real(changes: Iterable[Change]) -> None:
+    """Make sure that real devices can follow: what their work costs is their own.
+
+    Raises:
+        InvalidInput: a change of the cost of a task.
+    """
+    if changed := [c.task for c in changes if c.cost is not None]:
+        raise InvalidInput(
+            f"schedule: the cost of task {changed[0]!r} is its devices' own here; change it in a simulation"
+        )
+
+
 def absent(changes: Sequence[Change]) -> list[str]:
     """Tasks that are not there at the start."""
     first: dict[str, str] = {}

@@ -63,7 +63,7 @@ def text(clients: int = 4, buffer: int = 2, in_flight: int = 3, updates: int = 1
 
 def setup_of(e: Experiment) -> Setup:
     """What the service makes of an experiment."""
-    return Setup.of(e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation, measure=MEASURE)
+    return e.setup(MEASURE)
 
 
 @asynccontextmanager

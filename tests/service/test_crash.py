@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hocket import events as on
+from hocket.record.log import KINDS, read_log
 from hocket.service import join, link
 from hocket.service.keep import Keep
 from hocket.service.protocol import Want
@@ -285,3 +286,29 @@ def test_t18_two_devices_cannot_share_one_identity(tmp_path: Path, monkeypatch: 
 
     asyncio.run(main())
     assert setup_of(e).digest()
+
+
+def test_the_event_log_of_a_run_that_was_killed_is_whole(tmp_path: Path) -> None:
+    """What a life had in memory is written again from the journal, what it had written is not written twice."""
+    process = Process(tmp_path, updates=14)
+
+    async def main() -> None:
+        for life in range(3):
+            await process.start("--checkpoint", "4", "--invite", "1" if life == 0 else "0")
+            token = (process.run / "tokens").read_text().strip()
+            async with Hand.join(process.url, process.ca, tmp_path / "hand", process.setup, token) as hand:
+                for _ in range(6):
+                    if (await hand.poll()).finished:
+                        break
+                    await hand.submit(await hand.work())
+            if life < 2:
+                await process.kill()
+        await process.end()
+
+    asyncio.run(main())
+    log = read_log(process.run).to_pylist()
+    kinds = Counter(KINDS[row["kind"]] for row in log)
+    assert kinds["arrived"] == 14 and kinds["stepped"] == 7 and kinds["finished"] == 1, kinds
+    arrived = [row["lease"] for row in log if KINDS[row["kind"]] == "arrived"]
+    assert len(set(arrived)) == 14 and [r["time_ns"] for r in log] == sorted(r["time_ns"] for r in log)
+    assert len(list((process.run / "events").glob("*.parquet"))) > 2

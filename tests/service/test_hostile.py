@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import sys
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from hocket import events as on
 from hocket import wire
 from hocket.codec import QSGD, Float32, TopK
-from hocket.errors import InvalidInput
+from hocket.errors import HocketError, InvalidInput
+from hocket.experiment import document
+from hocket.lease import Edge, Node
 from hocket.schema import Schema, Segment
-from hocket.service import protocol, tls
-from hocket.service.identity import Claim, Key, digest_header, request_text
-from hocket.service.protocol import Exchange, Head, Progress
+from hocket.service import join, link, protocol, tls
+from hocket.service.identity import Claim, Key, digest_header, enrol_text, request_text
+from hocket.service.measured import Rates
+from hocket.service.protocol import Exchange, Head, Progress, Step, Want
+from hocket.service.protocol import Path as Path_
+from hocket.store import read
+from hocket.store.journal import decode
 from tests.service.served import Hand, accumulated, experiment, hands, served
+from tests.service.served import text as served_text
 
 
 async def raw(hand: Hand, method: str, path: str, headers: dict[str, str], data: bytes = b"") -> tuple[int, bytes]:
@@ -144,7 +153,7 @@ def test_t28_who_is_not_enrolled_gets_nothing(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_t28_mutual_tls_wants_a_certificate(tmp_path: Path) -> None:
+def test_t28_mutual_tls_wants_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clients = tls.client_authority(tmp_path / "clients", ["device"])
     tls.client_authority(tmp_path / "strangers", ["device"])
     e = experiment()
@@ -162,6 +171,9 @@ def test_t28_mutual_tls_wants_a_certificate(tmp_path: Path) -> None:
                     except (aiohttp.ClientError, ssl.SSLError, OSError):
                         said[name] = 0
             assert said == {"clients": 200, "strangers": 0, None: 0}
+            monkeypatch.setattr(link, "UNSEEN_S", 0.5)
+            with pytest.raises(InvalidInput, match="or a --certificate"):
+                await join.work(serving.url, tmp_path / "device", join.Options(token="x", ca=serving.ca))
 
     asyncio.run(main())
 
@@ -299,6 +311,167 @@ def test_t33_too_much_is_refused_at_the_first_byte_past_the_limit(tmp_path: Path
     asyncio.run(main())
 
 
+def test_numbers_that_are_none_are_refused_by_name(tmp_path: Path) -> None:
+    """None of them is an error of the server's, or reaches the journal, where they would not fit."""
+    e, big = experiment(clients=2, buffer=50, in_flight=2), b"1" + b"0" * 40
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run", rate=1e6, failures=1e6) as (service, serving):
+            async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                lease = await hand.work()
+                assert lease.node is not None
+                steps = await hand.link.path(Want(lease.id, lease.node))
+                assert steps is not None
+                before, edge = serving.host.server.snapshot(), f"/v1/edges/{steps[0].digest}"
+                for query in ("--5", "%C2%B2", "9" * 5000, "abc", ""):
+                    path = f"{edge}?lease={query}"
+                    assert (await raw(hand, "GET", path, signed(hand, "GET", path, b"")))[0] == 200
+                for text in ("bytes=5-2", "bytes=x", "bytes=0-1,3-4", "bytes=99999999999999999999-", "items=0-3"):
+                    headers = signed(hand, "GET", edge, b"") | {"Range": text}
+                    assert (await raw(hand, "GET", edge, headers))[0] == 416
+                for path, data in (
+                    ("/v1/exchange", b'{"leases":[%s]}' % big), ("/v1/exchange", b'{"started":[-2]}'),
+                    ("/v1/exchange", b'{"fetched":[[-%s,["gaussian",0]]]}' % big),
+                    ("/v1/exchange", b'{"failed":[[0,"\\ud800"]]}'), ("/v1/exchange", b'{"failed":[[0,"\xff"]]}'),
+                    ("/v1/path", b'{"lease":%s,"node":["gaussian",0]}' % big),
+                ):  # fmt: skip
+                    assert (await raw(hand, "POST", path, signed(hand, "POST", path, data), data))[0] == 400, data
+                for have in (big, b"-" + big):  # a node that never was: the way is from nothing
+                    data = b'{"lease":%d,"node":["gaussian",0],"have":["gaussian",%s]}' % (lease.id, have)
+                    status, said = await raw(hand, "POST", "/v1/path", signed(hand, "POST", "/v1/path", data), data)
+                    assert status == 200 and b"null,%d" % steps[0].size in said
+                headers = signed(hand, "GET", "/v1/experiment", b"") | {protocol.DIGEST: "sha-256=:\udcff:"}
+                assert (await raw(hand, "GET", "/v1/experiment", headers))[0] == 400
+                assert (await raw(hand, "HEAD", edge, signed(hand, "HEAD", edge, b"")))[0] == 405
+                assert serving.host.server.snapshot() == before
+                assert await hand.submit(lease) == ""
+
+    asyncio.run(main())
+
+
+def test_what_is_no_http_is_refused_and_fills_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    many = b"".join(b"X%d: y\r\n" % i for i in range(200))
+    lines = (
+        b"GET /v1/edges/\xff HTTP/1.1", b"GET / HTTP/9.9", b"PRI * HTTP/2.0", b"\x16\x03\x01\x02\x00\x01",
+        b"POST /v1/enrol HTTP/1.1\r\nContent-Length: -1", b"POST /v1/enrol HTTP/1.1\r\nContent-Length: " + b"9" * 30,
+        b"POST /v1/enrol HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        b"GET /v1/hello HTTP/1.1\r\n" + many, b"GET /v1/hello HTTP/1.1\r\nX: " + b"y" * 9000,
+    )  # fmt: skip
+
+    async def main() -> None:
+        async with served(experiment(), tmp_path / "run", plain=True) as (_, serving):
+            for line in lines:
+                reader, writer = await asyncio.open_connection("127.0.0.1", int(serving.url.rpartition(":")[2]))
+                writer.write(line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+                async with asyncio.timeout(5):
+                    assert (await reader.read(20)).startswith((b"HTTP/1.0 400", b"HTTP/1.1 400")), line[:60]
+                writer.close()
+
+    asyncio.run(main())
+    assert not caplog.records
+
+
+def test_one_token_is_one_device_however_many_use_it_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with served(experiment(clients=9), tmp_path / "run", rate=1e6, failures=1e6) as (service, serving):
+            (token,) = serving.register.invite()
+            async with aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=tls.client_context(serving.ca))
+            ) as http:
+
+                async def enrol(key: Key) -> int:
+                    proof = key.sign(enrol_text(service.setup.digest(), token, key.public))
+                    body = protocol.encode(protocol.Enrol(token, key.public, proof))
+                    async with http.post(serving.url + "/v1/enrol", data=body) as response:
+                        return response.status
+
+                said = await asyncio.gather(*(enrol(Key.new()) for _ in range(12)))
+            assert sorted(said) == [200] + [403] * 11 and serving.register.enrolled == 1
+
+    asyncio.run(main())
+
+
+def test_a_device_that_lies_about_its_speed_changes_no_plan() -> None:
+    assert Rates(0.01, 1e6, 1e6).known and Rates(1e-12, 1e18, 1e-3).known
+    for lie in (0.0, 1e-320, 1e17, 1e300, -1.0, np.nan, np.inf):
+        assert not Rates(lie, 1e6, 1e6).known
+    for lie in (0.0, 1e-320, 1e-4, 1e19, -1.0, np.nan, np.inf):
+        assert not Rates(0.01, lie, 1e6).known and not Rates(0.01, 1e6, lie).known
+
+
+def test_a_server_does_not_say_what_a_device_reads(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"x")
+    for place in (
+        '[fleet]\nkind = "parquet"\npath = "{}"',
+        '[fleet.down_trace]\npath = "{}"',
+        '[tasks.a]\ndata = "{}"',
+    ):
+        with pytest.raises(InvalidInput, match="names a file here"):
+            join._table(place.format(tmp_path / "secret"))
+    with pytest.raises(InvalidInput, match="not TOML"):
+        join._table("{")
+
+
+@pytest.mark.parametrize("digest", ["../../../../tmp/x", "/etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n", ""])
+def test_a_server_does_not_say_where_a_device_writes(digest: str) -> None:
+    step = protocol.encode(Path_((Step(Edge(Node("a", 1), None, 5), digest, 5),)))
+    with pytest.raises(InvalidInput, match="regex"):
+        protocol.decode(step, Path_)
+    with pytest.raises(InvalidInput, match="regex"):
+        protocol.decode(protocol.encode(protocol.Enrol("token", digest, "0" * 128)), protocol.Enrol)
+
+
+def test_a_server_that_sends_more_than_an_edge_has_fills_no_disk(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with served(experiment(), tmp_path / "run") as (service, serving):
+            data = bytes(3 << 20)
+            name = service.edges.digest(data)
+            service.edges._data[name] = data
+            async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                with pytest.raises(HocketError, match="more than the 1000 bytes"):
+                    await hand.link.download(Step(Edge(Node("gaussian", 0), None, 1000), name, 1000), -1)
+                assert hand.keep.part(name).stat().st_size <= 1000
+
+    asyncio.run(main())
+
+
+def test_what_a_device_says_of_a_failure_is_plain_text(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with served(experiment(), tmp_path / "run") as (service, serving):
+            async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                lease = await hand.work()
+                await hand.poll(failed=((lease.id, "no \x1b[31m\x07 good\n\u202e" + "z" * 999),))
+
+    asyncio.run(main())
+    events = [decode(r, "journal").event for r in read(tmp_path / "run" / "journal").records]
+    (failed,) = [e for e in events if isinstance(e, on.Failed)]
+    assert failed.reason.startswith("no [31m good z") and len(failed.reason) == protocol.REASON
+
+
+def test_a_device_that_claims_bands_that_never_were_costs_no_memory(tmp_path: Path) -> None:
+    text = served_text(clients=3, in_flight=3).replace(
+        'use = "fedbuff"\nbuffer = 2\nin_flight = 3', 'use = "fjord"\ncohort = 2'
+    )
+    e = document.parse(tomllib.loads(text))
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run", rate=1e6) as (service, serving):
+            async with hands(serving, tmp_path, service.setup, 3) as all_of_them:
+                works = [(hand, lease) for hand in all_of_them for lease in (await hand.poll()).work]
+                hand, lease = works[0]
+                node = lease.node
+                assert node is not None and node.cover.length > 0
+                honest = await hand.link.path(Want(lease.id, node))
+                for length in (*range(-20, 60), 10**12):
+                    had = replace(node, version=node.version + 1, cover=replace(node.cover, length=length))
+                    assert (await hand.link.path(Want(lease.id, node, had))) is not None
+                assert await hand.link.path(Want(lease.id, node)) == honest
+                paths = serving.host.book.shelves["gaussian"].downlink.paths
+                assert len(paths) < 10
+
+    asyncio.run(main())
+
+
 # --- what is parsed -------------------------------------------------------------------------------------
 
 
@@ -392,6 +565,6 @@ def test_only_loopback_goes_without_tls() -> None:
 
     with pytest.raises(InvalidInput, match="not without TLS"):
         Options(host="0.0.0.0", plain=True)
-    with pytest.raises(InvalidInput, match="name what devices call this server"):
+    with pytest.raises(InvalidInput, match="by what name devices reach"):
         Options(host="0.0.0.0")
     assert Options(host="0.0.0.0", names=("example.org",)).names

@@ -2,24 +2,29 @@
 
 import asyncio
 import errno
+import os
+import resource
 import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hocket.errors import InvalidInput, StoreFailed
 from hocket.lease import Edge, Node
-from hocket.service import routes
+from hocket.record.log import EventLog
+from hocket.service import join, routes
 from hocket.service.door import Door
+from hocket.service.keep import Keep
 from hocket.service.link import digest_header
 from hocket.service.protocol import Step
 from hocket.service.register import Register
 from hocket.service.serve import Options
 from hocket.service.uploads import Part, Uploads
-from tests.service.served import experiment, hands, served
+from tests.service.served import Hand, devices, experiment, hands, replayed, served
 from tests.service.test_hostile import raw, signed
 
 
@@ -45,6 +50,38 @@ def test_one_address_has_so_many_connections_and_its_next_one_when_one_is_closed
         for s in (*inside, *outside):
             s.close()
         assert not door.inside
+
+
+def test_when_no_file_is_left_connections_are_closed_and_nobody_spins() -> None:
+    door = Door.open("127.0.0.1", 0, most=100, backlog=16)
+    where, before = door.getsockname(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert door.room == before[0] - max(64, before[0] // 4)
+    with door:
+        outside = [socket.create_connection(where, timeout=5) for _ in range(6)]
+        files = max(int(name) for name in os.listdir("/proc/self/fd"))
+        open_files = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files + 3, before[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    open_files.append(os.open(os.devnull, os.O_RDONLY))
+            with pytest.raises(BlockingIOError):
+                door.accept()
+            assert door.turned_away == 6 and not door.all
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            for file in open_files:
+                os.close(file)
+        assert {s.recv(1) for s in outside} == {b""}
+        door.room = 2
+        outside += [socket.create_connection(where, timeout=5) for _ in range(3)]
+        inside = [door.accept()[0], door.accept()[0]]
+        with pytest.raises(BlockingIOError):
+            door.accept()
+        assert door.turned_away == 7 and door.all == 2
+        for s in (*inside, *outside):
+            s.close()
+        assert not door.all
 
 
 def test_a_served_run_turns_away_who_holds_too_many(tmp_path: Path) -> None:
@@ -150,3 +187,88 @@ def test_who_stops_reading_is_hung_up_on_and_goes_on_later(tmp_path: Path, monke
                 assert await hand.link.download(step, -1) == data
 
     asyncio.run(main())
+
+
+def test_a_run_whose_disk_fills_ends_with_a_reason_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal has every update that was acknowledged; what else there is to write waits for room."""
+    e, flush = experiment(clients=1, buffer=1, in_flight=1, updates=8), EventLog.flush
+
+    def failing(self: EventLog, least: int = 1, events: int | None = None) -> None:
+        if least == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> None:
+        monkeypatch.setattr(EventLog, "flush", failing)
+        with pytest.raises(StoreFailed, match="No space left on device; make room"):
+            async with served(e, tmp_path / "run", every=4) as (service, serving):
+                async with hands(serving, tmp_path, service.setup, 1) as (hand,):
+                    with suppress(TimeoutError, StoreFailed):
+                        async with asyncio.timeout(3):
+                            while True:
+                                await hand.submit(await hand.work())
+        monkeypatch.setattr(EventLog, "flush", flush)
+        async with served(e, tmp_path / "run") as (service, serving):
+            acknowledged = serving.host.server.state.updates
+            async with Hand.join(serving.url, serving.ca, tmp_path / "hand0", service.setup) as hand:
+                while not (said := await hand.poll()).finished:
+                    for lease in said.work:
+                        assert await hand.submit(lease) == ""
+        assert 0 < acknowledged < 8
+
+    asyncio.run(main())
+    assert replayed(tmp_path / "run", e).closed
+
+
+def test_a_register_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    (tmp_path / "register.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(StoreFailed, match="register of devices: file is not a database"):
+        Register(tmp_path / "register.sqlite", 4)
+
+
+@pytest.mark.parametrize("method", ["note", "hold", "part", "trained", "answered"])
+def test_a_device_whose_disk_is_full_says_so_and_goes_on_later(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    e, original = experiment(clients=1, buffer=1, in_flight=1, updates=3), getattr(Keep, method)
+
+    def failing(self: Keep, *arguments: Any, **more: Any) -> None:
+        if method in ("hold", "part"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run") as (_, serving):
+            options = join.Options(token=serving.register.invite()[0], ca=serving.ca)
+            monkeypatch.setattr(Keep, method, failing)
+            with pytest.raises(StoreFailed, match=r"device: (No space|database or disk is full).*; make room"):
+                async with asyncio.timeout(10):
+                    await join.work(serving.url, tmp_path / "device", options)
+            monkeypatch.setattr(Keep, method, original)
+            assert await join.work(serving.url, tmp_path / "device", options) == "updates"
+
+    asyncio.run(main())
+    assert replayed(tmp_path / "run", e).server.state.updates == 3
+
+
+def test_a_device_whose_memory_is_damaged_says_so(tmp_path: Path) -> None:
+    Keep(tmp_path / "device").close()
+    (tmp_path / "device" / "device.sqlite").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(StoreFailed, match="not a database"):
+        Keep(tmp_path / "device")
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreFailed, match="file"):
+        Keep(tmp_path / "file")
+
+
+def test_a_cache_smaller_than_a_model_works_and_keeps_nothing(tmp_path: Path) -> None:
+    e = experiment(clients=1, buffer=1, in_flight=1, updates=4)
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run") as (_, serving):
+            (one,) = await devices(serving, tmp_path, 1, cache=10)
+            assert await one == "updates"
+
+    asyncio.run(main())
+    assert not [*(tmp_path / "device0" / "nodes").iterdir(), *(tmp_path / "device0" / "parts").iterdir()]
+    with pytest.raises(InvalidInput, match="cache = -1"):
+        join.Options(cache=-1)

@@ -3,13 +3,20 @@
 import asyncio
 import json
 import tomllib
+from functools import partial
 from pathlib import Path
+from time import monotonic_ns
+from typing import Any
 
 import pytest
 
+from hocket.errors import InvalidInput
 from hocket.experiment import document
 from hocket.experiment.document import Experiment
+from hocket.service import desk
 from hocket.service.operate import ask
+from hocket.service.serve import Options, Service
+from hocket.service.uptime import Uptime
 from tests.service.served import experiment, hands, replayed, served
 
 TWO = """
@@ -91,3 +98,48 @@ def test_operators_pause_resume_end_revoke_and_drain(tmp_path: Path) -> None:
         assert replayed(tmp_path / "run", e).server.finished == ""
 
     asyncio.run(main())
+
+
+def test_a_schedule_is_followed_and_survives_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = [0]
+    monkeypatch.setattr(desk, "Uptime", partial(Uptime, source=lambda: monotonic_ns() + ahead[0]))
+    at = """
+[[schedule]]
+at = 6.0
+task = "b"
+do = "add"
+[[schedule]]
+at = 9.0
+task = "a"
+do = "end"
+"""
+    e = document.parse(tomllib.loads(TWO.replace("lr = 1e12", "lr = 1.0") + at))
+
+    async def statuses(serving: Any, seconds: float = 0.0) -> list[str]:
+        for _ in range(round(seconds)):  # a longer gap would be a pause, in which nothing happens
+            ahead[0] += 10**9
+            await serving.desk.call(lambda host: None)
+        state = await serving.desk.call(lambda host: host.server.state)
+        return [state.tasks[n].status for n in "ab"]
+
+    async def main() -> None:
+        async with served(e, tmp_path / "run") as (service, serving):
+            async with hands(serving, tmp_path, service.setup, 2) as both:
+                assert await statuses(serving) == ["active", "paused"]
+                lease = await both[0].work()
+                assert lease.task == "a" and await both[0].submit(lease) == ""
+        async with served(e, tmp_path / "run") as (_, serving):
+            assert await statuses(serving) == ["active", "paused"]
+            assert await statuses(serving, 7) == ["active", "active"]
+        async with served(e, tmp_path / "run") as (_, serving):
+            assert await statuses(serving) == ["active", "active"]
+            assert await statuses(serving, 4) == ["ended", "active"]
+
+    asyncio.run(main())
+    assert [t.status for t in replayed(tmp_path / "run", e).server.state.tasks.values()] == ["ended", "active"]
+    with pytest.raises(InvalidInput, match="its devices' own"):
+        Service(
+            document.parse(tomllib.loads(TWO + '[[schedule]]\nat = 1.0\ntask = "a"\ncost = 2.0')),
+            tmp_path / "x",
+            Options(),
+        )

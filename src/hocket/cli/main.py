@@ -286,13 +286,16 @@ def join(
         str | None, typer.Option(metavar="NAME", help="An installed learner (entry point hocket.learners).")
     ] = None,
     emulate: Annotated[bool, typer.Option("--emulate", help="Be as slow as this device of the fleet.")] = False,
+    cache: Annotated[
+        int, typer.Option(metavar="BYTES", help="Of models, and of parts of downloads, kept on disk at most.")
+    ] = 1 << 33,
 ) -> None:
     """Be a device of a run that is served."""
     from hocket.cli import serve as service
 
     options: dict[str, object] = {
         "token": token, "ca": ca, "certificate": certificate, "key": key, "data": data, "learner": learner,
-        "emulate": emulate,
+        "emulate": emulate, "cache": cache,
     }  # fmt: skip
     service.join(url, folder, options)
 

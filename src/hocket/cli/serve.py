@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from hocket.errors import InvalidInput, MissingExtra
 from hocket.experiment import load
@@ -38,8 +39,12 @@ def serve(
     need_service()
     from hocket.cli.table import show
     from hocket.experiment import folder
+    from hocket.files import replace
+    from hocket.service.identity import write_secret
     from hocket.service.serve import Options, Service, Serving
 
+    if invite < 0:
+        raise InvalidInput(f"invite = {invite}: must be 0 or more tokens")
     where = out or Path("runs") / file.stem
     service = Service(load(file, changes, data), where, Options(**options))  # type: ignore[arg-type]
 
@@ -52,18 +57,33 @@ def serve(
                 f"updates, {len(state.leases)} open leases; this is term {host.term}"
             )
         if invite:
-            path = where / "tokens"
-            path.touch(0o600)
-            path.write_text("".join(f"{t}\n" for t in serving.register.invite(invite)))
+            path, tokens = where / "tokens", serving.register.invite(invite)
+            replace(path, lambda p: write_secret(p, "".join(f"{t}\n" for t in tokens).encode()))
             print(f"{invite} one-time tokens are in {path}")
         trust = "" if serving.ca is None else f" --ca {serving.ca}"
-        print(f"serving {serving.url}; devices: hocket join {serving.url}{trust} --token TOKEN", flush=True)
+        url = reached(serving.url, service.options.names)
+        print(f"serving {serving.url}; devices: hocket join {url}{trust} --token TOKEN", flush=True)
 
     if service.run(up) is None:
         print(f"stopped; the same command goes on with the run in {where}", file=sys.stderr)
         return
     show(folder.views(where))
     print(folder.write_report(where))
+
+
+def reached(url: str, names: Sequence[str]) -> str:
+    """The address of a server as devices call it.
+
+    >>> reached("https://127.0.0.1:8440", ()), reached("https://0.0.0.0:8440", ("fl.example.org",))
+    ('https://127.0.0.1:8440', 'https://fl.example.org:8440')
+    >>> reached("https://[::]:8440", ())
+    'https://HOST:8440'
+    """
+    scheme, _, rest = url.partition("://")
+    host, _, port = rest.rpartition(":")
+    if host in ("0.0.0.0", "[::]"):
+        host = names[0] if names else "HOST"
+    return f"{scheme}://{host}:{port}"
 
 
 def join(url: str, folder: Path, options: dict[str, object]) -> None:
@@ -73,10 +93,13 @@ def join(url: str, folder: Path, options: dict[str, object]) -> None:
         InvalidInput: the server refuses this device.
     """
     need_service()
-    from hocket.service.join import Options
+    from hocket.service.join import INTERRUPTED, Options
     from hocket.service.join import join as work
 
     why = work(url, folder, Options(**options), lambda line: print(line, flush=True))  # type: ignore[arg-type]
+    if why == INTERRUPTED:
+        print(f"stopped; the same command goes on with what {folder} remembers", file=sys.stderr)
+        return
     print(f"finished: {why}")
 
 
@@ -106,5 +129,10 @@ def operate(folder: Path, command: str, name: str | None, count: int, client: in
         query = f"count={count}" if client is None else f"client={client}"
         print("\n".join(json.loads(ask(folder, "POST", f"/invite?{query}"))["tokens"]))
         return
-    method, path = ("GET", "/status") if command == "status" else ("POST", _POST.get(command, f"/{command}/{name}"))
+    if command == "revoke" and name is not None and not (name.isascii() and name.isdigit() and len(name) < 10):
+        raise InvalidInput(
+            f"operate revoke {name}: give the number of a client, as the event log and the device say it"
+        )
+    named = f"/{command}/{quote(name or '', safe='')}"
+    method, path = ("GET", "/status") if command == "status" else ("POST", _POST.get(command, named))
     print(json.dumps(json.loads(ask(folder, method, path)), indent=2))

@@ -50,7 +50,9 @@ def show(views: Sequence[RunView], mean: bool = False) -> None:
     for i, view in enumerate(views):
         if all(v.summary is not view.summary for v in views[:i]):
             for caution in cautions(view.summary):
-                Console(highlight=False, stderr=True).print(f"note: {view.label}: {caution}", markup=False)
+                Console(highlight=False, stderr=True).print(
+                    f"note: {view.label}: {caution}", markup=False, soft_wrap=True
+                )
 
 
 def show_speed(views: Sequence[RunView]) -> None:

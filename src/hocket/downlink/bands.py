@@ -73,7 +73,8 @@ class Bands(Struct, frozen=True, tag="bands", tag_field="kind", forbid_unknown_f
             state.version, state.paths = want.version, {}
         known = 0
         if have is not None and have.cover.epoch == want.cover.epoch and have.cover.length != WHOLE:
-            known = have.cover.length
+            epoch = state.epochs.get(want.cover.epoch)  # a device may say that it has what never was
+            known = have.cover.length if epoch is not None and have.cover.length in epoch.cuts else 0
         name = (want.cover.epoch, want.cover.length, known)
         if name not in state.paths:
             state.paths[name] = _path(state, known, want, schema)

@@ -96,6 +96,12 @@ class Experiment(Struct, frozen=True, eq=False):
         """:meth:`resolved` as TOML text."""
         return tomli_w.dumps(self.table)
 
+    def told(self, client: int) -> str:
+        """:meth:`toml` for a device to build its tasks from; of a fleet in files it learns its own row."""
+        if not self.files:
+            return self.toml()
+        return tomli_w.dumps({**self.table, "fleet": fleet_table.own(self.table["fleet"], self.fleet, client)})
+
     def named(self, name: str) -> "Experiment":
         """The same experiment under another name; a name is what reports call it."""
         return structs.replace(self, name=name, table={**self.table, "name": name})

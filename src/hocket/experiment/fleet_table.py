@@ -3,9 +3,11 @@
 Units are seconds, bytes and bytes per second. A column is one number for all devices, or a list of one for each.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from msgspec import Struct, structs
 
 from hocket.errors import InvalidInput
@@ -14,6 +16,7 @@ from hocket.experiment.strict import blaming, convert
 from hocket.fleet import Always, Availability, Deterministic, Fleet, Law, Trace, ten_links
 
 Column = float | tuple[float, ...]
+COLUMNS = ("compute", "down", "up", "latency")
 DEVICES = "devices.parquet"
 """What the file of a Parquet fleet is called in a run directory."""
 
@@ -137,3 +140,13 @@ def make(parsed: Table, clients: int, seed: int, folder: Path) -> tuple[Fleet, d
                 fleet = Fleet.from_parquet(**{**arguments, "path": files[DEVICES]})
                 arguments["path"] = DEVICES
     return fleet, {"kind": str(parsed.__struct_config__.tag), **plain({**arguments, **traces})}, files
+
+
+def own(table: Mapping[str, Any], fleet: Fleet, client: int) -> dict[str, Any]:
+    """The table of a fleet, without files, whose device ``client`` is as it is in this one."""
+    out = {name: table[name] for name in Options.__struct_fields__ if name in table}
+    for name in ("down_trace", "up_trace"):
+        if (trace := getattr(fleet, name)) is not None:
+            out[name] = {"rates": [list(trace.rates[client % len(trace.rates)])], "step": trace.step}
+    columns = {name: float(np.broadcast_to(getattr(fleet, name), len(fleet))[client]) for name in COLUMNS}
+    return {"kind": "equal", "clients": len(fleet), **columns, **out}

@@ -26,6 +26,7 @@ KINDS = (
 COLUMNS = ("time_ns", "kind", "task", "client", "lease", "value")
 ROW = Layout("6q")
 SEGMENT = 1 << 18  # rows
+EVENTS = b"events"
 
 
 class EventLog:
@@ -70,11 +71,16 @@ class EventLog:
         if pack is not None:
             self.rows += pack(now, item)
 
-    def flush(self, least: int = 1) -> None:
-        """Put what is in memory into a segment of its own, if it is ``least`` rows or more."""
+    def flush(self, least: int = 1, events: int | None = None) -> None:
+        """Put what is in memory into a segment of its own, if it is ``least`` rows or more.
+
+        ``events``: how many of them the rows so far are about, for :meth:`forget_events_after`.
+        """
         if self.folder is None or len(self.rows) < least * ROW.size:
             return
         table = as_table(self.rows)
+        if events is not None:
+            table = table.replace_schema_metadata({EVENTS: str(events)})
         replace(
             self.folder / f"{self.segments:06d}.parquet",
             lambda path: pq.write_table(table, path, compression="zstd", use_dictionary=["kind", "task", "value"]),
@@ -89,6 +95,13 @@ class EventLog:
             for path in self.folder.glob("*.parquet"):
                 if int(path.stem) >= segments:
                     path.unlink()
+
+    def forget_events_after(self, events: int) -> None:
+        """Remove segments about later events than so many."""
+        paths = [] if self.folder is None else sorted(self.folder.glob("*.parquet"))
+        while paths and int((pq.read_metadata(paths[-1]).metadata or {}).get(EVENTS, events + 1)) > events:
+            paths.pop()
+        self.forget_after(len(paths))
 
     def table(self) -> pa.Table:
         """Everything written so far."""

@@ -6,8 +6,10 @@ Nothing is read of a body before its sender is known, and never more of it than 
 import asyncio
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
+from logging import getLogger
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from hocket.errors import InvalidInput
 from hocket.service import protocol
@@ -21,6 +23,10 @@ from hocket.service.watch import Meters
 STALL = 10.0  # seconds that a body may stand still
 SLOWEST = 1024  # bytes per second of a body, averaged, after the first STALL seconds
 EMPTY = digest_header(b"")
+
+LOG = getLogger("hocket.service")
+"""Of errors of ours; what is no HTTP is its sender's, who could fill a disk with it otherwise."""
+LOG.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -77,6 +83,8 @@ class Front:
         if wait := self._each.take(session.client):
             raise Rejected(429, "quota", "too many requests of this device", wait)
         digest = request.headers.get(protocol.DIGEST, EMPTY)
+        if digest_of(digest) is None:
+            raise Rejected(400, "digest", "Repr-Digest: give sha-256=:BASE64: of the body")
         text = request_text(
             self.run, self.term, request.method, request.raw_path, digest, claim.session, claim.number
         )  # fmt: skip
@@ -84,7 +92,9 @@ class Front:
             raise Rejected(401, "signature", "the signature does not match the request")
         if self.register.client(session.key) != session.client:
             self.sessions.end(session.client)
-            raise Rejected(403, "revoked", "this key was revoked; enrol again")
+            raise Rejected(
+                403, "revoked", "this key was revoked; to come back, join with a new token and an empty --state folder"
+            )
         if not session.takes(claim.number):
             raise Rejected(409, "replay", f"request {claim.number} of this session was made before, or is too old")
         self.sessions.heard(session)

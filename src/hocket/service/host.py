@@ -7,7 +7,7 @@ The served run and the world with faults both run this class, on a store of thei
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,12 +24,13 @@ from hocket.received import Received, Sent, decode
 from hocket.record.account import Account
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
+from hocket.schedule import absent
 from hocket.server import Server
 from hocket.service.messages import Answer, Ask, Drop, Hint, Message, Poll, Told, Update, Value, Work
 from hocket.setup import Setup
 from hocket.snapshot import pack
 from hocket.store.journal import End, Journal, state_digest
-from hocket.store.recovery import recover
+from hocket.store.recovery import recover, untold
 from hocket.store.store import Hook, Store
 
 
@@ -41,6 +42,19 @@ class Watcher(Protocol):
     def handled(self, host: "Host", event: Event, body: bytes, actions: list[do.Action]) -> None: ...
 
     def leaving(self, host: "Host", message: Message) -> None: ...
+
+
+class Log(Protocol):
+    """Who writes everything down, in step with the journal."""
+
+    def again(self, now: int, event: Event, actions: Sequence[do.Action]) -> None:
+        """An event since the last checkpoint is handled again."""
+
+    def saving(self, events: int) -> None:
+        """A checkpoint follows, after so many events."""
+
+    def replayed(self, events: int) -> None:
+        """All since the checkpoint, after so many events, were handled again."""
 
 
 class Host:
@@ -58,6 +72,7 @@ class Host:
         everybody: begin with all devices online, instead of as they come.
         secret: what noise for privacy is drawn from (the seed, if left out).
         plan: has a plan of a task made, which is told later.
+        log: what is written down beside the journal.
 
     Raises:
         Damaged, Differs: the store does not hold a run of this setup.
@@ -78,8 +93,9 @@ class Host:
         everybody: bool = True,
         secret: bytes | None = None,
         plan: "Callable[[str, Host], None] | None" = None,
+        log: Log | None = None,
     ) -> None:
-        self._plan = plan
+        self._plan, self._log = plan, log
         self.setup, self._send, self._watcher, self._step = setup, send, watcher, step
         self.term, self._store = store.term, store
         self._patience = patience
@@ -91,7 +107,10 @@ class Host:
         account = Account(Curve(setup.until.confirm), Ledger())
         found = store.recover()
         self.replayed = len(found.records)
-        at = recover(found, setup, self.server, self.book, self.received, account, where="journal")
+        told = untold if log is None else log.again
+        at = recover(found, setup, self.server, self.book, self.received, account, where="journal", told=told)
+        if log is not None:
+            log.replayed(at.events)
         step("recovered")
         self.account, self.now, self.closed = at.account, at.now, at.closed
         self.journal = Journal(store, setup.digest(), updates=at.saved, every=every)
@@ -105,13 +124,18 @@ class Host:
         watcher.recovered(self)
         if not at.begun:
             self.journal.begin()
+        begun = self.server.state.begun
+        self._changes = deque(c for c in setup.schedule if not begun or c.time > self.now)
+        self.wakes += (c.time for c in self._changes)
         for action in self.server.pending():
             if isinstance(action, do.WakeAt):
                 self.wakes.append(action.time)
         for event in at.left:  # before any checkpoint: it would not hold what is outstanding
             self._events.append((event, b""))
         self._drain()
-        if not self.server.state.begun:
+        if not begun:
+            for task in absent(setup.schedule):
+                self.tell(on.TaskPaused(task))
             self.tell(on.Joined(tuple(range(self.server.state.clients)) if everybody else ()))
 
     def _table(self) -> dict[type[Any], Callable[[Any], None]]:
@@ -169,6 +193,8 @@ class Host:
         if self.server.state.unacknowledged:
             self.tell(on.Durable(self.server.state.events))
             self._speak()
+        if self._log is not None and self.journal.due(self.server):
+            self._log.saving(self.server.state.events)
         self.journal.save(self.server, self.book, self.received, self.account, self.now)
 
     def end(self) -> None:
@@ -214,8 +240,11 @@ class Host:
                 pass  # a torn update: the device sends it again
 
     def wake(self, now: int) -> None:
-        """A time that the server asked for has come."""
+        """A time that the server asked for, or at which a task changes, has come."""
         self.now = max(self.now, now)
+        while self._changes and self._changes[0].time <= self.now:
+            if (event := self._changes.popleft().event()) is not None:
+                self.tell(event)
         self.tell(on.Woke())
 
     def sweep(self, now: int) -> None:

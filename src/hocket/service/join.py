@@ -2,12 +2,12 @@
 
 import asyncio
 import signal
+import tomllib
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -15,13 +15,14 @@ from hocket.errors import InvalidInput
 from hocket.experiment import document
 from hocket.learning.learner import Learner
 from hocket.service.daemon import Daemon, check_run
-from hocket.service.keep import Keep
+from hocket.service.keep import Keep, writing
 from hocket.service.link import Link
 from hocket.service.pace import Pace
 from hocket.service.serve import MEASURE
 from hocket.service.tls import client_context
 from hocket.setup import Setup
 
+INTERRUPTED = "interrupted"
 GROUP = "hocket.learners"
 """Entry points by which installed packages offer learners."""
 
@@ -42,7 +43,7 @@ class Options(Struct, frozen=True, kw_only=True):
         data: folder of the data sets.
         learner: name of an installed entry point of the group ``hocket.learners`` (None: the task's own learner).
         emulate: take as long as the simulator says that this device of the fleet takes.
-        limit: bytes of nodes, and of parts of downloads, that are kept on disk.
+        cache: bytes of nodes, and of parts of downloads, that are kept on disk.
     """
 
     token: str = ""
@@ -52,7 +53,11 @@ class Options(Struct, frozen=True, kw_only=True):
     data: Path | None = None
     learner: str | None = None
     emulate: bool = False
-    limit: int = 1 << 33
+    cache: int = 1 << 33
+
+    def __post_init__(self) -> None:
+        if self.cache < 0:
+            raise InvalidInput(f"cache = {self.cache}: must be 0 or more bytes")
 
 
 def join(url: str, folder: Path, options: Options, say: Callable[[str], None] = lambda line: None) -> str:
@@ -60,6 +65,7 @@ def join(url: str, folder: Path, options: Options, say: Callable[[str], None] = 
 
     Raises:
         InvalidInput: the server refuses this device, or something given cannot be used.
+        StoreFailed: the disk takes no writes; what was not answered is sent when the device is started again.
         HocketError: the experiment is another one here than there.
     """
 
@@ -77,24 +83,26 @@ def join(url: str, folder: Path, options: Options, say: Callable[[str], None] = 
         except asyncio.CancelledError:
             if not stopped:
                 raise
-            return "interrupted"
+            return INTERRUPTED
 
     return asyncio.run(until_signalled())
 
 
 async def work(url: str, folder: Path, o: Options, say: Callable[[str], None] = lambda line: None) -> str:
     """As :func:`join`, in an event loop that is there; when cancelled, it says good-bye."""
+    with writing(folder):
+        return await _work(url, folder, o, say)
+
+
+async def _work(url: str, folder: Path, o: Options, say: Callable[[str], None]) -> str:
     context = client_context(o.ca, o.certificate, o.key) if url.startswith("https") else None
-    keep = Keep(folder, o.limit)
+    keep = Keep(folder, o.cache)
     try:
         async with Link(url, keep, context, say) as link:
             client = await link.join(o.token)
-            table = msgspec.json.decode(await link.experiment())
+            table = _table(await link.experiment())
             experiment = document.parse(table, data=o.data, checked=True)
-            setup = Setup.of(
-                experiment.tasks, experiment.strategy, experiment.until, seed=experiment.seed,
-                evaluation=experiment.evaluation, measure=MEASURE,
-            )  # fmt: skip
+            setup = experiment.setup(MEASURE)
             if o.learner is not None:
                 setup = _with_learner(setup, o.learner, table["tasks"], client)
             check_run(setup, link.run)
@@ -109,6 +117,25 @@ async def work(url: str, folder: Path, o: Options, say: Callable[[str], None] = 
                 raise
     finally:
         keep.close()
+
+
+def _table(text: str) -> dict[str, Any]:
+    """The experiment that a server tells of; what a device reads from its disk is not for a server to say.
+
+    Raises:
+        InvalidInput: it is none, or names a file.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise InvalidInput(f"the server's experiment is not TOML ({e}); is it of another version?") from None
+    fleet, tasks = table.get("fleet", {}), table.get("tasks", {})
+    places = [fleet, fleet.get("down_trace", {}), fleet.get("up_trace", {}), *tasks.values()]
+    if named := [key for place in places for key in ("path", "data") if key in place]:
+        raise InvalidInput(
+            f"the server's experiment names a file here ({named[0]}); a device does not read what it is told"
+        )
+    return table
 
 
 def _with_learner(setup: Setup, name: str, tables: Mapping[str, Any], client: int) -> Setup:

@@ -6,8 +6,8 @@ accepted lease again nor forgets a residual.
 """
 
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from hocket.errors import InvalidInput
+from hocket.errors import InvalidInput, StoreFailed
 from hocket.files import replace
 from hocket.lease import Lease, Node
 from hocket.received import Sent
@@ -40,22 +40,53 @@ class Waiting(Struct, frozen=True):
     sent: Sent
 
 
+def unwritable(folder: Path, error: Exception) -> StoreFailed:
+    """What to say when the disk under a device's folder does not do as it should."""
+    why, file = getattr(error, "strerror", None) or error, getattr(error, "filename", None) or folder
+    return StoreFailed(f"{file}: {why}; make room or repair the disk, then start again")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what a disk says into an error that names the folder.
+
+    Raises:
+        InvalidInput: another device uses the folder.
+        StoreFailed: the disk takes no writes, or what is there is damaged.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as e:
+        if "locked" in str(e):
+            raise InvalidInput(f"{folder}: {e}; one device uses one folder, give another one") from None
+        raise unwritable(folder, e) from e
+    except OSError as e:
+        raise unwritable(folder, e) from e
+
+
 class Keep:
-    """The memory of one device, in a folder; ``limit``: bytes of nodes and of parts of downloads, each."""
+    """The memory of one device, in a folder; ``limit``: bytes of nodes and of parts of downloads, each.
+
+    Raises:
+        InvalidInput: another device uses the folder.
+        StoreFailed: the disk takes no writes, or what is there is damaged.
+    """
 
     def __init__(self, folder: Path, limit: int = 1 << 33) -> None:
-        (folder / "nodes").mkdir(parents=True, exist_ok=True)
-        (folder / "parts").mkdir(exist_ok=True)
-        folder.chmod(0o700)
         self.folder, self._limit = folder, limit
-        self._db = sqlite3.connect(folder / "device.sqlite", isolation_level=None, check_same_thread=False, timeout=1.0)
-        try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
-        except sqlite3.OperationalError as e:
-            self._db.close()
-            raise InvalidInput(f"{folder}: {e}; one device uses one folder, give another one") from None
+        with writing(folder):
+            (folder / "nodes").mkdir(parents=True, exist_ok=True)
+            (folder / "parts").mkdir(exist_ok=True)
+            folder.chmod(0o700)
+            path = folder / "device.sqlite"
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+            except sqlite3.DatabaseError:
+                self._db.close()
+                raise
 
     def close(self) -> None:
         """Let go of the file."""

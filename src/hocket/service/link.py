@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from hocket.errors import HocketError, InvalidInput, StoreFailed
+from hocket.errors import HocketError, InvalidInput
 from hocket.keyed import key as keyed
 from hocket.keyed import uniform
 from hocket.service import protocol
 from hocket.service.identity import Claim, Key, digest_header, enrol_text, request_text, session_text
-from hocket.service.keep import Keep
+from hocket.service.keep import Keep, unwritable
 from hocket.service.protocol import (
     Body,
     Enrol,
@@ -41,7 +41,10 @@ FIRST_S, LONGEST_S = 0.1, 30.0  # of a pause between two tries
 CONNECT_S, READ_S = 10.0, 20.0
 UNSEEN_S = 10.0  # that a device which never saw its server looks for it
 LOUD = 6  # tries in a row, some ten seconds, after which a device says that it waits
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EISDIR, errno.ENOTDIR,
+    errno.ENOENT, errno.ELOOP,
+}  # fmt: skip
 PIECE = 1 << 18
 STALE = 20  # sessions that may end under one request
 T = TypeVar("T")
@@ -76,10 +79,14 @@ class Link:
     def __init__(
         self, url: str, keep: Keep, context: ssl.SSLContext | None, say: Callable[[str], None] = lambda line: None
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("https", "http") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host = "" if parts.port == 0 or parts.query or parts.fragment else parts.hostname or ""
+        except ValueError:  # half an IPv6 address, or no such port
+            host = ""
+        if not host or parts.scheme not in ("https", "http"):
             raise InvalidInput(f"url {url!r}: give https://HOST:PORT")
-        if parts.scheme == "http" and not loopback(parts.hostname):
+        if parts.scheme == "http" and not loopback(host):
             raise InvalidInput(f"url {url!r}: http goes to this machine only; use https")
         self._url, self._keep, self._context = url.rstrip("/"), keep, context
         self._key = Key.at(keep.folder / "device.key")
@@ -125,12 +132,13 @@ class Link:
         await self._insist(lambda: self._open(self._session))
         return int(self._keep.fact("client"))
 
-    async def experiment(self) -> bytes:
-        """What is run, as JSON."""
+    async def experiment(self) -> str:
+        """What is run, in TOML."""
 
-        async def once() -> bytes:
+        async def once() -> str:
             async with self._request("GET", "/v1/experiment") as response:
-                return await response.read()
+                await _check(response)
+                return await response.text()
 
         return await self._insist(once)
 
@@ -164,9 +172,13 @@ class Link:
                 if response.status == 404:
                     return False
                 await _check(response)
+                left = step.size - (have if response.status == 206 else 0)
                 with open(part, "ab" if response.status == 206 else "wb") as file:
                     async for piece in response.content.iter_chunked(PIECE):
                         self.down += len(piece)
+                        left -= len(piece)
+                        if left < 0:
+                            raise HocketError(f"edge {step.digest}: more than the {step.size} bytes that it has")
                         file.write(piece)
             if part.stat().st_size < step.size:
                 raise Away("the connection ended early")
@@ -238,9 +250,11 @@ class Link:
             except (Away, aiohttp.ClientError, TimeoutError, OSError) as e:
                 if isinstance(e, aiohttp.ClientConnectorCertificateError):
                     raise InvalidInput(f"{self._url}: {e.certificate_error}; give the right --ca") from None
-                if getattr(e, "errno", None) in _DISK:
-                    raise StoreFailed(f"{self._keep.folder}: {e.strerror}; make room, then start again") from None  # type: ignore[union-attr]
+                if isinstance(e, OSError) and not isinstance(e, aiohttp.ClientError) and e.errno in _DISK:
+                    raise unwritable(self._keep.folder, e) from e
                 why = " ".join(str(e).split()) or type(e).__name__
+                if patience is not None and isinstance(e, aiohttp.ServerDisconnectedError):
+                    why = "it hangs up, as one does that wants https, or a --certificate"
                 if patience is not None and loop.time() - began > patience:
                     raise InvalidInput(
                         f"{self._url}: nobody answers ({why}); is the address right, and the server up?"
@@ -320,12 +334,15 @@ class Link:
         claim = Claim(self._session, self._number, self._key.sign(text))
         signed = {**headers, protocol.DIGEST: digest, protocol.AUTHORIZATION: claim.header()}
         limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=timeout or READ_S)
-        return self._http.request(method, self._url + path, headers=signed, data=data, timeout=limit)
+        return self._http.request(
+            method, self._url + path, headers=signed, data=data, timeout=limit, allow_redirects=False
+        )
 
     async def _bare(self, method: str, path: str, kind: type[protocol.T], data: bytes = b"") -> protocol.T:
         """One request that is not signed."""
         assert self._http is not None, "entered before"
-        async with self._http.request(method, self._url + path, data=data or None) as response:
+        url = self._url + path
+        async with self._http.request(method, url, data=data or None, allow_redirects=False) as response:
             await _check(response)
             return protocol.decode(await response.read(), kind)
 
@@ -346,7 +363,7 @@ async def _check(response: aiohttp.ClientResponse) -> None:
     try:
         problem = protocol.decode(await response.read(), Problem)
     except InvalidInput:
-        problem = Problem(f"status {response.status}")
+        problem = Problem(f"status {response.status}; is the address that of a hocket server, of this version?")
     if response.status == 401:
         raise Stale(problem.error, problem.retry)
     if response.status == 409:

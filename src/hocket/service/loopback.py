@@ -24,7 +24,7 @@ from hocket.record.account import Account
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
 from hocket.record.summary import summarise
-from hocket.schedule import Change
+from hocket.schedule import Change, check_real
 from hocket.service.clock import Clock, RealClock, on_interrupt
 from hocket.service.loop import Loop
 from hocket.service.result import LoopbackResult
@@ -124,10 +124,7 @@ def run_loopback(
 
 def _rates(setup: Setup, fleet: Fleet | int) -> NDArray[np.float64] | None:
     """What devices download in bytes/s, after a check of what a real run needs."""
-    if changed := [c.task for c in setup.schedule if c.cost is not None]:
-        raise InvalidInput(
-            f"schedule: the cost of task {changed[0]!r} is its devices' own here; change it in a simulation"
-        )
+    check_real(setup.schedule)
     setup.check_clients(fleet if isinstance(fleet, int) else len(fleet))
     if bare := [n for n, t in setup.tasks.items() if t.learner is None]:
         raise InvalidInput(f"task {bare[0]!r} is size-only; give it a learner, or simulate the run")

@@ -5,15 +5,18 @@ A rate is the sum of the work over the sum of the time it took, by device and st
 """
 
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from hocket.errors import InvalidInput
+from hocket.experiment.strict import MAGNITUDES
 from hocket.fleet import parquet
 from hocket.record.account import Station
+
+SENSIBLE = tuple(MAGNITUDES[name][:2] for name in ("compute", "down", "up"))
+"""Least and most of each rate; a device may say what it likes, and plans are made from it."""
 
 
 class Rates(Struct, frozen=True, array_like=True):
@@ -25,8 +28,8 @@ class Rates(Struct, frozen=True, array_like=True):
 
     @property
     def known(self) -> bool:
-        """Whether all three are, and make sense."""
-        return all(isfinite(x) and 0 < x < 1e18 for x in (self.compute, self.down, self.up))
+        """Whether all three are, and an experiment file could say so."""
+        return all(least <= x <= most for x, (least, most) in zip(structs.astuple(self), SENSIBLE, strict=True))
 
 
 class Meter:

@@ -24,7 +24,7 @@ import msgspec
 from aiohttp import web
 
 from hocket import events as on
-from hocket.errors import HocketError, InvalidInput
+from hocket.errors import HocketError, InvalidInput, StoreFailed
 from hocket.events import Event
 from hocket.privacy.accountant import ledgers, statement
 from hocket.service.desk import Desk
@@ -77,6 +77,8 @@ class Operator:
             out: web.StreamResponse = await handler(request)
         except (InvalidInput, ValueError) as e:
             return _json({"error": str(e)}, 400)
+        except StoreFailed as e:
+            return _json({"error": str(e)}, 503)
         return out
 
     async def status(self, request: web.Request) -> web.Response:
@@ -123,6 +125,7 @@ class Operator:
                 if task not in host.server.state.tasks:
                     raise InvalidInput(f"no task {task!r}; this run has {', '.join(host.server.state.tasks)}")
                 host.tell(make(task))
+                host.commit()  # nothing is said to a device, and still it must be so after a crash
                 return self._status(host)
 
             return _json(await self._desk.call(act))
@@ -133,6 +136,7 @@ class Operator:
         def pause(host: Host) -> dict[str, Any]:
             for name in host.server.state.tasks:
                 host.tell(on.TaskPaused(name))
+            host.commit()
             return self._status(host)
 
         said = await self._desk.call(pause)
@@ -152,7 +156,10 @@ class Operator:
 
     async def revoke(self, request: web.Request) -> web.Response:
         client = int(request.match_info["client"])
-        had = self._register.revoke(client)
+        clients = await self._desk.call(lambda host: host.server.state.clients)
+        if client >= clients:
+            raise InvalidInput(f"client {client}: this run has clients 0..{clients - 1}")
+        had = await asyncio.to_thread(self._register.revoke, client)
         self._sessions.end(client)
         if had:
             await self._desk.call(lambda host: host.leave(client, "revoked"))
@@ -162,7 +169,8 @@ class Operator:
         client, count = request.query.get("client"), int(request.query.get("count", "1"))
         if not 1 <= count <= 100_000:
             raise InvalidInput(f"count = {count}: from 1 to 100000 tokens at a time")
-        return _json({"tokens": self._register.invite(count, None if client is None else int(client))})
+        tokens = await asyncio.to_thread(self._register.invite, count, None if client is None else int(client))
+        return _json({"tokens": tokens})
 
 
 def _json(value: object, status: int = 200) -> web.Response:
@@ -187,13 +195,19 @@ def ask(folder: Path, method: str, path: str) -> bytes:
 
     try:
         status, data = asyncio.run(go())
-    except (aiohttp.ClientConnectorError, FileNotFoundError):
+    except (aiohttp.ClientConnectorError, FileNotFoundError) as e:
+        if isinstance(e, aiohttp.ClientConnectorError) and isinstance(e.os_error, PermissionError):
+            raise InvalidInput(f"{where}: this socket is its server's user's; operate the run as that user") from None
         raise InvalidInput(f"{folder}: nothing serves a run there; give the directory of hocket serve --out") from None
     except aiohttp.ClientError as e:
         raise HocketError(f"{folder}: the service did not answer ({e})") from None
-    if status != 200:
-        raise InvalidInput(msgspec.json.decode(data).get("error", f"status {status}"))
-    return data
+    if status == 200:
+        return data
+    try:
+        said = msgspec.json.decode(data, type=dict[str, str])["error"]
+    except (msgspec.DecodeError, KeyError):
+        raise HocketError(f"{folder}: the service answered {status} to {path}; is it of another version?") from None
+    raise InvalidInput(said) if status == 400 else StoreFailed(said)
 
 
 async def answers(folder: Path) -> bool:

@@ -5,7 +5,7 @@
 | GET /v1/hello | no | | :class:`Hello` |
 | POST /v1/enrol | proof of the key | :class:`Enrol` | :class:`Enrolled` |
 | POST /v1/session | challenge | :class:`Open` | :class:`Opened` |
-| GET /v1/experiment | yes | | the experiment as JSON |
+| GET /v1/experiment | yes | | the experiment in TOML |
 | POST /v1/exchange | yes | :class:`Exchange` | :class:`Instructions`, at once or as soon as there are any |
 | POST /v1/path | yes | :class:`Want` | :class:`Path` |
 | GET /v1/edges/DIGEST | yes | | bytes, by ``Range`` too |
@@ -17,10 +17,10 @@ An *update* is a head (:class:`Head`) and the uplink's bytes in one: four bytes 
 It is sent from where the server has it to; its digest, in ``Repr-Digest``, covers all of it and is signed.
 """
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from hocket.errors import InvalidInput
 from hocket.lease import Edge, Lease, Node
@@ -36,6 +36,13 @@ CONTROL = 1 << 16  # bytes of any other body at most
 REASON = 200  # characters of a reason that are kept
 
 T = TypeVar("T")
+Name = Annotated[int, Meta(ge=-1, le=(1 << 53) - 1)]
+"""A lease's number; -1 is none."""
+
+
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+"""Of SHA-256, or a public key; a device keeps what it downloads in a file of that name."""
+Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}\Z")]
 
 
 class Body(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,8 +61,8 @@ class Enrol(Body, frozen=True):
     """A one-time token, and the public key (hex) that it is to stand for; ``proof`` signs both."""
 
     token: str
-    key: str
-    proof: str
+    key: Digest
+    proof: Signature
 
 
 class Enrolled(Body, frozen=True):
@@ -67,10 +74,10 @@ class Enrolled(Body, frozen=True):
 class Open(Body, frozen=True):
     """Begin a session: ``proof`` signs the challenge; ``previous`` is the last session that this device had."""
 
-    key: str
+    key: Digest
     challenge: str
     previous: str
-    proof: str
+    proof: Signature
 
 
 class Opened(Body, frozen=True):
@@ -87,10 +94,10 @@ class Exchange(Body, frozen=True):
     ``wait``: answer only when there is something to say.
     """
 
-    leases: tuple[int, ...] = ()
-    fetched: tuple[tuple[int, Node], ...] = ()
-    started: tuple[int, ...] = ()
-    failed: tuple[tuple[int, str], ...] = ()
+    leases: tuple[Name, ...] = ()
+    fetched: tuple[tuple[Name, Node], ...] = ()
+    started: tuple[Name, ...] = ()
+    failed: tuple[tuple[Name, str], ...] = ()
     wait: bool = False
     rates: Rates = Rates()
 
@@ -107,7 +114,7 @@ class Instructions(Body, frozen=True):
 class Want(Body, frozen=True):
     """A node for a lease (-1: ahead of any), given the one held."""
 
-    lease: int
+    lease: Name
     node: Node
     have: Node | None = None
 
@@ -116,8 +123,8 @@ class Step(Body, frozen=True):
     """An edge, and the digest and size of its bytes."""
 
     edge: Edge
-    digest: str
-    size: int
+    digest: Digest
+    size: Annotated[int, Meta(ge=0)]
 
 
 class Path(Body, frozen=True):

@@ -21,18 +21,23 @@ CREATE TABLE IF NOT EXISTS device (client INTEGER PRIMARY KEY, key TEXT NOT NULL
 
 
 class Register:
-    """Devices of one run, at most ``clients`` of them."""
+    """Devices of one run, at most ``clients`` of them.
+
+    Raises:
+        StoreFailed: the disk takes no writes, or the file is damaged.
+    """
 
     def __init__(self, path: Path, clients: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._clients = clients
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
-        self._keys: dict[str, int] = dict(self._db.execute("SELECT key, client FROM device WHERE NOT revoked"))
-        spoken = "SELECT client FROM device UNION SELECT client FROM token WHERE client IS NOT NULL"
-        self._spoken: set[int] = {c for (c,) in self._db.execute(spoken)}  # for or reserved; it only grows
+        with _failing():
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(_SCHEMA)
+            self._keys: dict[str, int] = dict(self._db.execute("SELECT key, client FROM device WHERE NOT revoked"))
+            spoken = "SELECT client FROM device UNION SELECT client FROM token WHERE client IS NOT NULL"
+            self._spoken: set[int] = {c for (c,) in self._db.execute(spoken)}  # for or reserved; it only grows
         self._next = 0
         self._lock = Lock()
 
@@ -83,11 +88,10 @@ class Register:
     def _change(self) -> Iterator[None]:
         """All of it or nothing."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.Error as e:
-            raise StoreFailed(f"register of devices: {e}; make room or repair the disk, then try again") from e
+            with _failing():
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
         finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -117,6 +121,14 @@ class Register:
     def enrolled(self) -> int:
         """How many keys count."""
         return len(self._keys)
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as e:
+        raise StoreFailed(f"register of devices: {e}; make room or repair the disk, then try again") from e
 
 
 def _digest(token: str) -> str:

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from aiohttp import web
@@ -40,7 +42,7 @@ class Routes:
 
     Args:
         setup: what is run.
-        experiment: the experiment as JSON, for devices to build their tasks from.
+        experiment: the experiment as a client is told of it, in TOML, to build its tasks from.
         desk: runs the core; ``host`` is what it runs.
         hold: seconds that an exchange, or a wait for an answer, may take.
         pool: threads that decode updates.
@@ -50,7 +52,7 @@ class Routes:
     def __init__(
         self,
         setup: Setup,
-        experiment: bytes,
+        experiment: Callable[[int], str],
         desk: Desk,
         host: Host,
         front: Front,
@@ -78,11 +80,12 @@ class Routes:
 
     def table(self) -> list[web.RouteDef]:
         """Every route."""
+        get = partial(web.get, allow_head=False)  # a body that is not sent would be counted as sent
         return [
-            web.get("/v1/hello", self.hello), web.post("/v1/enrol", self.enrol), web.post("/v1/session", self.open),
-            web.get("/v1/experiment", self.experiment), web.post("/v1/exchange", self.exchange),
-            web.post("/v1/path", self.path), web.get("/v1/edges/{digest:[0-9a-f]{64}}", self.edge),
-            web.get("/v1/updates/{lease:[0-9]{1,15}}/{digest:[0-9a-f]{64}}", self.progress),
+            get("/v1/hello", self.hello), web.post("/v1/enrol", self.enrol), web.post("/v1/session", self.open),
+            get("/v1/experiment", self.experiment), web.post("/v1/exchange", self.exchange),
+            web.post("/v1/path", self.path), get("/v1/edges/{digest:[0-9a-f]{64}}", self.edge),
+            get("/v1/updates/{lease:[0-9]{1,15}}/{digest:[0-9a-f]{64}}", self.progress),
             web.patch("/v1/updates/{lease:[0-9]{1,15}}", self.update), web.post("/v1/leave", self.leave),
             web.get("/healthz", self.healthy), web.get("/readyz", self.readiness),
         ]  # fmt: skip
@@ -114,7 +117,10 @@ class Routes:
         what, front = await body(request, Open, 1024), self._front
         client = front.register.client(what.key)
         if client is None:
-            raise Rejected(403, "unknown", "this key is not enrolled, or was revoked; enrol with a token")
+            raise Rejected(
+                403, "unknown", "this key is not enrolled, or was revoked; to come back, join with a new token and an "
+                "empty --state folder",
+            )  # fmt: skip
         text = session_text(front.run, front.term, what.challenge, what.previous)
         if not verified(what.key, what.proof, text) or not front.sessions.fresh(what.challenge):
             raise Rejected(401, "signature", "the proof does not match, or its challenge is old; ask for another one")
@@ -126,8 +132,8 @@ class Routes:
         return answer(Opened(client, session.name, self._hold))
 
     async def experiment(self, request: web.Request) -> web.Response:
-        self._front.session(request)
-        return web.Response(body=self._experiment, content_type="application/json")
+        client = self._front.session(request).client
+        return web.Response(text=self._experiment(client), content_type="application/toml")
 
     async def leave(self, request: web.Request) -> web.Response:
         client = self._front.session(request).client
@@ -169,7 +175,7 @@ class Routes:
                 host.receive(Told(client, on.Started(lease_id, client)), host.now)
         for lease_id, reason in what.failed:
             if (lease := leases.get(lease_id)) is not None and lease.client == client:
-                text = " ".join(reason.split())[: protocol.REASON] or "failed"
+                text = "".join(c for c in " ".join(reason.split()) if c.isprintable())[: protocol.REASON] or "failed"
                 host.receive(Told(client, on.Failed(lease_id, client, text)), host.now)
         host.receive(Poll(client, what.leases), host.now)
         return host.server.finished
@@ -210,7 +216,8 @@ class Routes:
         out = web.StreamResponse(status=200 if whole else 206, headers=headers)
         out.content_type, out.content_length = "application/octet-stream", last - first
         await out.prepare(request)
-        lease = int(request.query.get("lease", "-1")) if request.query.get("lease", "-1").lstrip("-").isdigit() else -1
+        named = request.query.get("lease", "")
+        lease = int(named) if named.isascii() and named.isdigit() and len(named) <= 15 else -1
         view = memoryview(data)
         for at in range(first, last, CHUNK):
             piece = view[at : min(at + CHUNK, last)]

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import platform
+import resource
 import signal
 import ssl
 import sys
@@ -14,21 +15,21 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import msgspec
 import numpy as np
 from aiohttp import web
 from msgspec import Struct
 
-from hocket.errors import InvalidInput
+from hocket.errors import InvalidInput, StoreFailed
 from hocket.experiment.document import FILE, Experiment
 from hocket.files import replace
 from hocket.record.log import EventLog
 from hocket.record.summary import summarise
+from hocket.schedule import check_real
 from hocket.service.desk import Desk
 from hocket.service.door import Door
 from hocket.service.edges import Edges
 from hocket.service.exchange import Exchanges
-from hocket.service.front import Front
+from hocket.service.front import LOG, Front
 from hocket.service.host import Host
 from hocket.service.limits import Quota
 from hocket.service.measured import Rates, write_fleet
@@ -41,7 +42,6 @@ from hocket.service.sessions import Sessions
 from hocket.service.tls import development, loopback, server_context
 from hocket.service.uploads import Uploads
 from hocket.service.watch import Meters, Watch
-from hocket.setup import Setup
 from hocket.simulation import checkpoint
 from hocket.simulation.run import Run
 from hocket.store import SQLiteStore
@@ -69,7 +69,8 @@ class Options(Struct, frozen=True, kw_only=True):
         every: accepted updates from one checkpoint to the next.
         part_limit: bytes of updates that may be on their way at once.
         rate: requests per second of one device; ``failures``: rejected requests per second of one address.
-        connections: that one address may have open at once.
+        connections: that one address may have open at once; all together have three quarters of the files that the
+            process may open (:mod:`hocket.service.door`).
         linger: seconds to wait, at the end, for devices to hear of it.
     """
 
@@ -94,15 +95,20 @@ class Options(Struct, frozen=True, kw_only=True):
             raise InvalidInput(f"hold = {self.hold}, patience = {self.patience}: a poll must end before patience does")
         if self.connections < 1:
             raise InvalidInput(f"connections = {self.connections}: must be 1 or more per address")
+        if not 0 <= self.port < 1 << 16:
+            raise InvalidInput(f"port = {self.port}: must be from 1 to 65535, or 0 for any")
+        if self.every < 1:
+            raise InvalidInput(f"checkpoint = {self.every}: must be 1 or more updates")
         if (self.certificate is None) != (self.key is None):
             raise InvalidInput("certificate, key: give both, or neither")
         if self.plain and not loopback(self.host):
             raise InvalidInput(
-                f"host = {self.host}: not without TLS, others can reach it; leave plain out, or listen on 127.0.0.1"
+                f"host = {self.host}: not without TLS, others can reach it; leave --plain out, or listen on 127.0.0.1"
             )
         if not self.plain and self.certificate is None and not loopback(self.host) and not self.names:
             raise InvalidInput(
-                f"host = {self.host}: name what devices call this server (names), or give a certificate and its key"
+                f"host = {self.host}: say by what name devices reach this server (--name), or give --certificate and "
+                "its --key"
             )
 
 
@@ -139,10 +145,8 @@ class Service:
 
     def __init__(self, experiment: Experiment, folder: Path, options: Options) -> None:
         self.experiment, self.folder, self.options = experiment, folder, options
-        e = experiment
-        self.setup = Setup.of(
-            e.tasks, e.strategy, e.until, seed=e.seed, evaluation=e.evaluation, measure=MEASURE
-        )  # fmt: skip
+        self.setup = experiment.setup(MEASURE)
+        check_real(self.setup.schedule)
         if bare := [n for n, t in self.setup.tasks.items() if t.learner is None]:
             raise InvalidInput(f"task {bare[0]!r} is size-only; give it a learner, or simulate the run")
         self._error: BaseException | None = None
@@ -170,6 +174,8 @@ class Service:
             gc.freeze()  # libraries and the experiment stay: a full collection over them would make updates wait
             up(serving)
 
+        _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # a connection is one
         return asyncio.run(until_signalled())
 
     def stop(self) -> None:
@@ -178,6 +184,15 @@ class Service:
 
     async def serve(self, up: Callable[[Serving], None] = lambda serving: None) -> dict[str, Any] | None:
         """As :meth:`run`, in an event loop that is there; signals are somebody else's."""
+        try:
+            return await self._serve(up)
+        except OSError as e:  # all that is left to go wrong here are files of the run
+            why = e.strerror or " ".join(str(e).split())
+            raise StoreFailed(
+                f"{e.filename or self.folder}: {why}; make room or repair the disk, then start again"
+            ) from e
+
+    async def _serve(self, up: Callable[[Serving], None]) -> dict[str, Any] | None:
         self._begin()
         o = self.options
         if await answers(self.folder):
@@ -212,8 +227,9 @@ class Service:
         host.read = edges.read
         uploads = self.parts = Uploads(self.folder / UPLOADS, monotonic, o.patience, o.part_limit)
         pool = ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2), "decode")
-        table = msgspec.json.encode(self.experiment.resolved())
-        routes = Routes(self.setup, table, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold, rates)
+        routes = Routes(
+            self.setup, self.experiment.told, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold, rates
+        )
         operator = Operator(desk, register, sessions, exchanges, uploads, meters, routes.rates, self.stop)
         runners: list[web.AppRunner] = []
         listening: asyncio.Server | None = None
@@ -225,7 +241,7 @@ class Service:
             scheme = "http" if context is None else "https"
             up(Serving(f"{scheme}://{_bracketed(o.host)}:{port}", ca, host, desk, register, recovery))
             await self._until_over(desk, routes, sessions, exchanges)
-            if any(r.known for r in routes.rates.values()):
+            if self._error is None and any(r.known for r in routes.rates.values()):
                 replace(self.folder / MEASURED, lambda p: write_fleet(p, routes.rates, self._clients))
         finally:
             sweeping.cancel()
@@ -256,6 +272,8 @@ class Service:
         """Make the run directory, or make sure that it holds this run."""
         from hocket.experiment import folder as runs
 
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InvalidInput(f"{self.folder} is a file; give a directory")
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / FILE
         if path.exists() and not runs.same(self.experiment, self.folder):
@@ -275,7 +293,7 @@ class Service:
         return Host(
             self.setup, SQLiteStore(self.folder / JOURNAL), say, watch, step=lambda name: None, secret=secret,
             every=self.options.every, patience=int(self.options.patience * 1e9), down=self.experiment.fleet.down,
-            everybody=False, plan=plans.ask,
+            everybody=False, plan=plans.ask, log=watch,
         )  # fmt: skip
 
     def _failed(self, error: BaseException) -> None:
@@ -296,7 +314,7 @@ class Service:
         app.add_routes(routes.table())
         runner = web.AppRunner(
             app, access_log=None, handle_signals=False, handler_cancellation=True, keepalive_timeout=HEADER_S,
-            shutdown_timeout=5.0, lingering_time=1.0, auto_decompress=False,
+            shutdown_timeout=5.0, lingering_time=1.0, auto_decompress=False, logger=LOG,
         )  # fmt: skip
         await runner.setup()
         runners.append(runner)

@@ -1,11 +1,13 @@
 """What the service counts, for Prometheus, and what it writes into the run's event log."""
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from hocket import actions as do
 from hocket import events as on
 from hocket.events import Event
-from hocket.record.log import EventLog
+from hocket.record.log import SEGMENT, EventLog
 from hocket.service.host import Host
 from hocket.service.messages import Answer, Message
 
@@ -39,19 +41,35 @@ class Meters:
 
 
 class Watch:
-    """Looks on in the core's thread: writes the event log and counts."""
+    """Looks on in the core's thread: writes the event log and counts.
+
+    A segment of the log is ready when a checkpoint is; what came after the last one is written again from the journal.
+    """
 
     def __init__(self, meters: Meters, log: EventLog) -> None:
         self._meters, self._log = meters, log
 
     def recovered(self, host: Host) -> None:
-        """Nothing to say."""
+        """Nothing to count."""
+
+    def again(self, now: int, event: Event, actions: Sequence[do.Action]) -> None:
+        """Write down."""
+        self._log.add(now, event)
+        for action in actions:
+            self._log.add(now, action)
+
+    def saving(self, events: int) -> None:
+        """What came before a checkpoint is in the segments before it."""
+        self._log.flush(events=events)
+
+    def replayed(self, events: int) -> None:
+        """What earlier lives wrote after the checkpoint is written again."""
+        self._log.forget_events_after(events)
 
     def handled(self, host: Host, event: Event, body: bytes, actions: list[do.Action]) -> None:
         """Write an event and what it led to down."""
-        self._log.add(host.now, event)
-        for action in actions:
-            self._log.add(host.now, action)
+        self.again(host.now, event, actions)
+        self._log.flush(SEGMENT, host.server.state.events)
         if isinstance(event, on.Stepped):
             self._meters.steps.labels(event.task).inc()
 

@@ -97,9 +97,13 @@ class Journal:
         self._store.sync()
         self._queued = 0
 
+    def due(self, server: Server) -> bool:
+        """Whether it is time for a checkpoint."""
+        return server.state.updates - self._updates >= self._every
+
     def save(self, server: Server, book: Book, received: Received, account: Account, now: int) -> None:
         """Write a checkpoint if it is time for one; between two events, when no result is outstanding."""
-        if server.state.updates - self._updates < self._every:
+        if not self.due(server):
             return
         self._updates = server.state.updates
         state = {

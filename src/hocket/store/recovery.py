@@ -6,7 +6,7 @@ evaluations change no model: they are believed, unless the replay is ``strict``,
 ends before them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -27,12 +27,18 @@ from hocket.store.store import Recovered
 
 BELIEVED = (on.Measured, on.Evaluated)
 COMPUTED = (*BELIEVED, on.Stepped, on.Ranked, on.Kept, on.Restored)
+Told = Callable[[int, Event, Sequence[do.Action]], None]
+
+
+def untold(now: int, event: Event, actions: Sequence[do.Action]) -> None:
+    """Nobody wants to know."""
 
 
 class Rebuilt(Struct):
     """Where a run stands: accounts, time (ns), results that were asked for and are not in the journal.
 
-    ``begun``: there was a header. ``closed``: the run had ended. ``saved``: updates at the checkpoint.
+    ``begun``: there was a header. ``closed``: the run had ended. ``saved``, ``events``: how many updates, and
+    events, the checkpoint covers.
     """
 
     account: Account
@@ -41,6 +47,7 @@ class Rebuilt(Struct):
     begun: bool = False
     closed: bool = False
     saved: int = 0
+    events: int = 0
 
 
 def recover(
@@ -53,6 +60,7 @@ def recover(
     *,
     strict: bool = False,
     where: str = "journal",
+    told: Told = untold,
 ) -> Rebuilt:
     """Bring a fresh server, book and source to where a journal ends.
 
@@ -61,13 +69,14 @@ def recover(
         setup: what is run; its digest must be that in the journal.
         strict: measure and evaluate again, too.
         where: what messages call the journal.
+        told: given every event that is handled again, and what it led to.
 
     Raises:
         InvalidInput: the journal belongs to another run.
         Damaged: a record is no entry, or a checkpoint no checkpoint of a run.
         Differs: a result is not the journaled one; the message names the first such record.
     """
-    again, run = _Again(server, book, received, setup, Rebuilt(account), strict), setup.digest()
+    again, run = _Again(server, book, received, setup, Rebuilt(account), strict, told), setup.digest()
     if found.checkpoint is not None:
         again.restore(found.checkpoint.state, run, where)
     for record in found.records:
@@ -86,9 +95,10 @@ class _Again:
         setup: Setup,
         at: Rebuilt,
         strict: bool,
+        told: Told,
     ) -> None:
         self._server, self._book, self._received, self._tasks, self._at = server, book, received, setup.tasks, at
-        self._strict = strict
+        self._strict, self._told = strict, told
         self._subject = (setup.evaluation.split, setup.evaluation.subject)
         self._asked: list[tuple[tuple[Any, ...], Callable[[], Event]]] = []
         self._carry: dict[type[Any], Callable[[Any], None]] = {
@@ -117,7 +127,7 @@ class _Again:
         at.account.drop_offers(self._book)
         for i, x in at.account.open.items():
             x.lease = self._server.state.leases[i]  # one lease, that the server goes on writing to
-        at.begun, at.saved = True, self._server.state.updates
+        at.begun, at.saved, at.events = True, self._server.state.updates, self._server.state.events
 
     def take(self, where: str, run: str, entry: Entry, body: bytes | None) -> None:
         """Handle one entry; a result is compared with the one computed here."""
@@ -136,7 +146,9 @@ class _Again:
             self._asked = [x for x in self._asked if x[0] != _name(event)]
         self._note(where, event, now, body)
         at.now = now
-        for action in self._server.handle(event, now):
+        actions = self._server.handle(event, now)
+        self._told(now, event, actions)
+        for action in actions:
             if (carry := self._carry.get(type(action))) is not None:
                 carry(action)
 
