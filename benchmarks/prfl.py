@@ -12,7 +12,7 @@ A case that ``docs/benchmarks/prfl.json`` has already is not run again; ``--tabl
 * thousand: 10 to 1,000 clients share them at half the resolution with an MLP 196-32-10, 400 virtual seconds
 * sizes: 10 to 1,000 clients without learning, 300 virtual seconds
 * bits: updates and a hidden state per band of four bits, up to 0.80
-* presence: clients come (900 s on average) and go (300 s); jitter: rates of transfers vary as single draws do
+* presence: clients come (900 s on average) and go (300 s)
 * table: heart disease in four hospitals, an MLP of 32 units charged as 25.19 MiB, on links 0, 3, 6 and 9
 * text: the next character of ten roles of Shakespeare, an LSTM of 64 units charged as 25.19 MiB, 1,000 virtual seconds
 * recovery: a patience of 2 in place of 5, so that it sets in early, Fashion-MNIST
@@ -32,8 +32,7 @@ from msgspec.structs import replace
 
 import hocket as hk
 from hocket.codec import QSGD
-from hocket.fleet import Fleet, LogNormal, Renewal, ten_links
-from hocket.fleet.links import SIGMA
+from hocket.fleet import Fleet, Renewal, ten_links
 from hocket.guard import Constant
 from hocket.keyed import key
 from hocket.learning.data import ClientData, Examples
@@ -282,13 +281,6 @@ def presence(method: str, seed: int) -> dict[str, Any]:
     return outcome(setting.task(seed), fleet, part, seed, SECONDS, (0.8, 0.82))
 
 
-def jitter(method: str, seed: int) -> dict[str, Any]:
-    """Rates of one log-normal draw in place of the mean of twenty."""
-    law = LogNormal(SIGMA)
-    fleet = replace(setting.fleet(), down_law=law, up_law=law)
-    return outcome(setting.task(seed), fleet, ALL[method], seed, SECONDS, (0.75, 0.8), SPACED[method], stop=True)
-
-
 def recovery(change: str, seed: int) -> dict[str, Any]:
     part = prfl(**{**OURS, **CHANGES[change]})  # type: ignore[arg-type]
     return outcome(setting.task(seed), setting.fleet(), part, seed, SECONDS, (0.8, 0.82))
@@ -335,10 +327,13 @@ QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]
         clients,
         [(m, n, s) for n in (10, 100) for s in range(2 if n == 10 else 1) for m in MANY],
     ),
-    "thousand": (thousand, [(m, n, 0) for n in (10, 100, 1000) for m in MANY]),
+    "thousand": (
+        thousand,
+        [(m, n, 0) for n in (10, 100) for m in MANY]
+        + [(m, 1000, 0) for m in ("PR-FL", "updates", "FedAsyn", "FedAsync")],
+    ),
     "sizes": (sizes, [(m, n) for n in (10, 100, 1000) for m in ("PR-FL", "synchronous", "FedAvg")]),
     "presence": (presence, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn")]),
-    "jitter": (jitter, [(m, s) for s in range(3) for m in ("updates", "synchronous")]),
     "text": (text, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedFIX", "FedAvg")]),
     "recovery": (recovery, [("patience 2", s) for s in range(3)]),
     "table": (table, [(m, s) for s in range(3) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAvg")]),
