@@ -8,10 +8,14 @@ A case that ``docs/benchmarks/prfl.json`` has already is not run again; ``--tabl
 * schedule: PR-FL as published, with wider windows and all ages alike, with updates in place of models, and in rounds,
   at two least densities, on handwritten digits with an MLP 64-32-10, 1,200 virtual seconds, five seeds
 * sensitivity: an argument of PR-FL changed at a time, there too, 2,500 s
-* clients: 100 clients of Fashion-MNIST, 600 virtual seconds; sizes: 10 to 1,000 clients without learning, 300
+* clients: 10 and 100 clients share the 20,000 images of Fashion-MNIST, 1,500 and 1,000 virtual seconds
+* thousand: 10 to 1,000 clients share them at half the resolution with an MLP 196-32-10, 400 virtual seconds
+* sizes: 10 to 1,000 clients without learning, 300 virtual seconds
 * bits: updates and a hidden state per band of four bits, up to 0.80
 * presence: clients come (900 s on average) and go (300 s)
 * table: heart disease in four hospitals, an MLP of 32 units charged as 25.19 MiB, on links 0, 3, 6 and 9
+* text: the next character of ten roles of Shakespeare, an LSTM of 64 units charged as 25.19 MiB, 1,000 virtual seconds
+* recovery: a patience of 2 in place of 5, so that it sets in early, Fashion-MNIST
 """
 
 import argparse
@@ -37,18 +41,18 @@ from hocket.learning.local import LocalSGD
 from hocket.learning.mlp import MLP
 from hocket.learning.numpy_learner import NumpyLearner
 from hocket.learning.partition import dirichlet, iid
-from hocket.learning.reference_tasks import heart_disease
+from hocket.learning.reference_tasks import heart_disease, shakespeare
 from hocket.learning.reference_tasks.images import _cifar
 from hocket.learning.reference_tasks.models import cnn
 from hocket.learning.slices import SlicedLearner
 from hocket.learning.task import Task
 from hocket.learning.torch_learner import TorchLearner
-from hocket.pacing import Rounds
+from hocket.pacing import InFlight, Rounds
 from hocket.queueing.power import Power
 from hocket.report.activity import activity
 from hocket.reproduce import prfl as setting
 from hocket.reproduce.prfl import METHODS, OURS, SECONDS
-from hocket.strategies import fedasync, heterofl, prfl
+from hocket.strategies import heterofl, prfl
 from hocket.strategy import Strategy
 from hocket.until import Evaluation, Until
 
@@ -62,7 +66,7 @@ POWER = Power(compute=4.0, download=1.0, upload=2.0)
 """Watts of a phone, stated, not measured: the processor at work, receiving, sending."""
 
 ALL: dict[str, Strategy] = {
-    **{k: METHODS[k] for k in ("PR-FL", "synchronous", "FedAsyn", "FedFIX", "FedAvg", "fixed densities")},
+    **{k: METHODS[k] for k in ("PR-FL", "synchronous", "FedAsyn", "FedAsync", "FedFIX", "FedAvg", "fixed densities")},
     "updates": METHODS["updates"],
     "HeteroFL": heterofl(10, WIDTHS),
     "HeteroFL, pruned": METHODS["fixed densities"],
@@ -225,23 +229,48 @@ def sensitivity(change: str, seed: int) -> dict[str, Any]:
     return on_digits(prfl(**{**OURS, **CHANGES[change]}), seed, 6, SECONDS)  # type: ignore[arg-type]
 
 
-def clients(method: str, seed: int) -> dict[str, Any]:
+def among(method: str, number: int) -> Strategy:
+    """A method with so many clients at work."""
     part = ALL[method]
-    if isinstance(part.pacing, Rounds):
-        part = replace(part, pacing=Rounds(100))
-    if method == "FedAsyn":
-        part = replace(part, pacing=hk.pacing.InFlight(100, buffer=1))
-    return outcome(setting.task(seed, 100), setting.fleet(100), part, seed, 600.0, (0.7, 0.75), 8)
+    match part.pacing:
+        case Rounds():
+            return replace(part, pacing=replace(part.pacing, cohort=number))
+        case InFlight():
+            return replace(part, pacing=replace(part.pacing, in_flight=number))
+    return part
+
+
+LENGTH = {10: 1500.0, 100: 1000.0}
+STEPS = {10: {"FedFIX": 5}, 100: {"FedFIX": 15, "single": 60, "windows": 16}, 1000: {"single": 600, "windows": 19}}
+"""Steps from one evaluation to the next where many clients are at work: about 10 virtual seconds."""
+
+
+def clients(method: str, number: int, seed: int) -> dict[str, Any]:
+    task, fleet = setting.task(seed, number), setting.fleet(number)
+    targets = (0.6, 0.7, 0.75, 0.8)
+    return outcome(task, fleet, among(method, number), seed, LENGTH[number], targets, spaced(method, number))
+
+
+def spaced(method: str, number: int) -> int:
+    kind = "single" if isinstance(ALL[method].pacing, InFlight) else "windows"
+    return STEPS[number].get(method, STEPS[number].get(kind, 6))
+
+
+def thousand(method: str, number: int, seed: int) -> dict[str, Any]:
+    """The images at half the resolution and an MLP 196-32-10, so that a thousand clients train in a minute."""
+    halves = [
+        Examples(e.features.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)).reshape(-1, 196), e.labels, e.name)
+        for e in setting.images()
+    ]
+    learner = NumpyLearner(MLP(196, (32,), 10), divided(tuple(halves), seed, number, 1.0))
+    task = Task.of(learner, LocalSGD(lr=0.1, batch_size=20, steps=5), name="fashion")
+    fleet = ten_links(number, scale=task.schema.nbytes / setting.CHARGED)
+    return outcome(task, fleet, among(method, number), seed, 400.0, (0.6, 0.65, 0.7), spaced(method, number))
 
 
 def sizes(method: str, number: int) -> dict[str, Any]:
-    part = ALL[method]
-    if isinstance(part.pacing, Rounds):
-        part = replace(part, pacing=Rounds(number))
-    if method == "FedAsyn":
-        part = replace(part, pacing=hk.pacing.InFlight(number, buffer=1))
     task = Task("fashion", setting.task(0).schema, None, np.full(number, 100), LocalSGD(lr=0.1, batch_size=20, steps=5))
-    return outcome(task, setting.fleet(number), part, 0, 300.0, ())
+    return outcome(task, setting.fleet(number), among(method, number), 0, 300.0, ())
 
 
 def presence(method: str, seed: int) -> dict[str, Any]:
@@ -250,6 +279,11 @@ def presence(method: str, seed: int) -> dict[str, Any]:
     if isinstance(part.pacing, Rounds):
         part = replace(part, pacing=Rounds(10, timeout=60.0))
     return outcome(setting.task(seed), fleet, part, seed, SECONDS, (0.8, 0.82))
+
+
+def recovery(change: str, seed: int) -> dict[str, Any]:
+    part = prfl(**{**OURS, **CHANGES[change]})  # type: ignore[arg-type]
+    return outcome(setting.task(seed), setting.fleet(), part, seed, SECONDS, (0.8, 0.82))
 
 
 def table(method: str, seed: int) -> dict[str, Any]:
@@ -262,15 +296,24 @@ def table(method: str, seed: int) -> dict[str, Any]:
         "PR-FL": prfl(**four),  # type: ignore[arg-type]
         "synchronous": prfl(**four, cohort=4),  # type: ignore[arg-type]
         "updates": prfl(**four, of="updates"),  # type: ignore[arg-type]
-        "FedAsyn": replace(METHODS["FedAsyn"], pacing=hk.pacing.InFlight(4, buffer=1)),
-        "FedAsync": fedasync(in_flight=4),
-        "FedAvg": replace(METHODS["FedAvg"], pacing=Rounds(4)),
+        "FedAsyn": among("FedAsyn", 4),
+        "FedAsync": among("FedAsync", 4),
+        "FedAvg": among("FedAvg", 4),
     }[method]
     return outcome(replace(task, name="fashion"), fleet, part, seed, 600.0, (0.75, 0.8))
 
 
+def text(method: str, seed: int) -> dict[str, Any]:
+    local = LocalSGD(lr=2.0, batch_size=10, steps=5)
+    task = shakespeare(clients=10, length=20, hidden=64, held_out=400, local=local, objective="samples")
+    fleet = ten_links(scale=task.schema.nbytes / setting.CHARGED, compute=0.01)
+    part = ALL[method]
+    return outcome(replace(task, name="fashion"), fleet, part, seed, 1000.0, (0.3, 0.35), SPACED.get(method, 5))
+
+
 IID = 1e9
-TEN = [m for m in ALL if m != "fixed densities"]
+MANY = ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAsync", "FedFIX", "FedAvg")
+TEN = [m for m in ALL if m not in ("fixed densities", "FedAsync")]
 QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]] = {
     "cifar": (
         cifar,
@@ -280,9 +323,19 @@ QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]
     "schedule": (schedule, [(x, m, s) for s in range(5) for x in (0.1, 0.05) for m in SCHEDULES]),
     "bits": (bits, [(c, 0) for c in BITS]),
     "sensitivity": (sensitivity, [(c, s) for s in range(3) for c in CHANGES]),
-    "clients": (clients, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAvg")]),
+    "clients": (
+        clients,
+        [(m, n, s) for n in (10, 100) for s in range(2 if n == 10 else 1) for m in MANY],
+    ),
+    "thousand": (
+        thousand,
+        [(m, n, 0) for n in (10, 100) for m in MANY]
+        + [(m, 1000, 0) for m in ("PR-FL", "updates", "FedAsyn", "FedAsync")],
+    ),
     "sizes": (sizes, [(m, n) for n in (10, 100, 1000) for m in ("PR-FL", "synchronous", "FedAvg")]),
     "presence": (presence, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn")]),
+    "text": (text, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedFIX", "FedAvg")]),
+    "recovery": (recovery, [("patience 2", s) for s in range(3)]),
     "table": (table, [(m, s) for s in range(3) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAvg")]),
 }
 
@@ -391,6 +444,29 @@ def figures() -> None:
     plt.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     finish("cifar", "virtual seconds", "test accuracy (mean over 250 s), seed 0")
 
+    fig, sides = plt.subplots(1, 2, figsize=(8.5, 3.4), sharey=True)
+    groups = {tuple(case): runs for case, runs in grouped(found["thousand"])}
+    for side, target in zip(sides, ("0.6", "0.65"), strict=True):
+        for method in MANY:
+            each = [(n, [r["to"][target] for r in groups.get((method, n), [])]) for n in STEPS]
+            points = [(n, mean(times)) for n, times in each if times and None not in times]
+            if points:
+                strong = method in ("PR-FL", "updates")
+                side.plot(
+                    *zip(*points, strict=True), "o-", label=NAMES.get(method, method), linewidth=2.2 if strong else 1.2
+                )
+        side.set_xscale("log")
+        side.set_yscale("log")
+        side.set_xticks(list(STEPS), [f"{n:,}" for n in STEPS])
+        side.minorticks_off()
+        side.set_yticks([50, 100, 200, 400, 800], ["50", "100", "200", "400", "800"])
+        side.set_xlabel("clients")
+        side.set_title(f"virtual seconds to {float(target):.2f}", fontsize=10)
+    sides[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    fig.tight_layout()
+    plt.savefig(DOCS / "prfl-clients.svg", metadata={"Date": None})
+    plt.close()
+
     fig, sides = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
     for side, least in zip(sides, (0.05, 0.1), strict=True):
         for i, method in enumerate(reversed(SCHEDULES)):
@@ -430,6 +506,7 @@ NAMES = {
     "aligned": "PR-FL, wide windows, equal ages",
     "updates": "PR-FL, updates over the fleet",
     "synchronous": "PR-FL, rounds",
+    "FedAsync": "FedAsync, its own mixing",
     "HeteroFL": "HeteroFL, width slices",
     "HeteroFL, pruned": "HeteroFL as in the paper",
 }

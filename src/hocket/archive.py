@@ -6,7 +6,8 @@ what does not fit is written to it in slots whose sizes are powers of two; a spa
 written to a slot only.
 
 A snapshot has the vectors in memory, but only the places of those in the file. So a slot that a snapshot counts on is
-not used again until a later snapshot takes its place: :meth:`Archive.guard` names those that are in use now.
+not used again until a later snapshot takes its place: :meth:`Archive.guard` names those that are in use now. Of two
+snapshots that are kept both are guarded.
 """
 
 from typing import Protocol
@@ -109,8 +110,14 @@ class Archive(Struct, dict=True):
         if self.file is not None and self.places:
             self.file.sync()
 
-    def guard(self, name: str) -> None:
-        """The slots in use now are those that the snapshot of this name counts on, in place of the one before it."""
+    def guard(self, name: str, *before: str) -> None:
+        """The slots in use now are those that the snapshot of this name counts on, in place of the one before it.
+
+        That one goes by the next name if there is one, the one before that by the name after, and so on.
+        """
+        names = (name, *before)
+        for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
+            self.guards[older] = self.guards.get(newer, [])
         self.guards[name] = [at for at, _ in self.places.values()]
         self._find_free()
 

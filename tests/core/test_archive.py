@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hocket.archive import PAGE, Archive
 from hocket.errors import Damaged, StoreFailed
 from hocket.snapshot import pack, unpack
-from hocket.store.spill import SpillFile
+from hocket.store.spill import Overlay, SpillFile
 
 
 class Held:
@@ -95,3 +95,22 @@ def test_files_on_disk(tmp_path):
         SpillFile(tmp_path / "below" / "a" / "b").write(0, b"x")
     with pytest.raises(StoreFailed, match="bound their number with the merge's most"):
         SpillFile().write(1 << 62, b"x" * 10)
+
+
+def test_one_process_at_a_time_where_it_is_asked_for(tmp_path):
+    first, second = (SpillFile(tmp_path / "a", alone=True) for _ in range(2))
+    first.write(0, b"mine")
+    with pytest.raises(StoreFailed, match="another process works with it; end that one"):
+        second.read(0, 4)
+    del first
+    assert second.read(0, 4) == b"mine"
+
+
+def test_an_overlay_leaves_what_is_below(tmp_path):
+    below = SpillFile(tmp_path / "a")
+    below.write(0, b"one" + bytes(PAGE) + b"two")
+    file = Overlay(SpillFile(tmp_path / "a", fixed=True))
+    file.write(PAGE + 3, b"new")
+    assert file.read(0, 3) == b"one" and file.read(PAGE + 3, 3) == b"new" and below.read(PAGE + 3, 3) == b"two"
+    with pytest.raises(Damaged, match="bring it along"):
+        SpillFile(tmp_path / "b", fixed=True).read(0, 1)

@@ -258,6 +258,7 @@ def part(**policies) -> Strategy:
         (strategies.fedbuff(3, 6, decay=guard.Polynomial(average=1)), "0 versions old weighs 1.41"),
         (part(guard=guard.Chain((guard.Staleness(), guard.NormBound(3.0)))), "guard chain decides by the norm"),
         (part(submodel=Slices(), downlink=Bands(), uplink=Banded()), "sends parts of a model"),
+        (strategies.prfl(), "submodel pruning sends parts of a model"),
         (Strategy("w", InFlight(3, 3), matching.Weighted((0.9, 0.1))), "weighs updates by how they were drawn"),
     ],
 )  # fmt: skip

@@ -6,27 +6,35 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hocket.errors import Damaged
-from hocket.faults.disk import Disk
+from hocket.archive import Archive
+from hocket.book import Book
+from hocket.errors import Damaged, Differs
+from hocket.faults.disk import Disk, DiskFile
 from hocket.faults.disk_store import DiskStore
-from hocket.faults.everywhere import Count, Everywhere, Recorder, record, take
+from hocket.faults.everywhere import Count, Everywhere, Item, Recorder, record, state, take
 from hocket.faults.reference import Wrong
-from hocket.faults.stub import METHODS, task, workload
+from hocket.faults.stub import METHODS, Rewinding, task, workload
 from hocket.faults.swarm import Plan, plan
 from hocket.faults.world import Crash
 from hocket.fleet import Exponential, Fleet
 from hocket.keyed import key
+from hocket.merge import MaskedModels
+from hocket.pacing import InFlight
 from hocket.received import Received
 from hocket.record.account import Account
 from hocket.record.curve import Curve
 from hocket.record.ledger import Ledger
 from hocket.service.host import Host
 from hocket.setup import Setup
+from hocket.simulation.replay import carry_on, replay
 from hocket.snapshot import pack, unpack
+from hocket.store import SQLiteStore
 from hocket.store.journal import FORMAT, Header, Journal, state_digest
 from hocket.store.recovery import recover
+from hocket.store.spill import beside
 from hocket.store.store import Checkpoint, Record, Recovered
 from hocket.strategies import fedbuff
+from hocket.strategy import Strategy, TaskPart
 from hocket.until import Until
 
 SCALE = int(os.environ.get("HOCKET_FAULTS", "1"))  # of the long tests: 10 is what a release runs
@@ -103,6 +111,98 @@ def test_crash_everywhere_sees_a_journal_that_forgets(monkeypatch: pytest.Monkey
     monkeypatch.setattr(DiskStore, "sync", lazy)
     with pytest.raises(Wrong, match=r"I3|I4"):
         everywhere(0, 20)
+
+
+# --- latest models in a file ------------------------------------------------------------------------------
+
+BUFFERED = {
+    "models": Strategy("models", InFlight(6, 2, timeout=60.0), task=TaskPart(merge=MaskedModels(resum=5))),
+    "kept": Strategy("kept", Rewinding(6, 2, timeout=60.0), task=TaskPart(merge=MaskedModels(most=7))),
+}
+
+
+def buffered(name: str) -> tuple[Setup, list[Item]]:
+    """A run whose merge keeps models of clients, and what its server is told."""
+    fleet = Fleet.synthetic(12, seed=5, compute_law=Exponential(), latency=0.05)
+    setup = Setup.of(task("a", 12, 5), BUFFERED[name], Until(updates=60), seed=5, measure=("finite",))
+    return setup, record(setup, fleet, plan(5))
+
+
+@pytest.fixture
+def spilling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept in memory."""
+    monkeypatch.setattr(Archive.spill, "__defaults__", (0,))
+
+
+@pytest.mark.usefixtures("spilling")
+@pytest.mark.parametrize("name", BUFFERED)
+def test_models_in_a_file_are_there_after_a_crash_anywhere(name: str) -> None:
+    setup, script = buffered(name)
+    count = Everywhere(setup, script, every=9, nested=2, to_the_end=4, spill=True).run(stride=3)
+    assert count.recoveries > 200 and count.ends > 50
+
+
+@pytest.mark.usefixtures("spilling")
+def test_it_is_seen_if_places_are_used_again_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Archive, "guard", lambda archive, *names: archive._find_free())
+    setup, script = buffered("models")
+    with pytest.raises((Wrong, Differs)):
+        Everywhere(setup, script, every=9, to_the_end=1, spill=True).run(stride=7)
+
+
+@pytest.mark.usefixtures("spilling")
+@pytest.mark.parametrize("cut", [70, 110, 150, 190])
+def test_both_checkpoints_count_on_the_file(cut: int) -> None:
+    """The newest one is damaged: the one before it and its records lead to the same models."""
+    setup, script = buffered("models")
+    disk = Disk()
+
+    def life() -> Host:
+        return Host(
+            setup, DiskStore(disk), lambda m: None, Recorder(), step=lambda s: None, every=6, patience=1 << 60,
+            spill=lambda t: DiskFile(disk, f"latest-{t}", lambda s: None),
+        )  # fmt: skip
+
+    host = life()
+    for item in script[:cut]:
+        take(host, item)
+    host.commit()
+    names = [n for n in disk.names() if n.startswith("checkpoint-")]
+    assert len(names) == 2 and "latest-a" in disk.names()
+    before = state(host)
+    disk.write(names[-1], 40, b"damaged")
+    again = life()
+    again.commit()
+    assert state(again) == before
+
+
+def models(book: Book) -> dict[int, bytes]:
+    """Clients' latest models by client."""
+    merge = book.shelves["a"].merge
+    return {c: merge.archive.get(held.values).tobytes() for c, held in merge.held.items()}
+
+
+@pytest.mark.usefixtures("spilling")
+def test_a_replay_leaves_the_file_alone_and_is_carried_on(tmp_path: Path) -> None:
+    setup, script = buffered("kept")
+    fleet = Fleet.synthetic(12, seed=5, compute_law=Exponential(), latency=0.05)
+    host = Host(
+        setup, SQLiteStore(tmp_path), lambda m: None, Recorder(), step=lambda s: None, every=6, patience=1 << 60,
+        spill=beside(tmp_path),
+    )  # fmt: skip
+    for item in script[:150]:
+        take(host, item)
+    host.commit()
+    host.close()
+    before = (tmp_path / "latest-a").read_bytes()
+    again = replay(tmp_path, setup)
+    assert again.digest == state_digest(host.server, host.book) and models(again.book) == models(host.book)
+    one, other = (carry_on(again, fleet) for _ in range(2))
+    assert one == other and one["updates"] >= 60
+    assert models(again.book) == models(host.book) and (tmp_path / "latest-a").read_bytes() == before
+    (tmp_path / "latest-a").unlink()
+    with pytest.raises(Damaged, match=r"latest-a: No such file .* bring it along"):
+        replay(tmp_path, setup)
 
 
 # --- T07 -------------------------------------------------------------------------------------------------

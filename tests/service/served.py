@@ -148,13 +148,20 @@ async def devices(serving: Serving, folder: Path, count: int, **options: Any) ->
 
 
 class Process:
-    """``hocket serve`` in a process of its own, to be killed and started again at the same address."""
+    """``hocket serve`` in a process of its own, to be killed and started again at the same address.
 
-    def __init__(self, folder: Path, **written: Any) -> None:
+    ``file``: the experiment, in place of one that is ``written``; ``python``: what comes between python and serve.
+    """
+
+    def __init__(
+        self, folder: Path, file: str = "", python: tuple[str, ...] = ("-m", "hocket"), every: int = 1_000_000,
+        **written: Any,
+    ) -> None:  # fmt: skip
         self.folder, self.port, self.url, self.lives = folder, 0, "", 0
+        self._python, self._every = python, every
         self.recoveries: list[float] = []
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "file.toml").write_text(text(**written))
+        (folder / "file.toml").write_text(file or text(**written))
         self.experiment = document.load(folder / "file.toml")
         self.setup = setup_of(self.experiment)
         self.process: asyncio.subprocess.Process
@@ -173,8 +180,8 @@ class Process:
         """A new life."""
         self.lives += 1
         command = (
-            sys.executable, "-m", "hocket", "serve", str(self.folder / "file.toml"), "--out", str(self.run), "--port",
-            str(self.port), "--checkpoint", "1000000", *arguments,
+            sys.executable, *self._python, "serve", str(self.folder / "file.toml"), "--out", str(self.run), "--port",
+            str(self.port), "--checkpoint", str(self._every), *arguments,
         )  # fmt: skip
         self.process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=dict(os.environ)

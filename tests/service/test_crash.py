@@ -5,6 +5,7 @@ import os
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,11 @@ from tests.service.served import Hand, Process, accumulated, experiment, hands, 
 KILLS = int(os.environ.get("HOCKET_KILLS", "200"))  # of the long test
 
 
-async def killed_under_load(folder: Path, kills: int, updates: int, clients: int) -> tuple[Process, Counter[int]]:
+async def killed_under_load(
+    folder: Path, kills: int, updates: int, clients: int, **how: Any
+) -> tuple[Process, Counter[int]]:
     """A run whose server is killed at random, with real devices; how often each lease was acknowledged as accepted."""
-    process = Process(folder, clients=clients, buffer=3, in_flight=clients, updates=updates)
+    process = Process(folder, clients=clients, buffer=3, in_flight=clients, updates=updates, **how)
     await process.start("--invite", str(clients))
     tokens, dice = (process.run / "tokens").read_text().split(), random.Random(kills)
     acknowledged: Counter[int] = Counter()
@@ -312,3 +315,43 @@ def test_the_event_log_of_a_run_that_was_killed_is_whole(tmp_path: Path) -> None
     arrived = [row["lease"] for row in log if KINDS[row["kind"]] == "arrived"]
     assert len(set(arrived)) == 14 and [r["time_ns"] for r in log] == sorted(r["time_ns"] for r in log)
     assert len(list((process.run / "events").glob("*.parquet"))) > 2
+
+
+PRUNED = """
+[task]
+kind = "gaussian"
+clients = 4
+samples = 40
+hidden = [8]
+[fleet]
+kind = "synthetic"
+[strategy]
+use = "prfl"
+window = 0.01
+least = 0.3
+interval = 3
+patience = 1
+every = 2
+[until]
+updates = 60
+"""
+SPILLING = """
+import sys
+from hocket.archive import Archive
+from hocket.cli import main
+Archive.spill.__defaults__ = (0,)
+sys.exit(main())
+"""
+
+
+def test_latest_models_in_a_file_survive_kills(tmp_path: Path) -> None:
+    how = {"file": PRUNED, "python": ("-c", SPILLING), "every": 7}
+    process, acknowledged = asyncio.run(killed_under_load(tmp_path, kills=3, updates=60, clients=4, **how))
+    assert set(acknowledged.values()) == {1} and len(process.recoveries) == 3
+    journal = process.run / "journal"
+    assert (journal / "latest-gaussian").stat().st_size > 0
+    assert any(journal.glob("checkpoint-*"))
+    before = (journal / "latest-gaussian").read_bytes()
+    done = replayed(process.run, process.experiment)  # its digest was compared with the live one's
+    assert done.closed and done.server.state.updates >= 60
+    assert (journal / "latest-gaussian").read_bytes() == before, "a replay changes nothing"

@@ -5,6 +5,7 @@ name is durable after ``sync_folder``. A crash keeps what is durable and, of the
 file's writes: the next one is torn at a byte, or its place is there and its bytes are not.
 """
 
+from collections.abc import Callable
 from errno import EIO, ENOSPC
 
 from msgspec import Struct
@@ -194,3 +195,27 @@ def _crash(file: File, k: int) -> None:
         hole = below(key(k, "hole"), 2) and offset >= len(file.durable)
         _keep(file, offset, data[:kept] + (bytes(len(data) - kept) if hole else b""))
     file.content = file.durable[:]
+
+
+class DiskFile:
+    """A file of a disk that is read and written at places (:class:`hocket.archive.File`); ``step`` comes first."""
+
+    def __init__(self, disk: Disk, name: str, step: Callable[[str], None]) -> None:
+        self._disk, self._name, self._step = disk, name, step
+
+    def write(self, at: int, data: bytes) -> None:
+        """Write bytes at a place, into the cache."""
+        self._step("spill")
+        if self._name not in self._disk.names():
+            self._disk.create(self._name)
+        self._disk.write(self._name, at, data)
+
+    def read(self, at: int, size: int) -> bytes:
+        """The bytes at a place."""
+        return self._disk.read(self._name)[at : at + size]
+
+    def sync(self) -> None:
+        """Everything written is durable, under its name."""
+        self._step("sync spilled")
+        self._disk.sync(self._name)
+        self._disk.sync_folder()

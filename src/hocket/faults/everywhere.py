@@ -13,8 +13,10 @@ from msgspec.structs import replace
 
 from hocket import actions as do
 from hocket import events as on
+from hocket.archive import Archive
+from hocket.book import Shelf
 from hocket.events import Event
-from hocket.faults.disk import Disk
+from hocket.faults.disk import Disk, DiskFile
 from hocket.faults.disk_store import DiskStore
 from hocket.faults.reference import Wrong
 from hocket.faults.swarm import Plan
@@ -91,13 +93,15 @@ class Everywhere:
         nested: crashes in a row before a recovery is let through.
         to_the_end: one trial in so many is followed to the end of the script, the others to where they crashed; the
             rest is the same function of the same state.
+        spill: what merges keep of every client goes to a file on the disk once it does not fit into memory.
     """
 
     def __init__(
-        self, setup: Setup, script: list[Item], *, every: int, seed: int = 0, nested: int = 0, to_the_end: int = 50
-    ) -> None:
+        self, setup: Setup, script: list[Item], *, every: int, seed: int = 0, nested: int = 0, to_the_end: int = 50,
+        spill: bool = False,
+    ) -> None:  # fmt: skip
         self._setup, self._script, self._every, self._seed = setup, script, every, seed
-        self._nested, self._to_the_end = nested, to_the_end
+        self._nested, self._to_the_end, self._spill = nested, to_the_end, spill
         self.count = Count()
         self._said = 0  # events that something which left depends on
 
@@ -119,9 +123,7 @@ class Everywhere:
         def sent(message: Message) -> None:
             self._said = host.durable
 
-        host = Host(
-            self._setup, DiskStore(disk, hook=point), sent, Recorder(), step=point, every=self._every, patience=PATIENCE
-        )
+        host = self._host(disk, point, sent)
         for index, item in enumerate(self._script):
             at[0] = index
             point("told")
@@ -135,19 +137,17 @@ class Everywhere:
         for item in self._script:
             before.append(host.server.state.events)
             take(host, item)
-            states.append(_state(host))
+            states.append(state(host))
         return states, before
 
-    def _host(self, disk: Disk, step: Callable[[str], None] = lambda name: None) -> Host:
+    def _host(
+        self, disk: Disk, step: Callable[[str], None] = lambda name: None, sent: Callable[[Message], None] | None = None
+    ) -> Host:
+        spill = (lambda t: DiskFile(disk, f"latest-{t}", step)) if self._spill else None
         return Host(
-            self._setup,
-            DiskStore(disk, hook=step),
-            _nowhere,
-            Recorder(),
-            step=step,
-            every=self._every,
-            patience=PATIENCE,
-        )
+            self._setup, DiskStore(disk, hook=step), sent or _nowhere, Recorder(), step=step, every=self._every,
+            patience=PATIENCE, spill=spill,
+        )  # fmt: skip
 
     def _trial(self, live: Disk, at: int, name: str) -> None:
         """Crash here, recover, go on to here."""
@@ -172,9 +172,9 @@ class Everywhere:
         last = len(self._script) - 1 if follow else at
         for item in self._script[index : last + 1]:
             take(host, item)
-        if index <= last and _state(host) != self._states[last]:
+        if index <= last and state(host) != self._states[last]:
             raise Wrong(f"I4 replay: {where}: after item {last} the state is not that of the uninterrupted run")
-        if index > last and _state(host) != self._states[index - 1]:
+        if index > last and state(host) != self._states[index - 1]:
             raise Wrong(f"I4 replay: {where}: recovered to item {index}, another state than the uninterrupted run's")
 
 
@@ -190,12 +190,22 @@ def take(host: Host, item: Item) -> None:
     host.tell(item.event, item.body)
 
 
-def _state(host: Host) -> str:
+def state(host: Host) -> str:
     """Everything that decides how a run goes on."""
-    shelves = {t: replace(s, downlink=None) for t, s in host.book.shelves.items()}
+    shelves = {t: _in_memory(s) for t, s in host.book.shelves.items()}
     return digest(
         state_digest(host.server, host.book).encode(), pack(shelves), pack(sorted(host.received.sent.items()))
     )
+
+
+def _in_memory(shelf: Shelf) -> Shelf:
+    """What a shelf holds, wherever it lies."""
+    archive = getattr(shelf.merge, "archive", None)
+    if archive is None or archive.file is None:
+        return replace(shelf, downlink=None)
+    held = {n: archive.get(n) for n in sorted({*archive.held, *archive.places})}
+    merge = replace(shelf.merge, archive=Archive(held, number=archive.number))
+    return replace(shelf, downlink=None, kept=None, merge=merge)
 
 
 def _fatal(step: int) -> Callable[[str], None]:

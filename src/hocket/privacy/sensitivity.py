@@ -19,7 +19,7 @@ _ROBUST = ("median", "trimmed_mean", "krum", "geometric_median")
 
 def unbounded(strategy: FullStrategy, task: FullTask) -> str | None:
     """Why the noise would not cover what one client does to a step; None if it does."""
-    for reason in (_merge(task), _submodel(task), _staleness(task.guard), _routing(strategy), _watched(strategy, task)):
+    for reason in (_submodel(task), _merge(task), _staleness(task.guard), _routing(strategy), _watched(strategy, task)):
         if reason is not None:
             return f"privacy: {reason}"
     return None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hocket import actions as do
 from hocket import events as on
+from hocket.archive import File
 from hocket.book import Book
 from hocket.errors import Diverged, InvalidInput
 from hocket.events import Event
@@ -73,6 +74,7 @@ class Host:
         secret: what noise for privacy is drawn from (the seed, if left out).
         plan: has a plan of a task made, which is told later.
         log: what is written down beside the journal.
+        spill: where what merges keep of every client goes, by task, when it does not fit into memory; None: nowhere.
 
     Raises:
         Damaged, Differs: the store does not hold a run of this setup.
@@ -94,6 +96,7 @@ class Host:
         secret: bytes | None = None,
         plan: "Callable[[str, Host], None] | None" = None,
         log: Log | None = None,
+        spill: Callable[[str], File] | None = None,
     ) -> None:
         self._plan, self._log = plan, log
         self.setup, self._send, self._watcher, self._step = setup, send, watcher, step
@@ -103,6 +106,8 @@ class Host:
         self.book: Book
         self.received = Received(setup.strategy.tasks, setup.tasks)
         self.server, self.book = setup.build(self.received, journaled=True, down=down, secret=secret)
+        if spill is not None:
+            self.book.spill(spill)
         self.read: Callable[[Edge], bytes] = self.book.read
         account = Account(Curve(setup.until.confirm), Ledger())
         found = store.recover()

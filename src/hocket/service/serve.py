@@ -47,6 +47,7 @@ from hocket.simulation.run import Run
 from hocket.store import SQLiteStore
 from hocket.store.journal import EVERY, state_digest
 from hocket.store.secret import take
+from hocket.store.spill import beside
 
 JOURNAL, REGISTER, TLS, UPLOADS = "journal", "register.sqlite", "tls", "uploads"
 MEASURED = "measured.parquet"
@@ -293,7 +294,7 @@ class Service:
         return Host(
             self.setup, SQLiteStore(self.folder / JOURNAL), say, watch, step=lambda name: None, secret=secret,
             every=self.options.every, patience=int(self.options.patience * 1e9), down=self.experiment.fleet.down,
-            everybody=False, plan=plans.ask, log=watch,
+            everybody=False, plan=plans.ask, log=watch, spill=beside(self.folder / JOURNAL),
         )  # fmt: skip
 
     def _failed(self, error: BaseException) -> None:

@@ -27,6 +27,7 @@ from hocket.snapshot import pack, unpack
 from hocket.store import read, secret
 from hocket.store.journal import state_digest
 from hocket.store.recovery import Rebuilt, recover
+from hocket.store.spill import Overlay, over
 
 
 class Replayed(Struct, frozen=True):
@@ -55,6 +56,7 @@ def replay(journal: Path, setup: Setup) -> Replayed:
     """
     received = Received(setup.strategy.tasks, setup.tasks)
     server, book = setup.build(received, journaled=True, secret=secret.kept(journal))
+    book.spill(over(journal))
     account = Account(Curve(setup.until.confirm), Ledger())
     at = recover(read(journal), setup, server, book, received, account, strict=True, where=f"journal {journal}")
     return Replayed(setup, server, book, state_digest(server, book), server.state.events, at.closed, at)
@@ -74,6 +76,9 @@ def carry_on(replayed: Replayed, fleet: Fleet) -> dict[str, Any]:
     sim = prepare(setup, fleet)
     engine = sim.engine
     account = unpack(pack(at.account), Account)  # a replay may be carried on several times
+    for mine, theirs in zip(engine.book.archives(), replayed.book.archives(), strict=True):
+        assert theirs.file is not None, "a replay has files"
+        mine.spill(Overlay(theirs.file))
     engine.server.restore(replayed.server.snapshot())
     engine.book.restore(replayed.book.snapshot())
     sim.curve.points = account.curve.points

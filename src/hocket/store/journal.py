@@ -20,6 +20,8 @@ from hocket.store.store import Record, Store
 FORMAT = 1
 EVERY = 1000  # accepted updates from one checkpoint to the next
 QUEUE = 1024  # records that wait for a sync at most
+KEPT = ("checkpoint", "checkpoint before")
+"""Guards of what the checkpoints that a store keeps count on in files, the newest first."""
 
 
 class Header(Event, frozen=True, gc=False, array_like=True, tag=True):
@@ -114,5 +116,9 @@ class Journal:
             "account": pack(account),
             "now": pack(now),
         }
+        for archive in book.archives():
+            archive.sync()
         self._store.save(self._store.sync(), state)
+        for archive in book.archives():
+            archive.guard(*KEPT)
         self._queued = 0

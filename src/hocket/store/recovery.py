@@ -22,7 +22,7 @@ from hocket.server import Server
 from hocket.setup import Setup
 from hocket.snapshot import pack, unpack
 from hocket.store import journal
-from hocket.store.journal import FORMAT, End, Entry, Header, state_digest
+from hocket.store.journal import FORMAT, KEPT, End, Entry, Header, state_digest
 from hocket.store.store import Recovered
 
 BELIEVED = (on.Measured, on.Evaluated)
@@ -120,6 +120,8 @@ class _Again:
             _check_header(unpack(state["header"], Header), run, where)
             self._server.restore(state["server"])
             self._book.restore(state["book"])
+            for archive in self._book.archives():
+                archive.guard(*KEPT)
             self._received.sent = unpack(state["updates"], dict[int, Sent])
             at.account, at.now = unpack(state["account"], Account), unpack(state["now"], int)
         except KeyError as e:
