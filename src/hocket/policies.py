@@ -114,7 +114,8 @@ class Pacing(Protocol):
     task depends on that task alone need only look at ``view.moved()``, whatever the number of tasks.
     """
 
-    observes: ClassVar[tuple[type[Event], ...]]
+    @property
+    def observes(self) -> tuple[type[Event], ...]: ...
 
     @property
     def timeout(self) -> float | None: ...

@@ -1,6 +1,7 @@
 """The server's decisions once its tables have changed: is a step due, may work start, when to look again?"""
 
 from collections.abc import Mapping
+from functools import partial
 from math import inf
 
 from hocket import actions as do
@@ -19,9 +20,8 @@ class Scheduler:
     """Asks pacing, matching and prefetch, and turns what they say into leases, steps, offers and wake-ups."""
 
     __slots__ = (
-        "_bases", "_changed", "_end_time", "_estimate", "_key", "_leases", "_looks_ahead", "_matching",
-        "_matching_memory", "_max_bytes", "_max_updates", "_pacing", "_pacing_memory", "_prefetch", "_refill_first",
-        "_state", "_tasks", "_view",
+        "_ahead", "_bases", "_changed", "_due", "_end_time", "_estimate", "_key", "_leases", "_looks_ahead", "_match",
+        "_max_bytes", "_max_updates", "_prefetch", "_refill_first", "_room", "_state", "_tasks", "_view",
     )  # fmt: skip
 
     def __init__(
@@ -37,8 +37,10 @@ class Scheduler:
     ) -> None:
         self._state, self._view, self._leases, self._tasks = state, view, leases, tasks
         self._changed = view.changed
-        self._pacing, self._pacing_memory = strategy.pacing, state.memories["pacing"]
-        self._matching, self._matching_memory = strategy.matching, state.memories["matching"]
+        pacing, budget = strategy.pacing, state.memories["pacing"]
+        matching, known = strategy.matching, state.memories["matching"]
+        self._room, self._due = partial(pacing.room, budget, view), partial(pacing.due, budget, view)
+        self._match, self._ahead = partial(matching.match, known), partial(matching.ahead, known)
         self._looks_ahead = bool(getattr(strategy.matching, "looks_ahead", False))
         self._prefetch, self._estimate = strategy.prefetch, estimate
         self._bases = strategy.prefetch.bases if isinstance(strategy.prefetch, Holding) else None
@@ -53,14 +55,14 @@ class Scheduler:
         s = self._state
         over = s.updates >= self._max_updates or (self._max_bytes < inf and s.up + s.down >= self._max_bytes)
         short = self._refill(now, out) if self._refill_first and not over else {}
-        due = self._pacing.due(self._pacing_memory, self._view, now)
+        due = self._due(now)
         while due is not None:
             if due.look_again_at is not None:
                 self._look_again(due.look_again_at, now, out)
             if due.task is None:
                 break
             self._step(due, s.tasks[due.task], out)
-            due = self._pacing.due(self._pacing_memory, self._view, now)
+            due = self._due(now)
         if over:
             self._tasks.finish("updates" if s.updates >= self._max_updates else "bytes", out)
             return
@@ -121,11 +123,11 @@ class Scheduler:
 
     def _refill(self, now: int, out: Actions) -> Slots:
         """Hand out work; the slots that there were if not all of them found a client."""
-        slots = self._pacing.room(self._pacing_memory, self._view, now)
+        slots = self._room(now)
         if not slots:
             return slots
         route = self._leases.route
-        picks = self._matching.match(self._matching_memory, slots, self._view, self._draw())
+        picks = self._match(slots, self._view, self._draw())
         if self._bases is None:
             for pick in picks:
                 route(pick, now, out)
@@ -145,8 +147,8 @@ class Scheduler:
 
     def _look_ahead(self, now: int) -> None:
         s, view = self._state, self._view
-        slots = self._pacing.room(self._pacing_memory, view, now)
-        picks = self._matching.ahead(self._matching_memory, slots, view, self._draw())
+        slots = self._room(now)
+        picks = self._ahead(slots, view, self._draw())
         for name in dict.fromkeys(p.task for p in picks):
             mine = [p for p in picks if p.task == name]
             s.offers += self._prefetch.starts(s.memories["prefetch"], mine, view, self._estimate[name])

@@ -79,6 +79,17 @@ def test_progress_is_as_fast_as_any_division_makes_it() -> None:
     assert claims["c"] == pytest.approx(10 * 0.1 / 0.5) and again["c"] > found["c"]
 
 
+def test_progress_moves_budgets_only_when_that_is_certain() -> None:
+    """A signal of 1 +- 2 in each of 4 windows has a standard error of 2 / sqrt(3), more than itself."""
+    calm = {"a": Seen(40, 32, 0, 32.0, 1600.0, 32.0), "b": Seen(10, 32, 0, 32.0, 1600.0, 32.0)}
+    assert calm["a"].doubt(8) == 0
+    assert ByProgress().deal({"a": 150, "b": 150}, 1, calm, {}, 1.0) == {"a": 100, "b": 200}
+    rough = {n: Seen(s.steps, 32, 0, 32.0, 1600.0, 32.0 * 5) for n, s in calm.items()}
+    assert rough["a"].doubt(8) == pytest.approx(2 / 3**0.5)
+    assert ByProgress().deal({"a": 150, "b": 150}, 1, rough, {}, 1.0) == {"a": 150, "b": 150}
+    assert ByProgress(window=1).deal({"a": 150, "b": 150}, 1, rough, {}, 1.0) == {"a": 100, "b": 200}
+
+
 def test_progress_favours_the_slow_task_of_two_alike() -> None:
     """R_m in proportion to sqrt(n_m / v_m): four times the steps, half the budget."""
     seen = {"fast": Seen(40, 9, 0, 1.0, 50.0), "slow": Seen(10, 9, 0, 1.0, 50.0)}
@@ -104,6 +115,16 @@ def test_deals_wait_for_steps_arrivals_and_measurements() -> None:
     assert (state.arrivals, state.since, state.seen) == (0, 7, {})
 
 
+def test_only_budgets_that_move_look_at_steps() -> None:
+    assert Budgets(12, 2).observes == Budgets(12, 2, allocation=InTurn()).observes == ()
+    assert Budgets(12, 2, allocation=ByProgress()).observes == (on.Stepped,)
+    pacing, view = Budgets(12, 2, allocation=ByProgress()), empty_view(9, ("a", "b"))
+    state = pacing.init(view)
+    for signal in (1.0, 3.0):
+        pacing.observe(state, stepped("a", signal=signal, noise=9.0), view, 5)
+    assert (state.seen["a"].signal, state.seen["a"].noise, state.seen["a"].square) == (20.0, 90.0, 50.0)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -111,6 +132,7 @@ def test_deals_wait_for_steps_arrivals_and_measurements() -> None:
         (lambda: ByHeterogeneity(memory=1.0), "by_heterogeneity.memory = 1"),
         (lambda: ByProgress(memory=-1.0), "by_progress.memory = -1"),
         (lambda: ByProgress(period=0.0), "by_progress.period = 0"),
+        (lambda: ByProgress(window=0), "by_progress.window = 0"),
     ],
 )
 def test_settings_out_of_range(make, message) -> None:

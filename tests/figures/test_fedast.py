@@ -13,7 +13,18 @@ import hocket as hk
 from hocket.merge import Spread
 from hocket.policies import Contribution
 from hocket.record.log import KINDS
-from hocket.reproduce.fedast_tasks import COST, SHARES, fleet, gaussians, learned, replayed, static
+from hocket.reproduce.fedast_tasks import (
+    COST,
+    ROUNDS,
+    SHARES,
+    fleet,
+    gaussians,
+    learned,
+    real_methods,
+    replayed,
+    rounds_until,
+    static,
+)
 from hocket.schema import Schema, Segment
 from hocket.setup import Setup
 from hocket.simulation.run import prepare
@@ -60,6 +71,22 @@ def test_joint_rounds_wait_for_every_task() -> None:
     sim = replayed(hk.strategies.sync_st(asked=300, cohort=30, shares=SHARES), COST)
     versions = {t.version for t in sim.engine.server.state.tasks.values()}
     assert len(versions) == 1 and versions.pop() in range(34, 39)
+
+
+def test_rounds_that_the_paper_needed() -> None:
+    """The targets of the real tasks are set by them: counted in the delay model, which is the paper's but for seeds."""
+    assert all(found == pytest.approx(ROUNDS[n], rel=0.06) for n, found in rounds_until().items())
+
+
+def test_the_real_tasks_keep_the_ratios_of_the_program() -> None:
+    """An update counts for as much in both methods, and R, buffers and cohorts are two thirds of the program's."""
+    (own, every), (sync, rounds) = real_methods().values()
+    sizes = own.pacing.in_flight, own.matching.distinct, sync.pacing.asked, sync.pacing.cohort
+    assert sizes == tuple(round(k * 2 / 3) for k in (384, 300, 300, 30))
+    buffer = own.pacing.in_flight // 4 // own.pacing.ratio
+    assert own.pacing.ratio == 32 and buffer == 2
+    assert own.task.optimizer.lr / buffer == sync.task.optimizer.lr / sync.pacing.cohort
+    assert every * buffer == rounds * sync.pacing.cohort
 
 
 def test_more_tasks_slow_rounds_but_not_fedast() -> None:

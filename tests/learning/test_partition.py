@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hocket.errors import InvalidInput
-from hocket.learning.partition import Parts, dirichlet, iid, natural, quantity, shards
+from hocket.learning.partition import Parts, dirichlet, iid, mixtures, natural, quantity, shards
 
 
 def check(parts: Parts, n: int, clients: int, minimum: int) -> None:
@@ -33,6 +33,18 @@ minima = st.integers(0, 3)
 @given(labels=labels_, clients=clients_, alpha=alphas, minimum=minima)
 def test_dirichlet(labels: list[int], clients: int, alpha: float, minimum: int) -> None:
     check_seeded(lambda s: dirichlet(labels, clients, alpha, s, minimum), len(labels), clients, minimum)
+
+
+@given(classes=st.integers(1, 6), clients=clients_, alpha=alphas, size=st.integers(1, 30))
+def test_mixtures(classes: int, clients: int, alpha: float, size: int) -> None:
+    """Sizes are equal, nobody has a sample twice, and no sample is dealt again before its whole class was."""
+    labels = np.arange(30 * classes) % classes
+    parts, again = (mixtures(labels, clients, alpha, size, 7) for _ in range(2))
+    assert all(
+        len(p) == size and (np.diff(p) > 0).all() and np.array_equal(p, q) for p, q in zip(parts, again, strict=True)
+    )
+    dealt = np.bincount(np.concatenate(parts), minlength=len(labels))
+    assert all(np.ptp(dealt[labels == c]) <= 1 for c in range(classes))
 
 
 @given(n=st.integers(60, 200), clients=clients_, alpha=alphas, minimum=minima)
@@ -62,6 +74,7 @@ def test_seeds_differ() -> None:
     for make in (
         lambda s: iid(100, 5, s),
         lambda s: dirichlet(y, 5, 1.0, s),
+        lambda s: mixtures(y, 5, 1.0, 9, s),
         lambda s: shards(y, 5, 2, s),
         lambda s: quantity(100, 5, 1.0, s),
     ):
@@ -74,8 +87,9 @@ def test_skew_follows_alpha() -> None:
     def classes(parts: Parts) -> float:
         return float(np.mean([len(np.unique(y[p])) for p in parts]))
 
-    few, many = (classes(dirichlet(y, 50, a, minimum=2)) for a in (0.1, 100.0))
-    assert few < 6 and many == 10
+    for make in (lambda a: dirichlet(y, 50, a, minimum=2), lambda a: mixtures(y, 50, a, 100)):
+        few, many = (classes(make(a)) for a in (0.1, 100.0))
+        assert few < 6 and many == 10
     assert classes(shards(y, 50, 2)) <= 2.5
     sizes = [np.std([len(p) for p in quantity(5000, 50, a)]) for a in (0.5, 100.0)]
     assert sizes[0] > 5 * sizes[1]
@@ -93,6 +107,11 @@ def test_a_minimum_that_leaves_no_choice() -> None:
             "9 samples cannot give 5 clients 2 each; 4 clients or fewer",
         ),
         (lambda: dirichlet([0] * 9, 5, 0.0), "dirichlet: alpha is 0.0; it must be positive and finite"),
+        (
+            lambda: mixtures([0] * 9 + [1] * 4, 5, 1.0, 5),
+            "5 clients of 5 samples; one client or more, of 1 to 4 samples",
+        ),
+        (lambda: mixtures([0] * 9, 5, -1.0, 5), "mixtures: alpha is -1.0"),
         (lambda: quantity(9, 5, float("nan")), "quantity: alpha is nan"),
         (lambda: quantity(9, 5, 1.0, minimum=-1), "minimum is -1; it must be 0 or more"),
         (lambda: iid(3, 0), "iid: clients is 0; it must be 1 or more"),

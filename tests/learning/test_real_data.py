@@ -52,6 +52,14 @@ def test_images_by_seed(data_dir: Path) -> None:
     assert a.test.features.tobytes() == c.test.features.tobytes()
 
 
+def test_images_of_equal_clients(data_dir: Path) -> None:
+    """More than there are, so some are dealt twice; few classes each."""
+    task = reference_tasks.cifar10(clients=300, alpha=0.1, data=data_dir, samples=2000, per_client=25)
+    data = data_of(task)
+    assert task.samples.tolist() == [25] * 300 and len(np.unique(data.train.features, axis=0)) <= 2000
+    assert np.mean([len(np.unique(own)) for own in data.train.labels.reshape(300, 25)]) < 5
+
+
 def test_cifar_in_the_binary_format(data_dir: Path, tmp_path: Path) -> None:
     xz = data_of(reference_tasks.cifar10(data=data_dir, samples=1000))
     folder = tmp_path / "cifar10"
@@ -87,6 +95,11 @@ def test_shakespeare(data_dir: Path) -> None:
     assert 0.15 < held / (held + len(data.train)) < 0.25
     with pytest.raises(InvalidInput, match=r"shakespeare: clients is 299; \d+ roles say 10 windows of 40 or more"):
         reference_tasks.shakespeare(clients=299, data=data_dir)
+    shared = reference_tasks.shakespeare(clients=7, roles=3, data=data_dir)
+    own = np.split(data_of(shared).train.features, np.cumsum(shared.samples)[:-1])
+    assert all(np.array_equal(own[c], own[c % 3]) for c in range(7)) and len(own[0]) > len(own[1]) > len(own[2])
+    with pytest.raises(InvalidInput, match=r"roles is 8; .* and there are 7 clients"):
+        reference_tasks.shakespeare(clients=7, roles=8, data=data_dir)
 
 
 def test_heart_disease(data_dir: Path) -> None:

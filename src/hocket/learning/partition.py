@@ -1,6 +1,6 @@
 """Ways to divide one data set among clients: lists of int64 index arrays, one per client, each ascending.
 
-Every sample goes to exactly one client, and the same seed gives the same division.
+Every sample goes to exactly one client (``mixtures`` apart), and the same seed gives the same division.
 """
 
 from heapq import heapify, heapreplace
@@ -49,6 +49,40 @@ def dirichlet(labels: ArrayLike, clients: int, alpha: float, seed: int = 0, mini
         for part, chunk in zip(parts, np.split(rows, cuts), strict=True):
             part += chunk.tolist()
     _level(parts, minimum, key(seed, "dirichlet", "level"))
+    return _sorted(parts)
+
+
+def mixtures(labels: ArrayLike, clients: int, alpha: float, size: int, seed: int = 0) -> Parts:
+    """Label skew at equal sizes: ``size`` samples each, of classes in proportions that each client draws for itself.
+
+    The proportions are Dirichlet(alpha). A class is dealt from a shuffled deck, and from its top again once it is
+    through, so clients may share samples; no client has one twice. After the FedAST experiments (Askin et al., arXiv
+    2406.00302).
+
+    Raises:
+        InvalidInput: ``alpha`` is not positive, or a class has fewer than ``size`` samples.
+
+    >>> [len(p) for p in mixtures([0, 1] * 50, clients=8, alpha=0.1, size=20)] == [20] * 8
+    True
+    """
+    y = np.asarray(labels)
+    _positive("mixtures", alpha)
+    classes, held = np.unique(y, return_counts=True)
+    most = min(held, default=0)
+    if clients < 1 or not 1 <= size <= most:
+        raise InvalidInput(
+            f"mixtures: {clients} clients of {size} samples; one client or more, of 1 to {most} samples, which is what "
+            "the smallest class has"
+        )
+    draw = generator(key(seed, "mixtures"))
+    shares = np.cumsum(draw.dirichlet(np.full(len(classes), alpha), clients), axis=1)
+    shares[:, -1] = 1.0
+    counts = np.diff(np.rint(shares * size).astype(np.int64), axis=1, prepend=0)
+    parts: list[list[int]] = [[] for _ in range(clients)]
+    for c, wanted in zip(classes, counts.T, strict=True):
+        deck = np.resize(draw.permutation(np.flatnonzero(y == c)), wanted.sum())
+        for part, chunk in zip(parts, np.split(deck, np.cumsum(wanted)[:-1]), strict=True):
+            part += chunk.tolist()
     return _sorted(parts)
 
 

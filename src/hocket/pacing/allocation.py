@@ -15,14 +15,17 @@ The predicted time of a step's worth of loss decrease is then
 
 convex in R_m, so handing out quanta of rho one after the other to the task whose T_m falls most minimises sum_m T_m:
 R_m is in proportion to sqrt(n_m / v_m), and a slow task, whose every version counts, gets more than a fast one of the
-same noise. How steep a task's loss is now plays no part: tasks are to arrive, not to fall fast.
+same noise. How steep a task's loss is now plays no part: tasks are to arrive, not to fall fast. The signal is known
+from U / V windows of the U updates since the last deal, so n_m / v_m has a relative standard error e_m, and budgets
+move from R to R' only if the predicted gain sum_m (n_m / v_m) (1 / R_m - 1 / R'_m) is above its own standard error,
+the root of the sum of the squares of its terms times e_m.
 
 Askin, Sharma, Joe-Wong, Joshi, "FedAST: federated asynchronous simultaneous training", UAI 2024 (arXiv 2406.00302).
 The rule by progress is hocket's own.
 """
 
 from collections.abc import Mapping
-from math import floor
+from math import floor, hypot, sqrt
 from typing import ClassVar
 
 from msgspec import Struct
@@ -34,13 +37,22 @@ LEAST_SIGNAL = 0.01
 
 
 class Seen(Struct):
-    """Of one task since the last deal: its steps, updates that were measured, and sums over those."""
+    """Of one task since the last deal: its steps, updates that were measured, and sums over those.
+
+    ``square``: the sum of the signal's squares.
+    """
 
     steps: int = 0
     updates: int = 0
     spread: float = 0.0
     signal: float = 0.0
     noise: float = 0.0
+    square: float = 0.0
+
+    def doubt(self, window: int) -> float:
+        """Standard error of the mean signal: a window of updates counts once."""
+        mean = self.signal / self.updates
+        return sqrt(max(0.0, self.square / self.updates - mean * mean) / max(1.0, self.updates / window - 1))
 
 
 class Static(Struct, frozen=True, tag="static", tag_field="kind", forbid_unknown_fields=True):
@@ -98,21 +110,23 @@ class ByHeterogeneity(Struct, frozen=True, tag="by_heterogeneity", tag_field="ki
 
 
 class ByProgress(Struct, frozen=True, tag="by_progress", tag_field="kind", forbid_unknown_fields=True):
-    """Quanta go where they shorten the predicted time of a step's worth of loss decrease most.
+    """Quanta go where they shorten the predicted time of a step's worth of loss decrease most, if that is certain.
 
     Args:
         period: a deal comes after ``period`` x R arrivals per task that goes on.
         after: steps of every task that goes on before the first deal.
         memory: how much of n_m / v_m, on a logarithmic scale, is that of the deal before (0: nothing).
+        window: V, updates that the merge measures at once.
     """
 
     period: float = 0.75
     after: int = 8
     memory: float = 0.5
+    window: int = 8
     measures: ClassVar[tuple[str, ...]] = ("signal", "noise")
 
     def __post_init__(self) -> None:
-        _check(self, "by_progress", memory=(self.memory, 0, 0.99))
+        _check(self, "by_progress", memory=(self.memory, 0, 0.99), window=(self.window, 1, 1e9))
 
     def deal(
         self,
@@ -122,14 +136,15 @@ class ByProgress(Struct, frozen=True, tag="by_progress", tag_field="kind", forbi
         claims: dict[str, float],
         seconds: float,
     ) -> dict[str, int]:
-        """New budgets of the same sum; the last deal took place so many ``seconds`` ago.
+        """New budgets of the same sum, or those there are; the last deal took place so many ``seconds`` ago.
 
         ``claims`` are n_m / v_m of the last deal, and become those of this one.
         """
-        own = {}
+        own, error = {}, {}
         for n, s in seen.items():
-            relative = s.noise / max(s.signal, LEAST_SIGNAL * s.noise) if s.noise else 0.0
-            own[n] = relative * max(seconds, 1e-9) / s.steps
+            signal = max(s.signal, LEAST_SIGNAL * s.noise)
+            own[n] = s.noise / signal * max(seconds, 1e-9) / s.steps if s.noise else 0.0
+            error[n] = s.doubt(self.window) * s.updates / signal if s.noise else 0.0
             if claims.get(n) and own[n]:
                 own[n] = claims[n] ** self.memory * own[n] ** (1 - self.memory)
         claims.clear()
@@ -141,7 +156,9 @@ class ByProgress(Struct, frozen=True, tag="by_progress", tag_field="kind", forbi
             n = max(new, key=lambda n: own[n] / new[n] - own[n] / (new[n] + given))
             new[n] += given
             rest -= given
-        return new
+        gains = {n: own[n] * (1 / budget[n] - 1 / new[n]) for n in new}
+        certain = sum(gains.values()) > hypot(*(gains[n] * error[n] for n in new))
+        return new if certain else dict(budget)
 
 
 Allocation = Static | InTurn | ByHeterogeneity | ByProgress

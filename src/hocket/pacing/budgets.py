@@ -67,7 +67,6 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
     allocation: Allocation = Static()
     timeout: float | None = None
     refill_first: ClassVar[bool] = False
-    observes: ClassVar[tuple[type[Event], ...]] = (on.Stepped,)
 
     def __post_init__(self) -> None:
         positive(self.in_flight, "in_flight")
@@ -82,6 +81,11 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
                     f"budgets: shares add up to {sum(self.shares.values())}, in_flight is {self.in_flight}; "
                     "make them equal"
                 )
+
+    @property
+    def observes(self) -> tuple[type[Event], ...]:
+        """Steps, if what they measure moves budgets."""
+        return (on.Stepped,) if self.allocation.measures else ()
 
     def init(self, view: View) -> Dealt:
         names = list(view.tasks)
@@ -102,7 +106,9 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
 
     def room(self, state: Dealt, view: View, now: int) -> Slots:
         free = spare = self.in_flight - len(view.leases)
-        budget, slots, short = state.budget, {}, list[str]()
+        budget = state.budget
+        slots: dict[str, int] = {}
+        short: list[str] = []
         for t in view.moved(state.short):
             name = t.name
             own = budget[name]
@@ -174,6 +180,7 @@ class Budgets(Struct, frozen=True, tag="budgets", tag_field="kind", forbid_unkno
             seen.updates += fact.count
             for name in rule.measures:
                 setattr(seen, name, getattr(seen, name) + fact.facts[name] * fact.count)
+            seen.square += fact.facts.get("signal", 0.0) ** 2 * fact.count
         self._deal(rule, state, view, now)
         return ()
 

@@ -9,9 +9,21 @@ from statistics import mean
 
 import numpy as np
 
+from hocket.learning.local import LocalSGD
 from hocket.report.activity import Activity, activity, busy
 from hocket.reproduce.claim import claim
-from hocket.reproduce.fedast_tasks import COST, SHARES, TARGETS, ended, gaussians, learned, real, replayed, static
+from hocket.reproduce.fedast_tasks import (
+    COST,
+    SHARES,
+    TARGETS,
+    ended,
+    gaussians,
+    learned,
+    real,
+    real_methods,
+    replayed,
+    static,
+)
 from hocket.simulation.run import Simulation
 from hocket.strategies import fedast, sync_st
 from hocket.strategy import Strategy
@@ -207,12 +219,23 @@ def fedast_no_buffer(quick: bool) -> float:
     return min(max(large_steps(1, s).values()) for s in range(1 if quick else 3))
 
 
-@cache
-def large_steps(buffer: int | None, seed: int) -> dict[str, float]:
-    from hocket.learning.local import LocalSGD
+@claim(
+    SMALL + ", local rate 0.3; not in the list",
+    "the same if a target counts at two evaluations in a row: without a buffer, the shortest; 400 is not yet",
+    400.0,
+    399.0,
+    401.0,
+)
+def fedast_no_buffer_twice(quick: bool) -> float:
+    return min(max(large_steps(1, s, 2).values()) for s in range(1 if quick else 3))
 
+
+@cache
+def large_steps(buffer: int | None, seed: int, confirm: int = 1) -> dict[str, float]:
+    """When each of four tasks reaches its target; up to 400 time units."""
     tasks = gaussians((SAME,) * 4, seed, local=LocalSGD(lr=0.3, batch_size=32, steps=27))
-    return ended(learned(tasks, ours(buffer=buffer, lr=0.5), seed, every=4, time=400.0))
+    targets = {t.name: Until(accuracy=0.98 * (t.bayes or 1.0), confirm=confirm) for t in tasks}
+    return ended(learned(tasks, ours(buffer=buffer, lr=0.5), seed, every=4, until=Until(time=400.0, tasks=targets)))
 
 
 @claim(SMALL, "a server rate of 0.2: makespan of 4 tasks by that at 0.33", 1.15, 1.0, 2.0)
@@ -253,7 +276,7 @@ def fedast_deal_alike(quick: bool) -> float:
 
 
 @claim(
-    PAPER + ", reduced: 200 clients, 9 local steps of 16, smaller models and targets, equal local rates",
+    PAPER + ", reduced: two thirds of the fleet, 9 local steps of 8, smaller models, targets of a third of the rounds",
     "makespan on MNIST, Fashion-MNIST, CIFAR-10 and Shakespeare, by how much shorter than Sync-ST's",
     0.401,
     0.30,
@@ -275,5 +298,5 @@ def real_ends(method: str, seed: int) -> dict[str, float]:
 def real_run(method: str, seed: int, log: bool = False) -> Simulation:
     """The real tasks to their targets, or 900 time units."""
     until = Until(time=900.0, tasks={n: Until(accuracy=a) for n, a in TARGETS.items()})
-    strategy, every = (ours(), 8) if method == "fedast" else (sync_st(60, 6), 2)  # 16 and 12 updates
+    strategy, every = real_methods()[method]
     return learned(real(seed), strategy, seed, every, until=until, log=log)

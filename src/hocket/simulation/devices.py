@@ -146,18 +146,18 @@ class Devices:
     # --- what clients ask for ----------------------------------------------------------------------------
 
     def _fetch(self, a: do.Fetch) -> None:
-        world, lease_id, c = self._world, a.lease, a.client
+        world, lease_id, c, node = self._world, a.lease, a.client, a.node
         if lease_id < 0:
-            if not self._book.hold(a.node):
+            if not self._book.hold(node):
                 self.drop(on.Cancelled(-1, c))
                 return
-            work = self._work[~c] = Work(None, a.node)
-            k = mix(self._terms[a.node.task].offer_key ^ (c << 32 | a.node.version))
+            work = self._work[~c] = Work(None, node)
+            k = mix(self._terms[node.task].offer_key ^ (c << 32 | node.version))
         else:
             work = self._work[lease_id]
             k = work.lease.seed  # type: ignore[union-attr]
-        size, newest, task = 0, self._newest, a.node.task
-        for edge in self._book.path(a.have, a.node):
+        size, newest, task = 0, self._newest, node.task
+        for edge in self._book.path(a.have, node):
             if edge is not newest.get(task):
                 newest[task] = edge
                 self._ledger.open_edge(edge)
@@ -170,12 +170,12 @@ class Devices:
             work.flow, work.end = world.sequence, -1
             world.sequence += 1
             world.egress.start(work.flow, size, float(self._fleet.down[c]), now)
-            world.flows[work.flow] = on.Fetched(lease_id, c, a.node, size)
+            world.flows[work.flow] = on.Fetched(lease_id, c, node, size)
             self._next_drain()
         else:
             took = self._timing.download(c, size, k, now)
             work.end = end = now + took
-            heappush(self._heap, (end, world.sequence, on.Fetched(lease_id, c, a.node, size, took)))
+            heappush(self._heap, (end, world.sequence, on.Fetched(lease_id, c, node, size, took)))
             world.sequence += 1
 
     def _go_on(self, a: do.Fetch, work: Work, size: int) -> int:

@@ -20,7 +20,7 @@ the last V updates show.
 | paper | with the standard deviation of client gradients (option D) |
 | released | as the authors' program does: a variance relative to the mean update, scaled by the rates, without a root |
 | robust | with the relative standard deviation, which needs no scale and is bounded, smoothed from deal to deal |
-| progress | hocket's own: where it shortens the predicted time of a step's worth of loss decrease most |
+| progress | hocket's own: where it certainly shortens the predicted time of a step's worth of loss decrease most |
 | in_turn | all to one task after the other: sequential training |
 
 Askin, Sharma, Joe-Wong, Joshi, "FedAST: federated asynchronous simultaneous training", UAI 2024, PMLR 244:138-172
@@ -109,6 +109,6 @@ def _rule(allocation: Rule, exponent: float | None, period: float, after: int) -
         case "in_turn":
             return InTurn()
         case "progress":
-            return ByProgress(period=period, after=after)
+            return ByProgress(period=period, after=after, window=after)
     usual, memory = (2.0, 0.0) if allocation == "released" else (1.0, 0.5 if allocation == "robust" else 0.0)
     return ByHeterogeneity(usual if exponent is None else exponent, period, after, memory, allocation == "released")

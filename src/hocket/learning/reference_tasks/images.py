@@ -15,7 +15,7 @@ from hocket.learning.loaders import catalog, cifar, idx
 from hocket.learning.loaders.cache import kept
 from hocket.learning.loaders.files import File
 from hocket.learning.local import LocalSGD
-from hocket.learning.partition import dirichlet
+from hocket.learning.partition import dirichlet, mixtures
 from hocket.learning.task import Objective, Task
 
 Model = Literal["cnn", "lenet", "mlp"]
@@ -36,6 +36,7 @@ def mnist(
     seed: int = 0,
     samples: int | None = None,
     held_out: int | None = None,
+    per_client: int | None = None,
     local: LocalSGD | None = None,
     minimum: int = 2,
     objective: Objective = "uniform",
@@ -45,8 +46,9 @@ def mnist(
     """Handwritten digits: 60,000 images of 28x28 grey pixels for training and 10,000 for test, 10 classes.
 
     A tenth of the training images, drawn by ``seed``, is the validation split; the rest is divided among the clients
-    by Dirichlet(``alpha``) label skew with ``minimum`` or more each. ``samples`` trains on that many only, ``held_out``
-    measures on the first so many of each split. Pixels are bytes until a batch is used. ``model``: two convolutions
+    by Dirichlet(``alpha``) label skew with ``minimum`` or more each, or, with ``per_client``, so many to each, whatever
+    there is (:func:`~hocket.partition.mixtures`). ``samples`` trains on that many only, ``held_out`` measures on the
+    first so many of each split. Pixels are bytes until a batch is used. ``model``: two convolutions
     ("cnn"), LeNet-5 with ReLU ("lenet") or 784-200-200-10 ("mlp"). Default local work: one pass in batches of 20 at
     rate 0.05.
 
@@ -58,7 +60,9 @@ def mnist(
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
     """
     sets = (idx_images(catalog.MNIST, "train", data), idx_images(catalog.MNIST, "t10k", data))
-    return _task(name, sets, clients, alpha, seed, samples, held_out, local, minimum, objective, (8, 16), model)
+    return _task(
+        name, sets, clients, alpha, seed, samples, held_out, per_client, local, minimum, objective, (8, 16), model
+    )
 
 
 def fashion_mnist(
@@ -69,6 +73,7 @@ def fashion_mnist(
     seed: int = 0,
     samples: int | None = None,
     held_out: int | None = None,
+    per_client: int | None = None,
     local: LocalSGD | None = None,
     minimum: int = 2,
     objective: Objective = "uniform",
@@ -83,7 +88,9 @@ def fashion_mnist(
     Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST", arXiv 1708.07747, 2017.
     """
     sets = (idx_images(catalog.FASHION_MNIST, "train", data), idx_images(catalog.FASHION_MNIST, "t10k", data))
-    return _task(name, sets, clients, alpha, seed, samples, held_out, local, minimum, objective, (16, 32), model)
+    return _task(
+        name, sets, clients, alpha, seed, samples, held_out, per_client, local, minimum, objective, (16, 32), model
+    )
 
 
 def cifar10(
@@ -94,6 +101,7 @@ def cifar10(
     seed: int = 0,
     samples: int | None = None,
     held_out: int | None = None,
+    per_client: int | None = None,
     local: LocalSGD | None = None,
     minimum: int = 2,
     objective: Objective = "uniform",
@@ -111,7 +119,7 @@ def cifar10(
     batches = [_cifar(batch, data) for batch in ("data_batch_1", "data_batch_2")]
     train = Images(np.concatenate([b.pixels for b in batches]), np.concatenate([b.classes for b in batches]))
     sets = (train, _cifar("test_batch", data))
-    return _task(name, sets, clients, alpha, seed, samples, held_out, local, minimum, objective, (16, 32))
+    return _task(name, sets, clients, alpha, seed, samples, held_out, per_client, local, minimum, objective, (16, 32))
 
 
 def _task(
@@ -122,6 +130,7 @@ def _task(
     seed: int,
     samples: int | None,
     held_out: int | None,
+    per_client: int | None,
     local: LocalSGD | None,
     minimum: int,
     objective: Objective,
@@ -142,7 +151,11 @@ def _task(
         if held_out < 1:
             raise InvalidInput(f"{name}: held_out is {held_out}; it must be 1 or more")
         validation, test = validation[:held_out], Images(test.pixels[:held_out], test.classes[:held_out])
-    parts = dirichlet(train.classes[rows], clients, alpha, key(seed, "images"), minimum)
+    y, k = train.classes[rows], key(seed, "images")
+    if per_client is None:
+        parts = dirichlet(y, clients, alpha, k, minimum)
+    else:
+        parts = mixtures(y, clients, alpha, per_client, k)
     known = Examples(train.pixels, train.classes, f"{name} train")
     divided = ClientData.partitioned(
         known,

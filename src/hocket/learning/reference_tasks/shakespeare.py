@@ -21,6 +21,7 @@ def shakespeare(
     length: int = 40,
     embedding: int = 16,
     hidden: int = 128,
+    roles: int | None = None,
     held_out: int | None = None,
     local: LocalSGD | None = None,
     objective: Objective = "uniform",
@@ -29,8 +30,9 @@ def shakespeare(
     """The next character in windows of ``length``, for the ``clients`` roles that say most; 65 characters.
 
     Of each role's windows, in the order of the text, eight tenths are for training, then a tenth for validation and
-    a tenth for test. A role needs ten windows; ``held_out`` measures on that many of each split. Accuracy is that
-    of every position. Nothing is drawn. Default local work: one pass in batches of 10 at rate 2.
+    a tenth for test. A role needs ten windows; ``held_out`` measures on that many of each split. With ``roles``, so
+    many are dealt to the clients in turn, and several clients have the same one. Accuracy is that of every position.
+    Nothing is drawn. Default local work: one pass in batches of 10 at rate 2.
 
     Raises:
         MissingData: no folder is given, or it has not the file.
@@ -43,11 +45,14 @@ def shakespeare(
     play = catalog.SHAKESPEARE.read(data).decode("ascii")
     characters = text.vocabulary(play)
     by_length = sorted(text.by_role(play).items(), key=lambda said: -len(said[1]))
-    roles = dict(by_length[: max(clients, 0)])
+    wanted, what = (clients, "clients") if roles is None else (roles, "roles")
     able = sum(len(said) > _LEAST * length for _, said in by_length)
-    if not 1 <= clients <= able:
-        raise InvalidInput(f"{name}: clients is {clients}; {able} roles say {_LEAST} windows of {length} or more")
-    codes, following, role = text.windows_by_role(roles, characters, length)
+    if not 1 <= wanted <= min(clients, able):
+        raise InvalidInput(
+            f"{name}: {what} is {wanted}; {able} roles say {_LEAST} windows of {length} or more"
+            + ("" if roles is None else f", and there are {clients} clients")
+        )
+    codes, following, role = text.windows_by_role(dict(by_length[:wanted]), characters, length)
 
     begin = np.searchsorted(role, role)
     tenth = 10 * (np.arange(len(role)) - begin) // np.bincount(role)[role]
@@ -56,7 +61,8 @@ def shakespeare(
         if held_out < 1:
             raise InvalidInput(f"{name}: held_out is {held_out}; it must be 1 or more")
         validation, test = (rows[:: max(1, len(rows) // held_out)][:held_out] for rows in (validation, test))
-    parts = [train[rows] for rows in natural(role[train])]
+    said = [train[rows] for rows in natural(role[train])]
+    parts = [said[c % wanted] for c in range(clients)]
     divided = ClientData.divided(Examples(codes, following, name), parts, validation, test)
 
     from hocket.learning.reference_tasks.models import CharacterLSTM
