@@ -54,10 +54,11 @@ class TorchLearner:
         metrics: of an evaluation besides the loss; None: those that fit the loss.
         trainable: names of parameters, with ``*``, or a test of a name; None: all that require a gradient.
         device: where to compute.
-        path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"single-last"`` (images
-            in memory channels last), ``"single"`` (any model), ``"auto"``, the first of these that takes the model,
-            ``"measured"``, the fastest by a short measurement, or what ``kernels`` of another run says. Paths differ by
-            rounding: a measured run is repeated by pinning it.
+        path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"vmap"`` (other modules,
+            several clients at once by ``torch.func.vmap``), ``"single-last"`` (images in memory channels last),
+            ``"single"`` (any model), ``"auto"``, the first of these that takes the model (vmap: up to 100,000
+            parameters), ``"measured"``, the fastest by a short measurement, or what ``kernels`` of another run says.
+            Paths differ by rounding: a measured run is repeated by pinning it.
         threads: clients or blocks of clients trained side by side, on Linux by other processes, elsewhere by threads;
             None: one per core. Results do not depend on it.
 
