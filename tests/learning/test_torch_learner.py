@@ -288,18 +288,31 @@ def test_stack_in_lanes_of_any_number(name: str, path: str) -> None:
     [
         ("attending", LocalSGD(lr=0.1, batch_size=7), {"vmap"}),
         ("residual", LocalSGD(lr=0.1, batch_size=8), {"vmap"}),
-        ("residual", LocalSGD(lr=0.1, batch_size=10), {"single-last", "vmap"}),  # 10 and 2, or 8 and 4
+        ("residual", LocalSGD(lr=0.1, batch_size=10), {"single", "vmap"}),  # batches of 10 and 2; of 8 and 4
         ("uneven", LocalSGD(lr=0.1, batch_size=10), {"single"}),  # products of which lanes have bits of their own
-        ("lstm", LocalSGD(lr=0.1, batch_size=10), {"single"}),
-        ("mlp", LocalSGD(lr=0.1, batch_size=10, momentum=0.5), {"stack"}),
     ],
 )
 def test_what_is_mapped_over_clients(name: str, work: LocalSGD, paths: set[str]) -> None:
-    """By itself, where that is known to keep the lane rule."""
-    own = learner(name)
+    """What is known to keep the lane rule; the rest one client after another."""
+    own = learner(name, path="vmap")
     jobs = draw_jobs(own, (work,), 9, 0)
     check_lane_rule(own, jobs)
     assert set(own.kernels.values()) == paths
+
+
+def test_mapping_over_clients_is_measured() -> None:
+    """Among the others, and never taken unasked: it may be slower."""
+    own, other = learner("attending", path="measured"), learner("attending")
+    jobs = draw_jobs(own, (LocalSGD(lr=0.1, batch_size=8),), 16, 0)
+    first = own.train(jobs)
+    assert set(own.kernels.values()) <= {"vmap", "single"}
+    other.train(jobs)
+    assert set(other.kernels.values()) == {"single"}
+    other.pin(dict.fromkeys(own.kernels, "vmap"))
+    mapped = other.train(jobs)
+    own.pin(other.kernels)
+    assert all(same(a, b) for a, b in zip(mapped, own.train(jobs), strict=True))
+    assert all(np.allclose(a.delta, b.delta, rtol=2e-3, atol=3e-5) for a, b in zip(first, mapped, strict=True))
 
 
 @pytest.mark.parametrize("path", ["auto", "measured"])

@@ -51,7 +51,7 @@ def test_resume(build, tmp_path) -> None:
     data = ClientData(rows, np.arange(11) * 20, rows.take(slice(0, 50)), rows.take(slice(50, 90)))
 
     def simulation(name: str):
-        learner = hk.TorchLearner(build, data, threads=2)
+        learner = hk.TorchLearner(build, data, threads=2, path="vmap" if build is residual else "auto")
         task = hk.Task.of(learner, hk.LocalSGD(lr=0.05, batch_size=4 if build is residual else 5, momentum=0.5))
         setup = Setup.of(task, hk.strategies.fedbuff(buffer=3, in_flight=6), hk.Until(updates=40), seed=1)
         return prepare(setup, hk.Fleet.synthetic(10, seed=0), log=True, folder=tmp_path / name / "events")

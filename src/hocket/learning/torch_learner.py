@@ -56,9 +56,9 @@ class TorchLearner:
         device: where to compute.
         path: ``"delayed"`` or ``"stack"`` (by hand, many clients at once; chains of layers), ``"vmap"`` (other modules,
             several clients at once by ``torch.func.vmap``), ``"single-last"`` (images in memory channels last),
-            ``"single"`` (any model), ``"auto"``, the first of these that takes the model (vmap: up to 100,000
-            parameters), ``"measured"``, the fastest by a short measurement, or what ``kernels`` of another run says.
-            Paths differ by rounding: a measured run is repeated by pinning it.
+            ``"single"`` (any model), ``"auto"``, the first of these but vmap that takes the model, ``"measured"``, the
+            fastest by a short measurement, or what ``kernels`` of another run says. Paths differ by rounding: a
+            measured run is repeated by pinning it.
         threads: clients or blocks of clients trained side by side, on Linux by other processes, elsewhere by threads;
             None: one per core. Results do not depend on it.
 

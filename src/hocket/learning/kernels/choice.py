@@ -1,11 +1,11 @@
 """Which path a model takes: the first of those that can, the fastest by a short measurement, or the one asked for.
 
 By default ("auto") the order is fixed, so that the same run takes the same path every time: delayed stacks, stacks,
-modules mapped over clients up to a hundred thousand parameters, then one client after another; stacks with images in
-groups of 8 up to half a million parameters, alone beyond. A
-measured choice may differ from run to run, and paths differ in the last bits: pin it to repeat a run. A path must also
-keep the lane rule on this machine, with these shapes: it is dropped if jobs in another order and another number give
-other bits.
+then one client after another; models with images in groups of 8 up to half a million parameters, alone beyond. A
+measured choice may differ from run to run, and paths differ in the last bits: pin it to repeat a run. Modules are
+mapped over clients only by measurement or by name: a job alone costs as much as a full block, which pays if there are
+many. A path must also keep the lane rule on this machine, with these shapes: it is dropped if jobs in another order and
+another number give other bits.
 """
 
 import time
@@ -35,9 +35,7 @@ Path = str | Mapping[str, str]
 _MEASURED: dict[tuple[str, ...], str] = {}
 """What was the fastest in this process, so that equal learners agree: by model, loss and kind of work."""
 SMALL = 500_000
-"""Parameters up to which clients with images are stacked by eights."""
-LIGHT = 100_000
-"""Parameters up to which a module is mapped over clients."""
+"""Parameters up to which clients with images are stacked by eights, and mapping over clients is measured."""
 STEPS = 12
 """Most steps of a job that is measured."""
 MARGIN = 1.1
@@ -122,9 +120,8 @@ class Choice:
         return Vmapped.of(self._net, self._objective, self._samples)
 
     def _free(self, name: str) -> list[Kernel]:
-        """All kernels, in the fixed order; the model is tried under vmap only where that may be of use."""
-        most = SMALL if name == "measured" else 0 if self._stacks else LIGHT
-        mapped = self._mapped if self._net.schema.size <= most else ""
+        """All kernels to choose from, in the fixed order."""
+        mapped = self._mapped if name == "measured" and self._net.schema.size <= SMALL else ""
         return [*self._stacks, *(() if isinstance(mapped, str) else (mapped,)), *self._alone]
 
     def _named(self, name: str) -> list[Kernel]:
