@@ -156,6 +156,22 @@ def low_rank() -> nn.Module:
     return nn.Sequential(LowRank(6, 8), nn.Tanh(), LowRank(8, 4))
 
 
+class Watching(nn.Module):
+    """Remembers what it saw, and nothing else depends on it."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 4)
+        self.register_buffer("seen", torch.zeros(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.lerp_(x.detach().mean(0), 0.1)
+        out: Tensor = self.two(torch.tanh(self.one(x)))
+        return out
+
+
 def uneven() -> nn.Module:
     return nn.Sequential(LowRank(6, 7), nn.Sigmoid(), LowRank(7, 33), nn.Linear(33, 5))
 
@@ -173,6 +189,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], ClientData], dict[
     "attending": (Attending, text, {"loss": "next_character"}),
     "low_rank": (low_rank, data, {}),
     "uneven": (uneven, data, {}),
+    "watching": (Watching, data, {}),
     "lstm": (Recurrent, text, {"loss": "next_character"}),
 }
 """Name to a builder, its data and further arguments."""
@@ -289,6 +306,7 @@ def test_stack_in_lanes_of_any_number(name: str, path: str) -> None:
         ("attending", LocalSGD(lr=0.1, batch_size=7), {"vmap"}),
         ("residual", LocalSGD(lr=0.1, batch_size=8), {"vmap"}),
         ("residual", LocalSGD(lr=0.1, batch_size=10), {"single", "vmap"}),  # batches of 10 and 2; of 8 and 4
+        ("watching", LocalSGD(lr=0.1, batch_size=7), {"single"}),  # a batch that is padded would be remembered
         ("uneven", LocalSGD(lr=0.1, batch_size=10), {"single"}),  # products of which lanes have bits of their own
     ],
 )
@@ -429,7 +447,7 @@ def test_threads_of_the_caller_stay() -> None:
     assert torch.get_num_threads() == before and torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("uneven", "low_rank")])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("uneven", "low_rank", "watching")])
 @pytest.mark.parametrize("forks", [False, True])
 def test_number_of_workers_changes_nothing(name: str, forks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_learner, "possible", lambda: forks and platform == "linux")

@@ -225,7 +225,7 @@ def _batches(local: LocalSGD, n: int) -> set[int]:
 
 
 def _mixes(net: Net, objective: Objective, samples: Samples) -> bool:
-    """Whether the loss of a sample changes with the one beside it; yes if there are no two to try."""
+    """Whether the loss of a sample changes with the one beside it, or a buffer with any; yes if none can be tried."""
     module = deepcopy(net.module)
     set_step([m for m in module.modules() if isinstance(m, KeyedDropout)], 0)
     inputs, targets = as_input(samples.features[:2]), samples.labels[:2]
@@ -233,7 +233,9 @@ def _mixes(net: Net, objective: Objective, samples: Samples) -> bool:
         return True
     apart = objective.loss(module(inputs), targets)
     twice = objective.loss(module(inputs[[0, 0]]), targets[[0, 0]])
-    return not torch.equal(apart[0], twice[0])
+    before, after = net.module.state_dict(), module.state_dict()
+    moved = [s.name for s in net.schema.travelling if not torch.equal(before[s.name], after[s.name])]
+    return bool(moved) or not torch.equal(apart[0], twice[0])
 
 
 def _reason(said: str) -> str:
