@@ -167,7 +167,7 @@ class Watching(nn.Module):
         self.register_buffer("seen", torch.zeros(6))
 
     def forward(self, x: Tensor) -> Tensor:
-        self.seen.lerp_(x.detach().mean(0), 0.1)
+        self.seen.mul_(0.9).add_(x.detach().mean(0), alpha=0.1)
         out: Tensor = self.two(torch.tanh(self.one(x)))
         return out
 
