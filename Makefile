@@ -63,6 +63,7 @@ soak: $(STAMP) ## the long tests (about an hour)
 bench: $(STAMP) ## speed of engine, learning, codecs, journal and queueing (about 20 minutes)
 	@$(BIN)/python -m benchmarks.engine $(ARGS)
 	@$(BIN)/python -m benchmarks.learning $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.vmap
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.codecs
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.queueing
 	@$(BIN)/python -m benchmarks.journal

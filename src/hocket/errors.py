@@ -36,7 +36,7 @@ class Stalled(HocketError):
 class Diverged(HocketError):
     """A client's result or the model stopped being finite."""
 
-    exit_code = 4
+    exit_code = 2
 
 
 class Damaged(HocketError):

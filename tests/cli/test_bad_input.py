@@ -91,6 +91,13 @@ def test_a_wrong_value_is_one_line_and_nothing_is_written(here, hocket, edit):
     assert [p.name for p in here.iterdir()] == ["small.toml"]
 
 
+def test_a_run_that_is_not_finite_is_one_line_that_names_the_client(here, hocket):
+    code, out, err = hocket("simulate", "small.toml", "--set", "task.local.lr=1e38", "--out", "o")
+    said = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert (code, len(said)) == (2, 1) and "Traceback" not in out + err, err
+    assert "is not finite" in said[0] and "lower lr of its LocalSGD" in said[0], err
+
+
 @pytest.mark.parametrize(
     ("text", "begins"),
     [

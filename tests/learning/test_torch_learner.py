@@ -112,6 +112,77 @@ def curved() -> nn.Module:
     )  # fmt: skip
 
 
+class Residual(nn.Module):
+    """Images past a branch, with running statistics: no chain of layers, and samples that see one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
+        self.branch, self.last = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(36, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.first(x)))
+        out: Tensor = self.last(nn.functional.max_pool2d(x + self.branch(x), 2).flatten(1))
+        return out
+
+
+class Attending(nn.Module):
+    """A block of a transformer: embedding, causal attention, normalization, dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.place = nn.Embedding(11, 8), nn.Parameter(torch.zeros(5, 8))
+        self.norm, self.mixed, self.drop = nn.LayerNorm(8), nn.Linear(8, 24), nn.Dropout(0.2)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+        self.out = nn.Linear(8, 11)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x) + self.place
+        n, t, d = x.shape
+        q, k, v = (z.view(n, t, 2, d // 2).transpose(1, 2) for z in self.mixed(self.norm(x)).chunk(3, -1))
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        out: Tensor = self.out(self.layer(x + self.drop(y.transpose(1, 2).reshape(n, t, d))))
+        return out
+
+
+class LowRank(nn.Linear):
+    """A layer that stays as it is, and a product of two thin matrices that is trained beside it."""
+
+    def __init__(self, ins: int, outs: int) -> None:
+        super().__init__(ins, outs)
+        self.a, self.b = nn.Parameter(torch.ones(2, ins)), nn.Parameter(torch.zeros(outs, 2))
+        self.weight.requires_grad_(False)
+        self.bias.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x) + x @ self.a.T @ self.b.T
+        return out
+
+
+def low_rank() -> nn.Module:
+    return nn.Sequential(LowRank(6, 8), nn.Tanh(), LowRank(8, 4))
+
+
+class Watching(nn.Module):
+    """Remembers what it saw, and nothing else depends on it."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 4)
+        self.register_buffer("seen", torch.zeros(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.mul_(0.9).add_(x.detach().mean(0), alpha=0.1)
+        out: Tensor = self.two(torch.tanh(self.one(x)))
+        return out
+
+
+def uneven() -> nn.Module:
+    return nn.Sequential(LowRank(6, 7), nn.Sigmoid(), LowRank(7, 33), nn.Linear(33, 5))
+
+
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], ClientData], dict[str, Any]]] = {
     "mlp": (mlp, data, {}),
     "softmax": (lambda: nn.Linear(6, 4), data, {}),
@@ -122,6 +193,11 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], ClientData], dict[
     "cnn": (cnn, lambda: data((1, 8, 8)), {}),
     "normed": (normed, lambda: data((1, 8, 8), kind="u1"), {}),
     "normed_rows": (normed_rows, lambda: data(sizes=(13, 5, 20, 8, 9)), {}),
+    "residual": (Residual, lambda: data((1, 8, 8), sizes=(12, 4, 20, 16, 8), kind="u1"), {}),
+    "attending": (Attending, text, {"loss": "next_character"}),
+    "low_rank": (low_rank, data, {}),
+    "uneven": (uneven, data, {}),
+    "watching": (Watching, data, {}),
     "lstm": (Recurrent, text, {"loss": "next_character"}),
 }
 """Name to a builder, its data and further arguments."""
@@ -181,6 +257,28 @@ class TestWritten(LearnerConformance):
         return learner("written", path="stack")
 
 
+FOURS = (
+    LocalSGD(lr=0.1, batch_size=4),
+    LocalSGD(lr=0.1, batch_size=12, steps=3, decay=0.5),
+    LocalSGD(lr=0.05, batch_size=16, epochs=2, momentum=0.9, weight_decay=0.01, proximal=0.1),
+)
+"""Local work in batches of multiples of four."""
+
+
+class TestResidualMapped(LearnerConformance):
+    local = FOURS
+
+    def learner(self) -> TorchLearner:
+        return learner("residual", path="vmap")
+
+
+class TestAttendingMapped(LearnerConformance):
+    local = LearnerConformance.local[::3]
+
+    def learner(self) -> TorchLearner:
+        return learner("attending", path="vmap")
+
+
 TWO = (
     LocalSGD(lr=0.05, batch_size=7, steps=4),
     LocalSGD(lr=0.05, batch_size=12, steps=5, momentum=0.9, weight_decay=0.01, proximal=0.1),
@@ -192,6 +290,7 @@ STACKS = [
     ("bent", "delayed"), ("images", "stack-8"), ("images", "stack-1"), ("written", "stack-8"), ("written", "stack-1"),
     ("cnn", "stack-8"), ("normed", "stack-8"), ("normed", "stack-1"), ("normed_rows", "stack"),
     ("normed_rows", "delayed"), ("normed", "single-last"), ("cnn", "single-last"),
+    ("residual", "vmap"), ("attending", "vmap"), ("low_rank", "vmap"),
 ]  # fmt: skip
 
 
@@ -199,7 +298,8 @@ STACKS = [
 def test_stack_in_lanes_of_any_number(name: str, path: str) -> None:
     """128, 32, 8 and 1 at a time and 1, 2 and 4 workers, bit for bit; and up to rounding what autograd says."""
     own, reference = learner(name, path=path), learner(name, path="single")
-    jobs = draw_jobs(own, TWO if name == "normed_rows" else LearnerConformance.local, 128, 4)
+    local = {"normed_rows": TWO, "residual": FOURS, "attending": FOURS}.get(name, LearnerConformance.local)
+    jobs = draw_jobs(own, local, 128, 4)
     together = own.train(jobs)
     for lanes in (1, 8, 32):
         apart = [t for at in range(0, len(jobs), lanes) for t in own.train(jobs[at : at + lanes])]
@@ -214,6 +314,39 @@ def test_stack_in_lanes_of_any_number(name: str, path: str) -> None:
         assert a.metrics["loss"] == pytest.approx(b.metrics["loss"], rel=1e-3)
     plain = {path, "stack"} if path in ("compiled", "delayed") else {path}  # what is put off has no momentum
     assert set(own.kernels.values()) == plain and set(reference.kernels.values()) == {"single"}
+
+
+@pytest.mark.parametrize(
+    ("name", "work", "paths"),
+    [
+        ("attending", LocalSGD(lr=0.1, batch_size=7), {"vmap"}),
+        ("residual", LocalSGD(lr=0.1, batch_size=8), {"vmap"}),
+        ("residual", LocalSGD(lr=0.1, batch_size=10), {"single", "vmap"}),  # batches of 10 and 2; of 8 and 4
+        ("watching", LocalSGD(lr=0.1, batch_size=7), {"single"}),  # a batch that is padded would be remembered
+        ("uneven", LocalSGD(lr=0.1, batch_size=10), {"single"}),  # products of which lanes have bits of their own
+    ],
+)
+def test_what_is_mapped_over_clients(name: str, work: LocalSGD, paths: set[str]) -> None:
+    """What is known to keep the lane rule; the rest one client after another."""
+    own = learner(name, path="vmap")
+    jobs = draw_jobs(own, (work,), 9, 0)
+    check_lane_rule(own, jobs)
+    assert set(own.kernels.values()) == paths
+
+
+def test_mapping_over_clients_is_measured() -> None:
+    """Among the others, and never taken unasked: it may be slower."""
+    own, other = learner("attending", path="measured"), learner("attending")
+    jobs = draw_jobs(own, (LocalSGD(lr=0.1, batch_size=8),), 16, 0)
+    first = own.train(jobs)
+    assert set(own.kernels.values()) <= {"vmap", "single"}
+    other.train(jobs)
+    assert set(other.kernels.values()) == {"single"}
+    other.pin(dict.fromkeys(own.kernels, "vmap"))
+    mapped = other.train(jobs)
+    own.pin(other.kernels)
+    assert all(same(a, b) for a, b in zip(mapped, own.train(jobs), strict=True))
+    assert all(np.allclose(a.delta, b.delta, rtol=2e-3, atol=3e-5) for a, b in zip(first, mapped, strict=True))
 
 
 @pytest.mark.parametrize("path", ["auto", "measured"])
@@ -330,7 +463,7 @@ def test_threads_of_the_caller_stay() -> None:
     assert torch.get_num_threads() == before and torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("uneven", "low_rank", "watching")])
 @pytest.mark.parametrize("forks", [False, True])
 def test_number_of_workers_changes_nothing(name: str, forks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_learner, "possible", lambda: forks and platform == "linux")
@@ -363,6 +496,30 @@ class Noisy(nn.Linear):
         return super().forward(x + torch.rand_like(x))
 
 
+class Branching(nn.Linear):
+    """Goes one way or another."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        return out if out.sum() > 0 else -out
+
+
+class Writing(nn.Linear):
+    """Writes into what it has made for one client."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.zeros(len(x), 4)
+        out += super().forward(x)
+        return out
+
+
+class Between(nn.Linear):
+    """Says something else to whoever maps it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (2 if type(self.weight) is not nn.Parameter else 1)
+
+
 @pytest.mark.parametrize(
     ("build", "samples", "kwargs", "message"),
     [
@@ -373,6 +530,20 @@ class Noisy(nn.Linear):
         (lambda: nn.Linear(6, 4), data, {"loss": "hinge"}, "loss 'hinge' is unknown; give one of cross_entropy"),
         (lambda: nn.Linear(6, 4), data, {"path": "fast"}, "path is 'fast'; it must be one of auto"),
         (Recurrent, text, {"path": "stack"}, "path is 'stack', which takes chains of Linear"),
+        (
+            Recurrent,
+            text,
+            {"path": "vmap"},
+            "path is 'vmap', which does not take this model: torch has no batching rule ",
+        ),
+        (
+            lambda: Branching(6, 4),
+            data,
+            {"path": "vmap"},
+            "this model: attempting to use a Tensor in some data-dependent",
+        ),
+        (lambda: Writing(6, 4), data, {"path": "vmap"}, r"this model: output with shape .*; use 'auto' or 'single'"),
+        (lambda: Between(6, 4), data, {"path": "vmap"}, "this model: mapped over clients it computes something else"),
         (lambda: nn.Linear(6, 4), data, {"device": "cuda:7"}, "device 'cuda:7' is not there"),
         (lambda: nn.Linear(6, 4), data, {"device": "tpu"}, "device 'tpu' is unknown"),
         (lambda: nn.Linear(6, 4), data, {"threads": 0}, "threads is 0"),

@@ -28,15 +28,31 @@ def convolution() -> "torch.nn.Module":
     return nn.Sequential(*head, nn.Flatten(), nn.Dropout(0.2), nn.Linear(3, 3))
 
 
-@pytest.mark.parametrize("build", [small, chain, convolution])
+def residual() -> "torch.nn.Module":
+    nn = torch.nn
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm, self.drop = nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Dropout(0.2)
+            self.branch, self.last = nn.Linear(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            x = torch.relu(self.norm(self.first(x)))
+            return self.last(x + self.drop(self.branch(x)))
+
+    return Residual()
+
+
+@pytest.mark.parametrize("build", [small, chain, convolution, residual])
 def test_resume(build, tmp_path) -> None:
     draw = np.random.default_rng(0)
     rows = Examples(draw.standard_normal((200, 12), dtype=np.float32), draw.integers(0, 3, 200))
     data = ClientData(rows, np.arange(11) * 20, rows.take(slice(0, 50)), rows.take(slice(50, 90)))
 
     def simulation(name: str):
-        learner = hk.TorchLearner(build, data, threads=2)
-        task = hk.Task.of(learner, hk.LocalSGD(lr=0.05, batch_size=5, momentum=0.5))
+        learner = hk.TorchLearner(build, data, threads=2, path="vmap" if build is residual else "auto")
+        task = hk.Task.of(learner, hk.LocalSGD(lr=0.05, batch_size=4 if build is residual else 5, momentum=0.5))
         setup = Setup.of(task, hk.strategies.fedbuff(buffer=3, in_flight=6), hk.Until(updates=40), seed=1)
         return prepare(setup, hk.Fleet.synthetic(10, seed=0), log=True, folder=tmp_path / name / "events")
 
@@ -48,6 +64,8 @@ def test_resume(build, tmp_path) -> None:
     again = simulation("cut")
     assert checkpoint.load(tmp_path / "cut", again.engine, again.curve, again.name)
     assert first.engine.training.kernels["task"]
+    if build is residual:
+        assert set(first.engine.training.kernels["task"].values()) == {"vmap"}
     again.engine.run()
     assert again.engine.book.model("task").tobytes() == whole.engine.book.model("task").tobytes()
     assert again.curve == whole.curve

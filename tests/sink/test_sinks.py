@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 import hocket as hk
 from hocket.cli import main
-from hocket.errors import MissingExtra
+from hocket.errors import InvalidInput, MissingExtra
 from hocket.sink import JsonLines, numbers
 from hocket.sink.text import open_sink
 
@@ -149,6 +149,17 @@ def test_adapters_make_the_calls_of_their_libraries(kind: str, tmp_path: Path, m
     figures = len(numbers(done.curve.points[0]))
     assert made.count(each) == len(done.curve.points) * (1 if kind == "wandb" else figures)
     assert made[-1] == last
+
+
+@pytest.mark.parametrize("kind", FAKES)
+def test_a_file_is_no_place_for_any(kind: str, tmp_path: Path, monkeypatch) -> None:
+    for name in FAKES[kind][0]:
+        module: Any = ModuleType(name)
+        module.__getattr__ = Recorder([]).__getattr__
+        monkeypatch.setitem(sys.modules, name, module)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match=f"sink {kind}: .*file is a file; give a directory"):
+        open_sink(f"{kind}:{tmp_path / 'file'}", "a run")
 
 
 def test_pandas_and_torch() -> None:

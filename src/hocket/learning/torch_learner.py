@@ -56,10 +56,10 @@ class TorchLearner:
         trainable: names of parameters, with ``*``, or a test of a name; None: all that require a gradient.
         device: where to compute.
         path: ``"compiled"`` (chains of linear layers in compiled loops), ``"delayed"`` or ``"stack"`` (chains of layers
-            by hand, many clients at once), ``"single-last"`` (images in memory channels last), ``"single"`` (any
-            model), ``"auto"``, the first of these that takes the model, ``"measured"``, the fastest by a short
-            measurement, or what ``kernels`` of another run says. Paths differ by rounding: a measured run is repeated
-            by pinning it.
+            by hand, many clients at once), ``"vmap"`` (other modules, several clients at once by ``torch.func.vmap``),
+            ``"single-last"`` (images in memory channels last), ``"single"`` (any model), ``"auto"``, the first of these
+            but vmap that takes the model, ``"measured"``, the fastest by a short measurement, or what ``kernels`` of
+            another run says. Paths differ by rounding: a measured run is repeated by pinning it.
         threads: clients or blocks of clients trained side by side, on Linux by other processes, elsewhere by threads;
             None: one per core. Results do not depend on it.
 

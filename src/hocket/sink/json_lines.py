@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from hocket.errors import InvalidInput
 from hocket.record.curve import Point
-from hocket.sink.sink import numbers
+from hocket.sink.sink import directory, numbers
 
 
 class JsonLines:
@@ -18,9 +17,7 @@ class JsonLines:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        if folder.exists() and not folder.is_dir():
-            raise InvalidInput(f"sink jsonl: {folder} is a file; give a directory")
-        self._path = folder / f"{name}.jsonl"
+        self._path = directory(folder, "jsonl") / f"{name}.jsonl"
         self._file: TextIO | None = None
 
     def begin(self, about: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hocket.record.curve import Point
-from hocket.sink.sink import need, numbers
+from hocket.sink.sink import directory, need, numbers
 
 
 class MLflow:
@@ -13,11 +13,12 @@ class MLflow:
 
     Raises:
         MissingExtra: mlflow is not installed.
+        InvalidInput: the folder is a file.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._module = need("mlflow", "mlflow")
-        self._folder, self._name = folder, name
+        self._folder, self._name = directory(folder, "mlflow"), name
         self._client: Any = None
         self._run = ""
 

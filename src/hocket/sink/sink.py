@@ -2,9 +2,10 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self
 
-from hocket.errors import MissingExtra
+from hocket.errors import InvalidInput, MissingExtra
 from hocket.record.curve import Curve, Point
 
 
@@ -56,6 +57,17 @@ def numbers(point: Point) -> dict[str, float]:
     """
     own = {"time_s": point.time_ns / 1e9, "updates": point.updates, "bytes_up": point.up, "bytes_down": point.down}
     return {f"{point.task}/{k}": float(v) for k, v in {**point.metrics, **own}.items()}
+
+
+def directory(folder: Path, sink: str) -> Path:
+    """The folder, which need not be there yet.
+
+    Raises:
+        InvalidInput: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"sink {sink}: {folder} is a file; give a directory")
+    return folder
 
 
 def need(module: str, extra: str) -> Any:

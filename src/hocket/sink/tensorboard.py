@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hocket.record.curve import Point
-from hocket.sink.sink import need, numbers
+from hocket.sink.sink import directory, need, numbers
 
 
 class TensorBoard:
@@ -13,12 +13,13 @@ class TensorBoard:
 
     Raises:
         MissingExtra: tensorboard or torch, whose writer this is, is not installed.
+        InvalidInput: the folder is a file.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         need("tensorboard", "tensorboard")
         self._make = need("torch.utils.tensorboard", "tensorboard").SummaryWriter
-        self._folder = folder / name
+        self._folder = directory(folder, "tensorboard") / name
         self._writer: Any = None
 
     def begin(self, about: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hocket.record.curve import Point
-from hocket.sink.sink import need, numbers
+from hocket.sink.sink import directory, need, numbers
 
 
 class Wandb:
@@ -13,11 +13,12 @@ class Wandb:
 
     Raises:
         MissingExtra: wandb is not installed.
+        InvalidInput: the folder is a file.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._module = need("wandb", "wandb")
-        self._folder, self._name = folder, name
+        self._folder, self._name = directory(folder, "wandb"), name
         self._run: Any = None
 
     def begin(self, about: Mapping[str, Any]) -> None:

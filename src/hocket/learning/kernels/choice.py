@@ -2,13 +2,15 @@
 
 By default ("auto") the order is fixed, so that the same run takes the same path every time: compiled loops, delayed
 stacks, stacks, then one client after another; models with images in groups of 8 up to half a million parameters, alone
-beyond. A measured choice may differ from run to run, and paths differ in the last bits: pin it to repeat a run. A path
-must also keep the lane rule on this machine, with these shapes: it is dropped if jobs in another order and another
-number give other bits.
+beyond. A measured choice may differ from run to run, and paths differ in the last bits: pin it to repeat a run. Modules
+are mapped over clients only by measurement or by name: a job alone costs as much as a full block, which pays if there
+are many. A path must also keep the lane rule on this machine, with these shapes: it is dropped if jobs in another order
+and another number give other bits.
 """
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from msgspec.structs import replace
@@ -22,19 +24,20 @@ from hocket.learning.kernels.objective import Objective
 from hocket.learning.kernels.samples import Samples
 from hocket.learning.kernels.single import Single
 from hocket.learning.kernels.stack import Stack
+from hocket.learning.kernels.vmapped import Vmapped
 from hocket.learning.kernels.workers import Spare
 from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
 from hocket.schema import Vector
 
-PATHS = ("auto", "measured", "compiled", "delayed", "stack", "stack-8", "stack-1", "single-last", "single")
+PATHS = ("auto", "measured", "compiled", "delayed", "stack", "stack-8", "stack-1", "vmap", "single-last", "single")
 Path = str | Mapping[str, str]
 _DELAYED = ("compiled", "delayed")
 """Those whose first layer moves once in many steps; nothing of a sub-model, or with momentum, can be put off."""
 _MEASURED: dict[tuple[str, ...], str] = {}
 """What was the fastest in this process, so that equal learners agree: by model, loss and kind of work."""
 SMALL = 500_000
-"""Parameters up to which clients with images are stacked by eights."""
+"""Parameters up to which clients with images are stacked by eights, and mapping over clients is measured."""
 STEPS = 12
 """Most steps of a job that is measured."""
 MARGIN = 1.1
@@ -59,15 +62,14 @@ class Choice:
         for name in {path} if isinstance(path, str) else set(path.values()):
             if name not in PATHS:
                 raise InvalidInput(f"path is {name!r}; it must be one of {', '.join(PATHS)}")
-        stacks = Stack.all_of(net, objective, samples.device, sample)
-        if net.schema.size > SMALL and any(k.name == "stack-1" for k in stacks):
-            stacks.reverse()
+        self._stacks = Stack.all_of(net, objective, samples.device, sample)
+        if net.schema.size > SMALL and any(k.name == "stack-1" for k in self._stacks):
+            self._stacks.reverse()
         lasts = (True, False) if sample.ndim == 4 else (False,)
-        alone = [Single(net, objective, samples.device, last) for last in lasts]
-        self._all: list[Kernel] = [*stacks, *alone]
+        self._alone = [Single(net, objective, samples.device, last) for last in lasts]
         self._net = net
         self._samples = samples
-        self._loss = f"{objective.loss!r}"
+        self._objective = objective
         self._works: dict[tuple[str, int, bool], Spare[Work | Whole]] = {}
         self._pinned = {} if isinstance(path, str) else dict(path)
         self._path = path if isinstance(path, str) else "auto"
@@ -92,20 +94,20 @@ class Choice:
         if kind not in self.chosen:
             name = self._pinned.get(kind, self._path)
             free = name in ("auto", "measured")
-            able = [k for k in (self._all if free else self._named(name)) if k.takes(local, wide)]
+            able = [k for k in (self._free(name) if free else self._named(name)) if k.takes(local, wide)]
             if parts:  # a layer that moves once in many steps has no last step, and cannot stay zero in between
                 able = [k for k in able if k.name not in _DELAYED]
-            able = able or self._all[-1:]
+            able = able or [self._alone[-1]]
             if free and len(able) > 1:
                 choose = self._fastest if name == "measured" else self._first
                 self.chosen[kind] = choose(able, kind, wide, jobs)
             else:
                 self.chosen[kind] = able[0].name
-        return next(k for k in self._all if k.name == self.chosen[kind])
+        return self._named(self.chosen[kind])[0]
 
     def train(self, block: Block, outs: Sequence[Vector] | None = None) -> list[Trained]:
         """Results of a block of jobs; ``outs``: where the deltas go, if they have a place."""
-        kernel = next(k for k in self._all if k.name == block.kernel)
+        kernel = self._named(block.kernel)[0]
         wide, jobs = block.wide, block.jobs
         velocity = jobs[0].local.momentum > 0
         at = (kernel.name, wide, velocity)
@@ -115,10 +117,26 @@ class Choice:
         with self._works[at].borrow() as work:
             return train_block(kernel, work, self._samples, wide, jobs, self._net.trained, outs)
 
+    @cached_property
+    def _mapped(self) -> Vmapped | str:
+        return Vmapped.of(self._net, self._objective, self._samples)
+
+    def _free(self, name: str) -> list[Kernel]:
+        """All kernels to choose from, in the fixed order."""
+        mapped = self._mapped if name == "measured" and self._net.schema.size <= SMALL else ""
+        return [*self._stacks, *(() if isinstance(mapped, str) else (mapped,)), *self._alone]
+
     def _named(self, name: str) -> list[Kernel]:
         """The kernels of a name; "stack" is any of them that does not delay, and what stands in where it cannot."""
+        if name == "vmap":
+            if isinstance(self._mapped, str):
+                raise InvalidInput(
+                    f"path is 'vmap', which does not take this model: {self._mapped}; use 'auto' or 'single'"
+                )
+            return [self._mapped]
         wanted = {"stack": ("stack", "stack-8"), **{n: (n, "stack") for n in _DELAYED}}.get(name, (name,))
-        found = [k for k in self._all if k.name in wanted]
+        known: list[Kernel] = [*self._stacks, *self._alone]
+        found = [k for k in known if k.name in wanted]
         if not found or (name in _DELAYED and found[0].name != name):
             raise InvalidInput(
                 f"path is {name!r}, which takes chains of Linear, Conv2d, pooling, activations and Flatten with "
@@ -137,7 +155,12 @@ class Choice:
         return best.name
 
     def _fastest(self, able: Sequence[Kernel], kind: str, wide: int, jobs: Sequence[Job]) -> str:
-        key = (f"{self._net.module} {self._net.schema.digest}", self._loss, kind, *(k.name for k in able))
+        key = (
+            f"{self._net.module} {self._net.schema.digest}",
+            f"{self._objective.loss!r}",
+            kind,
+            *(k.name for k in able),
+        )
         if key in _MEASURED:
             return _MEASURED[key]
         best, least = able[-1], float("inf")

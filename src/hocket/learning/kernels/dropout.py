@@ -1,5 +1,8 @@
 """Dropout whose masks are a function of (lease, step, layer), so that no lane sees another lane's randomness."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,8 +12,11 @@ from hocket.keyed import generator, key
 class KeyedDropout(nn.Module):
     """Stands in for ``nn.Dropout`` and, with ``channels``, for ``nn.Dropout1d`` to ``3d``.
 
-    ``step`` is set before every forward pass; in evaluation nothing is dropped.
+    ``step``, one per lane under ``torch.func.vmap``, is set before every forward pass; in evaluation nothing is
+    dropped.
     """
+
+    step: int | Sequence[int]
 
     def __init__(self, p: float, layer: int, channels: bool) -> None:
         super().__init__()
@@ -23,7 +29,10 @@ class KeyedDropout(nn.Module):
         """Drop with probability p, scale the rest by 1 / (1 - p)."""
         if not self.training or not self.p:
             return x
-        return x * self.mask(x.shape, self.step)
+        if isinstance(self.step, int):
+            return x * self.mask(x.shape, self.step).to(x.device)
+        dropped: Tensor = _OfLanes.apply(x, self)  # type: ignore[no-untyped-call]
+        return dropped
 
     def mask(self, shape: torch.Size, step: int) -> Tensor:
         """What a batch [n, ...] of a step is multiplied by; the first rows do not depend on n."""
@@ -31,6 +40,24 @@ class KeyedDropout(nn.Module):
         draw = generator(key(step, "dropout", self.layer)).random(tuple(shape), "f4")
         keep = torch.from_numpy(draw) >= self.p
         return keep.to(torch.float32) * (1 / (1 - self.p) if self.p < 1 else 0.0)
+
+
+class _OfLanes(torch.autograd.Function):
+    """Dropout of stacked lanes, each with its own mask: what ``torch.func.vmap`` makes of a call."""
+
+    @staticmethod
+    def forward(x: Tensor, layer: KeyedDropout) -> Tensor:
+        raise RuntimeError("dropout of values that all clients share has no mask of its own for each")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        raise NotImplementedError
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, layer: KeyedDropout) -> tuple[Tensor, int]:
+        x = x.movedim(in_dims[0], 0)
+        assert not isinstance(layer.step, int)
+        return x * torch.stack([layer.mask(x.shape[1:], step) for step in layer.step]), 0
 
 
 def with_keyed_dropout(module: nn.Module) -> nn.Module:
@@ -44,7 +71,7 @@ def with_keyed_dropout(module: nn.Module) -> nn.Module:
     return module
 
 
-def set_step(layers: list[KeyedDropout], step: int) -> None:
-    """Key the masks of the next forward pass."""
+def set_step(layers: list[KeyedDropout], step: int | Sequence[int]) -> None:
+    """Key the masks of the next forward pass, of each lane if there are several."""
     for layer in layers:
         layer.step = step

@@ -15,15 +15,13 @@ from hocket.learning.kernels.layers.delayed import Delayed
 from hocket.learning.kernels.layers.dense import Dense
 from hocket.learning.kernels.layers.drop import Drop
 from hocket.learning.kernels.layers.layer import Layer, Made, Parts
-from hocket.learning.kernels.layers.plane import ALIGN, Plane
+from hocket.learning.kernels.layers.plane import Plane
 from hocket.learning.kernels.layers.shape import Flatten
 from hocket.learning.kernels.layers.top import Top
 from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective
 from hocket.learning.kernels.samples import Drawn
-
-_CPU = torch.device("cpu")
 
 
 class Chain(Protocol):
@@ -41,9 +39,9 @@ class Lanes:
 
     def __init__(self, kernel: Chain, lanes: int, width: int, velocity: bool) -> None:
         net = kernel.net
-        self.x = _rows(net, lanes)
-        self.out = _rows(net, lanes) if velocity else self.x
-        weights, targets = _views(net, self.x), _views(net, self.out)
+        self.x = net.rows(lanes)
+        self.out = net.rows(lanes) if velocity else self.x
+        weights, targets = net.views(self.x), net.views(self.out)
         weights.update({n: t.expand(lanes, *t.shape) for n, t in net.frozen.items()})
         self._room = Scratch()
         self._images = kernel.images
@@ -113,11 +111,6 @@ class Lanes:
         self._starts = self._outs = []
 
 
-def _rows(net: Net, lanes: int) -> Tensor:
-    size = net.schema.size
-    return net.memory.take((lanes, -(-size // ALIGN) * ALIGN), torch.float32, _CPU)[:, :size]
-
-
 def _plane(net: Net, lanes: int, width: int, shape: Shape, images: bool) -> Plane:
     return Plane(net.memory, lanes, width, shape if images else (prod(shape),), images)
 
@@ -144,13 +137,3 @@ def _layer(made: Made) -> Layer:
 def _within(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     return {n: t for n, t in own.items() if "." not in n}
-
-
-def _views(net: Net, x: Tensor) -> dict[str, Tensor]:
-    parts = torch.split(x, [s.size for s in net.schema.travelling], 1)
-    pairs = zip(net.schema.travelling, parts, strict=True)
-    return {s.name: x.as_strided((len(x), *s.shape), _strides(x, s.shape), p.storage_offset()) for s, p in pairs}
-
-
-def _strides(x: Tensor, shape: Shape) -> tuple[int, ...]:
-    return (x.stride(0), *torch.empty(shape, device="meta").stride())

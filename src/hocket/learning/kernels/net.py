@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hocket.errors import InvalidInput
 from hocket.keyed import key
 from hocket.learning.kernels.dropout import KeyedDropout, set_step, with_keyed_dropout
+from hocket.learning.kernels.layers.plane import ALIGN
 from hocket.learning.kernels.memory import Recycler
 from hocket.schema import Kind, Schema, Segment, Vector
 
@@ -90,6 +91,17 @@ class Net:
         kept = {s.name for s in self.schema.segments if s.kind is Kind.FROZEN}
         return {n: p.detach() for n, p in self.module.named_parameters() if n in kept}
 
+    def rows(self, lanes: int) -> Tensor:
+        """Room for the flat vectors of lanes, float32[lanes, size], each beginning where a lane may."""
+        size = self.schema.size
+        return self.memory.take((lanes, -(-size // ALIGN) * ALIGN), torch.float32, torch.device("cpu"))[:, :size]
+
+    def views(self, x: Tensor) -> dict[str, Tensor]:
+        """The travelling tensors in flat vectors float32[lanes, size], each [lanes, ...], by name."""
+        parts = torch.split(x, [s.size for s in self.schema.travelling], 1)
+        pairs = zip(self.schema.travelling, parts, strict=True)
+        return {s.name: x.as_strided((len(x), *s.shape), _strides(x, s.shape), p.storage_offset()) for s, p in pairs}
+
     def check(self, inputs: Tensor, name: str) -> Tensor:
         """Outputs of a few samples, from two identical training passes.
 
@@ -141,6 +153,10 @@ def forward(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
         what = f"outputs {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
         raise InvalidInput(f"model: it returns {what} for {len(inputs)} samples; return one tensor [samples, ...]")
     return out
+
+
+def _strides(x: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (x.stride(0), *torch.empty(shape, device="meta").stride())
 
 
 def _chosen(parameters: dict[str, nn.Parameter], trainable: Trainable) -> set[str]:
