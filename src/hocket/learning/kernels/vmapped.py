@@ -133,7 +133,7 @@ class Vmapped:
         starts = [flat * (1 + job / 64) for job in jobs]
         client = int(self._samples.sizes.argmax())
         rows = np.add.outer(np.array(jobs) * size, np.arange(size)) % self._samples.sizes[client]
-        work.begin(starts, [], Span())
+        work.begin(starts, starts, Span())  # which it never ends
         work.load(Drawn(self._samples, np.full(len(jobs), client), rows[None], 0))
         losses = work.step(0, len(jobs), torch.full(rows.shape, 1 / size), Step([size] * len(jobs), jobs))
         return work.x - torch.stack(starts), losses
