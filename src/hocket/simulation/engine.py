@@ -93,6 +93,11 @@ class Engine:
 
     # --- running -----------------------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """Let go of everything at once: data, models and a learner's processes, which cycles would keep for a while."""
+        for part in (self._devices, self.training, self):
+            vars(part).clear()
+
     def run(self, events: int | None = None) -> bool:
         """Go on for so many timed events (None: to the end); whether the run is over.
 

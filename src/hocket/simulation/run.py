@@ -226,6 +226,7 @@ def simulate(
     machine = _machine(engine, wall.perf_counter() - began)
     models = {n: engine.book.model(n) for n in sim.tasks}
     run = Run(sim.tasks, sim.strategy, summary, machine, curve, models, engine.log, folder)
+    engine.close()
     if folder is not None:
         checkpoint.finish(folder, run)
     return run
