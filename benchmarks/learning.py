@@ -125,7 +125,7 @@ def measure(build: Build, given: ClientData, updates: int, cohort: int, passes: 
     w2 = hk.strategies.fedbuff(buffer=10, in_flight=100)
     rows = []
     for _ in range(passes + 1):  # the first warms up
-        base = bare(build, given, max(10, updates // 8), epochs)
+        base = bare(build, given, max(10, min(updates // 8, 200)), epochs)
         own = [ours(learner, clients, w, updates, epochs) for w in (w1, w2)]
         rows.append((*base, *own[0], *own[1]))
     rows = rows[1:]
@@ -189,7 +189,7 @@ def main() -> None:
         return
     given = data(200 if arguments.quick else 1000)
     passes = 1 if arguments.quick else 3
-    enough = {"a": 1500, "b": 600, "d": 200, "c": 60}
+    enough = {"a": 6000, "b": 3000, "d": 200, "c": 60}  # clients come again: what is kept of them counts
     found: dict[str, Any] = {}
     cores = [cores_free()]
     for name in arguments.models:
@@ -197,7 +197,7 @@ def main() -> None:
         _say(name, row, TARGETS[name])
     for name in arguments.epochs:
         label = f"{name}, five epochs"
-        found[label] = row = measure(MODELS[name], given, enough[name] // 3, 50, passes, 5)
+        found[label] = row = measure(MODELS[name], given, enough[name] // 6, 50, passes, 5)
         _say(label, row, None)
     for seed in range(arguments.stacks):
         label, build = drawn(seed)

@@ -31,10 +31,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from hocket import actions as do
 from hocket.experiment import document
 from hocket.lease import Edge, Lease, Node
-from hocket.received import Received
+from hocket.record.log import KINDS, read_log
 from hocket.service.keep import Keep
 from hocket.service.link import Link
 from hocket.service.operate import ask
@@ -42,8 +41,6 @@ from hocket.service.protocol import Exchange, Head, Step, Want, join_update
 from hocket.service.serve import MEASURE, Options, Service, Serving
 from hocket.service.tls import client_context
 from hocket.setup import Setup
-from hocket.store import read
-from hocket.store.journal import End, Header, decode
 
 TASK = """
 name = "load"
@@ -108,7 +105,7 @@ class Server:
     async def start(self, invite: int = 0) -> None:
         command = (
             sys.executable, "-m", "hocket", "serve", str(self.folder / "file.toml"), "--out", str(self.run), "--port",
-            str(self.port), "--checkpoint", "100000000", "--invite", str(invite),
+            str(self.port), "--invite", str(invite),
         )  # fmt: skip
         self.process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert self.process.stdout is not None
@@ -137,14 +134,12 @@ class Server:
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def counted(self) -> Counter[int]:
-        """How often each lease is in the journal's sums."""
-        server, _ = self.setup.build(Received(self.setup.strategy.tasks, self.setup.tasks), journaled=True)
-        out: Counter[int] = Counter()
-        for record in read(self.run / "journal").records:
-            entry = decode(record, "journal")
-            if not isinstance(entry.event, Header | End):
-                out.update(a.lease for a in server.handle(entry.event, entry.now) if isinstance(a, do.Accumulate))
-        return out
+        """How often each lease was accepted, by the event log, which a restart completes from the journal."""
+        log = read_log(self.run)
+        lease, kind = log["lease"].to_numpy(), log["kind"].to_numpy()
+        out = Counter(lease[kind == KINDS.index("arrived")].tolist())
+        out.subtract(lease[kind == KINDS.index("refused")].tolist())
+        return +out
 
 
 class Sender:
@@ -474,6 +469,8 @@ PARTS = ("load", "dispatch", "edge", "roundtrip", "agree")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--clients", type=int, default=200, help="of load, without --soak")
+    parser.add_argument("--rate", type=float, default=100.0, help="updates/s of load, without --soak")
     parser.add_argument("--seconds", type=float, default=30.0, help="of load, without --soak")
     parser.add_argument(
         "--soak", action="store_true", help="2,000 clients, 334 updates/s for 10 minutes, a tenth of them dropped"
@@ -482,7 +479,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    many = (2000, 334.0, 600.0, 0.1) if options.soak else (200, 100.0, options.seconds, 0.0)
+    many = (2000, 334.0, 600.0, 0.1) if options.soak else (options.clients, options.rate, options.seconds, 0.0)
     work = {
         "load": lambda folder: load(folder, *many), "dispatch": lambda folder: dispatch(folder, 1000, 300, 20.0),
         "edge": lambda folder: edge(folder, 200, 2.0, 40e6), "roundtrip": lambda folder: roundtrip(folder, 30),

@@ -39,10 +39,10 @@ def simulate(
     """
     where = out or Path("runs") / file.stem
     runs = batch.pieces(file, where, changes, seeds, sinks, data)
-    _run(runs, None if out else where, resume, jobs)
+    made = _run(runs, None if out else where, resume, jobs)
     views = folder.views(where)
     show(views, mean=seeds is not None)
-    show_speed(views)
+    show_speed([view for view in views if view.folder in made])
     print(folder.write_report(where))
 
 
@@ -220,8 +220,9 @@ def demo(out: Path, seed: int) -> None:
     print(out / folder.PAGE)
 
 
-def _run(runs: Sequence[batch.Piece], said: Path | None, resume: bool, jobs: int) -> None:
-    """Make the runs that are not finished; nothing is written or said before all of them are known to be good."""
+def _run(runs: Sequence[batch.Piece], said: Path | None, resume: bool, jobs: int) -> set[Path]:
+    """Make the runs that are not finished, and say where they are; nothing is written or said before all of them are
+    known to be good."""
     if jobs < 1:
         raise InvalidInput(f"--jobs {jobs}: must be 1 or more processes")
     left = batch.unfinished(runs, resume)
@@ -232,3 +233,4 @@ def _run(runs: Sequence[batch.Piece], said: Path | None, resume: bool, jobs: int
             print(f"{piece.place} is finished already", file=sys.stderr)
     with Progress({}) as progress:
         batch.run(left, lambda name, state: progress.update(name, **state), jobs=jobs, resume=resume)
+    return {piece.place for piece in left}
