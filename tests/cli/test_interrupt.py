@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-EDITS = ("--set", "until={updates=12000}", "--set", "evaluation.every=20", "--set", "strategy.staleness_limit=9")
+EDITS = ("--set", "until={updates=30000}", "--set", "evaluation.every=20", "--set", "strategy.staleness_limit=9")
 
 
 def test_an_interrupted_run_resumes_to_the_same_summary(here, hocket):
@@ -17,7 +17,7 @@ def test_an_interrupted_run_resumes_to_the_same_summary(here, hocket):
     while not Path("cut/experiment.toml").exists():
         assert process.poll() is None and time.monotonic() - began < 60, process.communicate()
         time.sleep(0.01)
-    time.sleep(0.5)  # the run goes on for seconds; its handler is there within milliseconds
+    time.sleep(0.3)  # the run goes on for seconds; its handler is there within milliseconds
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -34,5 +34,5 @@ def test_an_interrupted_run_resumes_to_the_same_summary(here, hocket):
     assert hocket("simulate", "small.toml", *EDITS, "--out", "whole")[0] == 0
     for name in ("summary.json", "experiment.toml", "curve.parquet", "model-digits.safetensors"):
         assert Path("cut", name).read_bytes() == Path("whole", name).read_bytes(), name
-    assert json.loads(Path("cut/summary.json").read_text())["updates"] >= 12000
+    assert json.loads(Path("cut/summary.json").read_text())["updates"] >= 30000
     assert not Path("cut/checkpoint.safetensors").exists()
