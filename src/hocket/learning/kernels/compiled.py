@@ -25,7 +25,8 @@ from hocket.learning.kernels.samples import Drawn
 from hocket.learning.local import LocalSGD
 from hocket.schema import Kind
 
-ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 1, nn.Tanh: 2, nn.Sigmoid: 3}
+RELU, TANH, SIGMOID = 1, 2, 3
+ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: RELU, nn.Tanh: TANH, nn.Sigmoid: SIGMOID}
 MOST_CLIENTS = 32
 MOST_ABOVE = 1 << 18
 """Weights above the first layer, more than which do not stay in the cache from one sample to the next."""
@@ -83,7 +84,7 @@ class Loops:
 
     def __init__(self, net: Net, layers: Sequence[tuple[Link, int]], lanes: int) -> None:
         size = net.schema.size
-        self.x = self.out = net.memory.take((lanes, size), torch.float32, torch.device("cpu"))
+        self.x = net.memory.take((lanes, size), torch.float32, torch.device("cpu"))
         places = dict(zip((s.name for s in net.schema.segments), _offsets(net), strict=True))
         self._table = np.array(
             [
@@ -101,7 +102,6 @@ class Loops:
         self._once = False
         self._starts: Sequence[Tensor] = []
         self._outs: Sequence[Tensor] = []
-        self._drawn: Drawn | None = None
 
     def begin(self, starts: Sequence[Tensor], outs: Sequence[Tensor], span: Span) -> None:
         """See :class:`~hocket.learning.kernels.kernel.Work`."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from hocket.compiled import compiled
+from hocket.learning.kernels.compiled import RELU, SIGMOID, TANH
 
 PAD = 16
-IDENTITY, RELU, TANH, SIGMOID = range(4)
 _compiled: Any = partial(compiled, fastmath={"contract", "reassoc", "nsz", "arcp"})
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
