@@ -51,11 +51,6 @@ class Crew:
         """False in a process that was forked from the one that has the mates."""
         return self._owner == os.getpid()
 
-    def idle(self) -> bool:
-        """Whether a mate has nothing to do."""
-        self._feed()
-        return any(not mate.busy for mate in self._mates)
-
     def begin(self, blocks: Sequence[Block]) -> list[Ticket]:
         """Let the mates train these blocks after those before them."""
         tickets = [Ticket(block) for block in blocks]
