@@ -27,7 +27,7 @@ CLIENTS, SAMPLES, BATCH, RATE = 1000, 100, 10, 0.05
 BUFFER, IN_FLIGHT = 10, 100
 SIGNAL = (0.1, 10.0)
 """How strong the prototype is where noise is 1, log-uniform over samples, so that accuracy is graded."""
-STEPS = {"W1": {"a": 10, "b": 10, "d": 10, "c": 3}, "W2": {"a": 60, "b": 60, "d": 60, "c": 12}}
+STEPS = {"W1": {"a": 10, "b": 10, "d": 10, "c": 10}, "W2": {"a": 60, "b": 60, "d": 60, "c": 12}}
 """Server steps after which accuracy is compared."""
 WARM = 1.5
 """Seconds before the clock starts, at the end of a server step."""
