@@ -36,6 +36,8 @@ from hocket.learning.kernels.single import Module
 from hocket.learning.kernels.workers import Spare, Workers, single_threaded
 
 _ROWS = 128
+AHEAD = 8
+"""Jobs that other processes are given before a result is needed, so that they have something to do meanwhile."""
 PATIENCE = 0.5
 """Seconds of training before other processes are started, if nobody said how many."""
 
@@ -147,7 +149,7 @@ class TorchLearner:
         """
         if (begun := self.begin(jobs)) is not None:
             return [result() for result in begun]
-        blocks, places = self._parts(jobs)
+        blocks, places = self._parts(jobs, self._workers.threads)
         began = perf_counter()
         done = self._workers.map(self._trained, blocks)
         self._spent += perf_counter() - began
@@ -155,6 +157,11 @@ class TorchLearner:
         for at, results in zip(places, done, strict=True):
             out.update(zip(at, results, strict=True))
         return [out[i] for i in range(len(jobs))]
+
+    @property
+    def ahead(self) -> int:
+        """See :class:`~hocket.learning.learner.Background`."""
+        return AHEAD if self._crew is not None and self._crew.usable else 0
 
     def begin(self, jobs: Sequence[Job]) -> list[Callable[[], Trained]] | None:
         """Let other processes train the jobs, once the learner has had enough to do for them to be worth it.
@@ -168,7 +175,7 @@ class TorchLearner:
         crew = self._crew
         if crew is None or not crew.usable:
             return None
-        blocks, places = self._parts(jobs)
+        blocks, places = self._parts(jobs, 1 + crew.idle)
         tickets = zip(crew.begin(blocks), places, strict=True)
         lanes = {i: (ticket, lane) for ticket, at in tickets for lane, i in enumerate(at)}
         return [partial(self._collected, crew, *lanes[i]) for i in range(len(jobs))]
@@ -184,15 +191,15 @@ class TorchLearner:
         found[lane], result = _GONE, found[lane]
         return result
 
-    def _parts(self, jobs: Sequence[Job]) -> tuple[list[Block], list[list[int]]]:
-        """Jobs in blocks, and which jobs are in each."""
+    def _parts(self, jobs: Sequence[Job], threads: int) -> tuple[list[Block], list[list[int]]]:
+        """Jobs in blocks, as many as that many threads need, and which jobs are in each."""
         kinds: dict[tuple[LocalSGD, int, bool, bool], list[int]] = {}
         for i, job in enumerate(jobs):
             self._check(job)
             kind = job.local, width(job.local, self._held(job.client)), job.covered is not None, job.squares
             kinds.setdefault(kind, []).append(i)
         with single_threaded():
-            parts = [b for (local, wide, *_), at in kinds.items() for b in self._blocks(local, wide, at, jobs)]
+            parts = [b for (local, wide, *_), at in kinds.items() for b in self._blocks(local, wide, at, jobs, threads)]
         return [Block(name, wide, [jobs[i] for i in at]) for name, wide, at in parts], [at for _, _, at in parts]
 
     def _trained(self, block: Block, outs: Sequence[Vector] | None = None) -> list[Trained]:
@@ -226,14 +233,14 @@ class TorchLearner:
         return {**metrics, "loss": float(losses.mean(dtype=np.float64))}
 
     def _blocks(
-        self, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job]
+        self, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job], threads: int
     ) -> list[tuple[str, int, list[int]]]:
         """Jobs of one kind of work and one width in blocks that are trained in lockstep."""
         kernel = self._choice.at(local, wide, [jobs[i] for i in members])
         spans: dict[Span, list[int]] = {}
         for i in sorted(members, key=lambda i: -local.updates(self._held(jobs[i].client))):
             spans.setdefault(kernel.span(local, self._held(jobs[i].client), wide), []).append(i)
-        most, least, threads = kernel.most(wide), kernel.least, self._workers.threads
+        most, least = kernel.most(wide), kernel.least
         parts = [lane_blocks(alike, most, threads, least) for alike in spans.values()]
         return [(kernel.name, wide, block) for part in parts for block in part]
 

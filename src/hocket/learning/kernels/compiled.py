@@ -27,7 +27,7 @@ from hocket.schema import Kind
 
 RELU, TANH, SIGMOID = 1, 2, 3
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: RELU, nn.Tanh: TANH, nn.Sigmoid: SIGMOID}
-MOST_CLIENTS = 32
+MOST_CLIENTS = 8
 MOST_ABOVE = 1 << 18
 """Weights above the first layer, more than which do not stay in the cache from one sample to the next."""
 

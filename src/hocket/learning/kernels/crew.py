@@ -51,6 +51,11 @@ class Crew:
         """False in a process that was forked from the one that has the mates."""
         return self._owner == os.getpid()
 
+    @property
+    def idle(self) -> int:
+        """Mates that have nothing to do, as far as is known."""
+        return sum(not mate.busy for mate in self._mates)
+
     def begin(self, blocks: Sequence[Block]) -> list[Ticket]:
         """Let the mates train these blocks after those before them."""
         tickets = [Ticket(block) for block in blocks]
@@ -93,6 +98,7 @@ class Crew:
         return any(mate.gives_back(ticket) for mate in self._mates)
 
     def _own(self, ticket: Ticket) -> None:
+        self._feed()  # mates are to have enough for as long as it takes
         try:
             with single_threaded(), torch.no_grad():
                 ticket.found = self._train(ticket.block, None)
