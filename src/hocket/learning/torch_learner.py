@@ -206,7 +206,7 @@ class TorchLearner:
         """Results of a block, all finite."""
         results = self._choice.train(block, outs)
         for job, result in zip(block.jobs, results, strict=True):
-            if not isfinite(result.metrics["loss"]) or not _finite(result.delta):
+            if not isfinite(result.metrics["loss"]) or not finite(result.delta):
                 raise diverged(job)
         return results
 
@@ -264,11 +264,6 @@ class TorchLearner:
 
 
 _GONE = Trained(np.empty(0, np.float32), 0, {})
-
-
-def _finite(x: Vector) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(x.sum())) or finite(x)  # a sum can overflow where no number does
 
 
 def _makes_single(local: LocalSGD, n: int) -> bool:

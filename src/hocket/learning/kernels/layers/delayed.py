@@ -114,7 +114,7 @@ class Delayed:
             n, gram = len(x), room.gram[lane]
             room.z[lane, :n] = product(x, w, b)
             if "weight" in targets:
-                gram[:n, :n] = drawn.products(lane, x, product) if drawn.whole else product(x, x)
+                gram[:n, :n] = drawn.inner(lane, x, product) if drawn.whole else product(x, x)
         if "weight" not in targets:
             room.gram[:k].zero_()
         if "bias" in targets:
