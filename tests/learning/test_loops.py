@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 pytest.importorskip("numba")
 pytest.importorskip("torch")
 
-from hocket.keyed import MASK  # noqa: E402
-from hocket.learning.kernels import loops  # noqa: E402
-from hocket.learning.local import LocalSGD  # noqa: E402
-from hocket.learning.order import ORDER, segments, width  # noqa: E402
+from hocket.keyed import MASK
+from hocket.learning.kernels import loops
+from hocket.learning.local import LocalSGD
+from hocket.learning.order import ORDER, segments, width
 
 
 @given(

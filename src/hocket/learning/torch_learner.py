@@ -1,6 +1,7 @@
 """Local SGD for any ``nn.Module``, many clients at once where that pays and the same bits wherever they run."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf, isfinite
@@ -27,7 +28,7 @@ from torch import Tensor
 from hocket.learning.kernels.block import Block, lane_blocks
 from hocket.learning.kernels.choice import Choice, Path
 from hocket.learning.kernels.crew import SMALL, Crew, possible
-from hocket.learning.kernels.kernel import Span
+from hocket.learning.kernels.kernel import Kernel, Span
 from hocket.learning.kernels.mate import Ticket
 from hocket.learning.kernels.net import Net, Source, Trainable
 from hocket.learning.kernels.objective import Loss, Metrics, Objective
@@ -36,8 +37,10 @@ from hocket.learning.kernels.single import Module
 from hocket.learning.kernels.workers import Spare, Workers, single_threaded
 
 _ROWS = 128
-AHEAD = 8
-"""Jobs that other processes are given before a result is needed, so that they have something to do meanwhile."""
+TOGETHER = 8
+"""Jobs that other processes are given at a time."""
+FEW = 2
+"""Jobs that are enough for one of them that has nothing to do."""
 PATIENCE = 0.5
 """Seconds of training before other processes are started, if nobody said how many."""
 
@@ -97,6 +100,7 @@ class TorchLearner:
             raise InvalidInput(f"threads is {threads}; it must be 1 or more")
         where = _device(device)
         self._net = Net(model, trainable)
+        self._size = self._net.schema.size
         self._objective = Objective.of(loss, metrics)
         self._data = data
         self._samples = Samples(data, where)
@@ -161,7 +165,9 @@ class TorchLearner:
     @property
     def ahead(self) -> int:
         """See :class:`~hocket.learning.learner.Background`."""
-        return AHEAD if self._crew is not None and self._crew.usable else 0
+        if self._crew is None or not self._crew.usable:
+            return 0
+        return FEW if self._crew.idle() else TOGETHER
 
     def begin(self, jobs: Sequence[Job]) -> list[Callable[[], Trained]] | None:
         """Let other processes train the jobs, once the learner has had enough to do for them to be worth it.
@@ -169,38 +175,37 @@ class TorchLearner:
         Raises:
             InvalidInput: as :meth:`train`; so do the calls, and Diverged.
         """
-        mates = self._workers.threads - 1 if self.schema.size <= SMALL else 0
+        mates = self._workers.threads - 1 if self._size <= SMALL else 0
         if mates and self._crew is None and len(jobs) > 1 and self._spent > PATIENCE and possible():
-            self._crew = Crew(mates, self.schema.size, self._trained, self._net.memory)
+            self._crew = Crew(mates, self._size, self._trained, self._net.memory)
         crew = self._crew
         if crew is None or not crew.usable:
             return None
-        blocks, places = self._parts(jobs, 1 + crew.idle)
+        blocks, places = self._parts(jobs, max(1, crew.idle()), TOGETHER)
         tickets = zip(crew.begin(blocks), places, strict=True)
         lanes = {i: (ticket, lane) for ticket, at in tickets for lane, i in enumerate(at)}
-        return [partial(self._collected, crew, *lanes[i]) for i in range(len(jobs))]
+        return [partial(self._collected, crew, *lanes[i], job) for i, job in enumerate(jobs)]
 
-    def _collected(self, crew: Crew, ticket: Ticket, lane: int) -> Trained:
-        """The result of a lane, which the ticket then lets go."""
+    def _collected(self, crew: Crew, ticket: Ticket, lane: int, job: Job) -> Trained:
+        """The result of a job, which the ticket then lets go."""
         try:
-            found = crew.result(ticket)
+            return crew.result(ticket, lane)
         except HocketError:  # of which job the block does not say
-            block = ticket.block
-            (alone,) = self._workers.map(self._trained, [block._replace(jobs=[block.jobs[lane]])])
+            (alone,) = self._workers.map(self._trained, [ticket.block._replace(jobs=[job])])
             return alone[0]
-        found[lane], result = _GONE, found[lane]
-        return result
 
-    def _parts(self, jobs: Sequence[Job], threads: int) -> tuple[list[Block], list[list[int]]]:
-        """Jobs in blocks, as many as that many threads need, and which jobs are in each."""
+    def _parts(self, jobs: Sequence[Job], threads: int, most: int = sys.maxsize) -> tuple[list[Block], list[list[int]]]:
+        """Jobs in blocks of at most ``most``, enough for so many threads, and which jobs are in each."""
         kinds: dict[tuple[LocalSGD, int, bool, bool], list[int]] = {}
         for i, job in enumerate(jobs):
             self._check(job)
             kind = job.local, width(job.local, self._held(job.client)), job.covered is not None, job.squares
             kinds.setdefault(kind, []).append(i)
         with single_threaded():
-            parts = [b for (local, wide, *_), at in kinds.items() for b in self._blocks(local, wide, at, jobs, threads)]
-        return [Block(name, wide, [jobs[i] for i in at]) for name, wide, at in parts], [at for _, _, at in parts]
+            own = [self._blocks(local, wide, at, jobs, threads, most) for (local, wide, *_), at in kinds.items()]
+        parts = [block for blocks in own for block in blocks]
+        blocks = [Block(kernel.name, wide, [jobs[i] for i in at], kernel.least) for kernel, wide, at in parts]
+        return blocks, [at for _, _, at in parts]
 
     def _trained(self, block: Block, outs: Sequence[Vector] | None = None) -> list[Trained]:
         """Results of a block, all finite."""
@@ -233,16 +238,16 @@ class TorchLearner:
         return {**metrics, "loss": float(losses.mean(dtype=np.float64))}
 
     def _blocks(
-        self, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job], threads: int
-    ) -> list[tuple[str, int, list[int]]]:
+        self, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job], threads: int, most: int
+    ) -> list[tuple[Kernel, int, list[int]]]:
         """Jobs of one kind of work and one width in blocks that are trained in lockstep."""
         kernel = self._choice.at(local, wide, [jobs[i] for i in members])
         spans: dict[Span, list[int]] = {}
         for i in sorted(members, key=lambda i: -local.updates(self._held(jobs[i].client))):
             spans.setdefault(kernel.span(local, self._held(jobs[i].client), wide), []).append(i)
-        most, least = kernel.most(wide), kernel.least
+        most, least = min(most, kernel.most(wide)), kernel.least
         parts = [lane_blocks(alike, most, threads, least) for alike in spans.values()]
-        return [(kernel.name, wide, block) for part in parts for block in part]
+        return [(kernel, wide, block) for part in parts for block in part]
 
     def _held(self, client: int) -> int:
         return int(self._samples.sizes[client])
@@ -259,11 +264,8 @@ class TorchLearner:
             )
 
     def _check_vector(self, what: str, x: Vector) -> None:
-        if x.shape != (self.schema.size,) or x.dtype != np.float32:
-            raise InvalidInput(f"{what} is {x.dtype}{list(x.shape)}; the model is float32[{self.schema.size}]")
-
-
-_GONE = Trained(np.empty(0, np.float32), 0, {})
+        if x.shape != (self._size,) or x.dtype != np.float32:
+            raise InvalidInput(f"{what} is {x.dtype}{list(x.shape)}; the model is float32[{self._size}]")
 
 
 def _makes_single(local: LocalSGD, n: int) -> bool:

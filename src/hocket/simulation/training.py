@@ -112,6 +112,8 @@ class LazyTraining:
 
     def take(self, leases: Sequence[Lease]) -> Iterator[Trained]:
         """Results of these leases as the server decodes them, each once and as soon as it is there."""
+        for task in {lease.task for lease in leases if lease.id in self._started[lease.task]}:
+            self._train(task)
         known = [self._decoded(lease) if self.remembers(lease.task) else None for lease in leases]
         for lease, trained in zip(leases, known, strict=True):
             if trained is not None:

@@ -27,11 +27,15 @@ MOST_STEPS = 16
 
 
 class Block(NamedTuple):
-    """Jobs that are trained in lockstep: the name of a kernel, and the width of a batch."""
+    """Jobs that are trained in lockstep: the name of a kernel, and the width of a batch.
+
+    ``least``: jobs below which a part of the block takes no less time than they do.
+    """
 
     kernel: str
     wide: int
     jobs: Sequence[Job]
+    least: int = 1
 
 
 def train_block(
