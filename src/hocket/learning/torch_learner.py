@@ -1,8 +1,7 @@
 """Local SGD for any ``nn.Module``, many clients at once where that pays and the same bits wherever they run."""
 
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf, isfinite
 from time import perf_counter
@@ -38,7 +37,7 @@ from hocket.learning.kernels.workers import Spare, Workers, single_threaded
 
 _ROWS = 128
 TOGETHER = 8
-"""Jobs that other processes are given at a time."""
+"""Jobs that other processes are given before a result is needed, unless more are faster together."""
 FEW = 2
 """Jobs that are enough for one of them that has nothing to do."""
 PATIENCE = 0.5
@@ -111,6 +110,7 @@ class TorchLearner:
         self._workers = Workers((threads or os.cpu_count() or 1) if where.type == "cpu" else 1)
         self._crew: Crew | None = None
         self._spent = inf if threads else 0.0
+        self._lockstep = True  # the newest jobs, by the kernel that they took
         sample = as_input(self._samples.features[:2]).cpu()
         sample = torch.cat([sample, sample])[:2]
         self._choice = Choice(path, self._net, self._objective, self._samples, sample)
@@ -165,7 +165,7 @@ class TorchLearner:
     @property
     def ahead(self) -> int:
         """See :class:`~hocket.learning.learner.Background`."""
-        if self._crew is None or not self._crew.usable:
+        if self._crew is None or not self._crew.usable or self._lockstep:
             return 0
         return FEW if self._crew.idle() else TOGETHER
 
@@ -181,7 +181,7 @@ class TorchLearner:
         crew = self._crew
         if crew is None or not crew.usable:
             return None
-        blocks, places = self._parts(jobs, max(1, crew.idle()), TOGETHER)
+        blocks, places = self._parts(jobs, max(1, crew.idle()))
         tickets = zip(crew.begin(blocks), places, strict=True)
         lanes = {i: (ticket, lane) for ticket, at in tickets for lane, i in enumerate(at)}
         return [partial(self._collected, crew, *lanes[i], job) for i, job in enumerate(jobs)]
@@ -194,18 +194,24 @@ class TorchLearner:
             (alone,) = self._workers.map(self._trained, [ticket.block._replace(jobs=[job])])
             return alone[0]
 
-    def _parts(self, jobs: Sequence[Job], threads: int, most: int = sys.maxsize) -> tuple[list[Block], list[list[int]]]:
-        """Jobs in blocks of at most ``most``, enough for so many threads, and which jobs are in each."""
+    def _parts(self, jobs: Sequence[Job], threads: int) -> tuple[list[Block], list[list[int]]]:
+        """Jobs in blocks, enough for so many threads, and which jobs are in each."""
         kinds: dict[tuple[LocalSGD, int, bool, bool], list[int]] = {}
         for i, job in enumerate(jobs):
             self._check(job)
             kind = job.local, width(job.local, self._held(job.client)), job.covered is not None, job.squares
             kinds.setdefault(kind, []).append(i)
+        blocks, places = list[Block](), list[list[int]]()
         with single_threaded():
-            own = [self._blocks(local, wide, at, jobs, threads, most) for (local, wide, *_), at in kinds.items()]
-        parts = [block for blocks in own for block in blocks]
-        blocks = [Block(kernel.name, wide, [jobs[i] for i in at], kernel.least) for kernel, wide, at in parts]
-        return blocks, [at for _, _, at in parts]
+            for (local, wide, *_), members in kinds.items():
+                kernel = self._choice.at(local, wide, [jobs[i] for i in members])
+                self._lockstep = (most := kernel.most(wide)) > TOGETHER
+                count, least = (self._workers.threads, most) if self._lockstep else (threads, kernel.least)
+                for alike in self._alike(kernel, local, wide, members, jobs):
+                    for at in lane_blocks(alike, most, count, kernel.least):
+                        blocks.append(Block(kernel.name, wide, [jobs[i] for i in at], least))
+                        places.append(at)
+        return blocks, places
 
     def _trained(self, block: Block, outs: Sequence[Vector] | None = None) -> list[Trained]:
         """Results of a block, all finite."""
@@ -237,17 +243,14 @@ class TorchLearner:
         metrics = {name: metric(outputs, labels.cpu()) for name, metric in self._objective.metrics.items()}
         return {**metrics, "loss": float(losses.mean(dtype=np.float64))}
 
-    def _blocks(
-        self, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job], threads: int, most: int
-    ) -> list[tuple[Kernel, int, list[int]]]:
-        """Jobs of one kind of work and one width in blocks that are trained in lockstep."""
-        kernel = self._choice.at(local, wide, [jobs[i] for i in members])
+    def _alike(
+        self, kernel: Kernel, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job]
+    ) -> Iterable[list[int]]:
+        """Jobs of one kind of work and one width by how their samples are loaded, those with most updates first."""
         spans: dict[Span, list[int]] = {}
         for i in sorted(members, key=lambda i: -local.updates(self._held(jobs[i].client))):
             spans.setdefault(kernel.span(local, self._held(jobs[i].client), wide), []).append(i)
-        most, least = min(most, kernel.most(wide)), kernel.least
-        parts = [lane_blocks(alike, most, threads, least) for alike in spans.values()]
-        return [(kernel, wide, block) for part in parts for block in part]
+        return spans.values()
 
     def _held(self, client: int) -> int:
         return int(self._samples.sizes[client])
