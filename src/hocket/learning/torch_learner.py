@@ -49,7 +49,8 @@ class TorchLearner:
 
     Features go to the model as they are, float32 or int64[batch, ...]; uint8 ones become float32 divided by 255.
     Parameters that are not trained stay as the model has them and do not travel; running statistics travel as
-    buffers. Dropout layers draw from (lease, step), so they must be ``nn.Dropout`` modules.
+    buffers; a tensor with several names travels once. Dropout layers draw from (lease, step), so they must be
+    ``nn.Dropout`` modules.
 
     Args:
         model: a module, which is copied and starts from its own values, or a function that builds one from torch's
@@ -120,6 +121,11 @@ class TorchLearner:
     def schema(self) -> Schema:
         """What the model is made of: the tensors of its ``state_dict``."""
         return self._net.schema
+
+    @property
+    def tied(self) -> dict[str, str]:
+        """Further names of tensors in the model's ``state_dict``, and the name that the schema has."""
+        return dict(self._net.tied)
 
     @property
     def samples(self) -> NDArray[np.int64]:

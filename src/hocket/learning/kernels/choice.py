@@ -141,8 +141,8 @@ class Choice:
             raise InvalidInput(
                 f"path is {name!r}, which takes chains of Linear, Conv2d, pooling, activations and Flatten with "
                 "cross_entropy, mse or bce on a CPU (delayed: Linear first; compiled: all Linear, with ReLU, Tanh or "
-                "Sigmoid, and cross_entropy; stack-8, stack-1: with images); this is "
-                "something else: use 'auto' or 'single'"
+                "Sigmoid, and cross_entropy; stack-8, stack-1: with images), none with the tensors of another; "
+                "this is something else: use 'auto' or 'single'"
             )
         return found if name in _DELAYED else found[:1]
 

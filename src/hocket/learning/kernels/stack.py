@@ -54,7 +54,7 @@ class Stack:
             device: where to compute.
             sample: two samples as the model sees them.
         """
-        if device.type != "cpu" or sample.dtype != torch.float32:
+        if device.type != "cpu" or sample.dtype != torch.float32 or net.tied:
             return []
         links = chain(net.module, sample)
         if not links or not has_top(objective, links[-1].after):
