@@ -377,6 +377,13 @@ def test_mapping_over_clients_is_measured() -> None:
     assert all(np.allclose(a.delta, b.delta, rtol=2e-3, atol=3e-5) for a, b in zip(first, mapped, strict=True))
 
 
+@pytest.mark.parametrize(("features", "path"), [(12, "stack"), (300, "delayed")])
+def test_a_first_layer_is_put_off_where_it_is_worth_it(features: int, path: str) -> None:
+    own = TorchLearner(lambda: nn.Sequential(nn.Linear(features, 8), nn.GELU(), nn.Linear(8, 4)), data((features,)))
+    own.train(draw_jobs(own, [LocalSGD(lr=0.1, batch_size=5)], 4, 0))
+    assert set(own.kernels.values()) == {path}
+
+
 @pytest.mark.parametrize("path", ["auto", "measured"])
 def test_chosen_and_pinned(path: str) -> None:
     """Equal learners agree, and the paths of one can be given to another."""

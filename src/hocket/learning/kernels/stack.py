@@ -78,6 +78,8 @@ class Stack:
         delays = type(kept[0].module) is nn.Linear and delayed.available()
         whole = Compiled.of(net, objective, kept)
         stacks = [cls(net, objective, kept, delays=d) for d in ([True, False] if delays else [False])]
+        if prod(links[0].before) < delayed.LEAST_FEATURES:
+            stacks.reverse()
         return [*([whole] if whole is not None else []), *stacks]
 
     def takes(self, local: LocalSGD, width: int) -> bool:

@@ -28,6 +28,8 @@ from hocket.learning.local import LocalSGD
 
 MOST_ROWS = 128
 LEAST_STEPS = 3
+LEAST_FEATURES = 2 * MOST_ROWS
+"""Units below, fewer than which make a step on the samples themselves cheaper than one on their inner products."""
 _PLACES = 16
 """What the places for a client's own samples are a multiple of, so that clients of like sizes share a block."""
 
