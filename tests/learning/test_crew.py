@@ -15,7 +15,7 @@ from hocket.errors import InvalidInput  # noqa: E402
 from hocket.learning import Job, LocalSGD, Trained  # noqa: E402
 from hocket.learning.kernels.block import Block  # noqa: E402
 from hocket.learning.kernels.crew import Crew  # noqa: E402
-from hocket.learning.kernels.mate import MOST_JOBS  # noqa: E402
+from hocket.learning.kernels.mate import MOST_JOBS, Ticket  # noqa: E402
 from hocket.learning.kernels.memory import Recycler  # noqa: E402
 from hocket.schema import Vector  # noqa: E402
 
@@ -45,7 +45,12 @@ def train(block: Block, outs: Sequence[Vector] | None) -> list[Trained]:
 
 
 def mapped(crew: Crew, given: Sequence[Block]) -> list[list[Trained]]:
-    return [crew.result(ticket) for ticket in crew.begin(given)]
+    tickets = crew.begin(given)
+    return [results(crew, ticket, len(block.jobs)) for ticket, block in zip(tickets, given, strict=True)]
+
+
+def results(crew: Crew, ticket: Ticket, jobs: int) -> list[Trained]:
+    return [crew.result(ticket, job) for job in range(jobs)]
 
 
 def idle(crew: Crew) -> bool:
@@ -91,10 +96,11 @@ def test_results_may_be_asked_for_late_in_any_order_or_never() -> None:
     given = [blocks(*(2,) * 9), blocks(*(3,) * 5), blocks(1)]
     rounds = [crew.begin(some) for some in given]
     for i in (2, 0):
-        found = {t: crew.result(t) for t in rounds[i][::-1]}
+        pairs = list(zip(rounds[i], given[i], strict=True))
+        found = {t: results(crew, t, len(block.jobs)) for t, block in pairs[::-1]}
         check(given[i], [found[t] for t in rounds[i]])
     crew.close()
-    check(given[1], [crew.result(t) for t in rounds[1]])  # what mates had is trained here
+    check(given[1], [results(crew, t, 3) for t in rounds[1]])  # what mates had is trained here
 
 
 def test_mates_work_while_nobody_waits() -> None:
@@ -103,7 +109,7 @@ def test_mates_work_while_nobody_waits() -> None:
     deadline = time.monotonic() + 30
     while not idle(crew) and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert processes([crew.result(t) for t in tickets[::-1]]) != {float(os.getpid())}
+    assert processes([results(crew, t, 1) for t in tickets[::-1]]) != {float(os.getpid())}
     crew.close()
 
 
@@ -136,6 +142,26 @@ def test_an_error_of_a_mate_is_raised_here() -> None:
     given = blocks(1, *(2,) * 40)[1:]
     check(given, done := mapped(crew, given))
     assert processes(done) - {float(os.getpid())}
+
+
+def test_a_last_block_is_divided_with_the_mates() -> None:
+    crew = Crew(1, SIZE, train, Recycler())
+    given = blocks(4, 9)
+    first, last = crew.begin(given)
+    found = results(crew, last, 9)  # while the mate is at the first, this process begins with the other one
+    check(given[1:], [found])
+    check(given[:1], [results(crew, first, 4)])
+    assert last.rest is not None
+    crew.close()
+
+
+def test_a_block_is_divided_into_parts_that_are_worth_it() -> None:
+    (block,) = blocks(9)
+    ticket = Ticket(block._replace(least=3))
+    assert ticket.divide() == [ticket.rest] and len(ticket.block.jobs) == 5
+    assert ticket.divide() == []
+    found = [part.block.jobs[place].lease for part, place in map(ticket.at, range(9))]
+    assert found == [job.lease for job in block.jobs]
 
 
 def test_mates_end_with_their_crew() -> None:

@@ -14,6 +14,7 @@ from hocket import TorchLearner
 from hocket.errors import Diverged, InvalidInput
 from hocket.keyed import generator
 from hocket.learning import MLP, ClientData, Examples, Job, LocalSGD, NumpyLearner, torch_learner
+from hocket.learning.order import batches
 from hocket.testing.learner import LearnerConformance, check_lane_rule, draw_jobs, same
 
 SIZES = (13, 5, 20, 1, 9)
@@ -179,6 +180,32 @@ class Watching(nn.Module):
         return out
 
 
+class Tied(nn.Module):
+    """An embedding that is the output layer, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.layer, self.out = nn.Embedding(11, 6), nn.Linear(6, 6), nn.Linear(6, 11, bias=False)
+        self.out.weight = self.embed.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.out(torch.tanh(self.layer(self.embed(x))))
+        return out
+
+
+class Overlapping(nn.Module):
+    """Two parameters on the same memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.two.weight = nn.Parameter(self.one.weight.data.T)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.two(torch.tanh(self.one(x)))
+        return out
+
+
 def uneven() -> nn.Module:
     return nn.Sequential(LowRank(6, 7), nn.Sigmoid(), LowRank(7, 33), nn.Linear(33, 5))
 
@@ -199,6 +226,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], ClientData], dict[
     "uneven": (uneven, data, {}),
     "watching": (Watching, data, {}),
     "lstm": (Recurrent, text, {"loss": "next_character"}),
+    "tied": (Tied, text, {"loss": "next_character"}),
 }
 """Name to a builder, its data and further arguments."""
 
@@ -349,6 +377,13 @@ def test_mapping_over_clients_is_measured() -> None:
     assert all(np.allclose(a.delta, b.delta, rtol=2e-3, atol=3e-5) for a, b in zip(first, mapped, strict=True))
 
 
+@pytest.mark.parametrize(("features", "path"), [(12, "stack"), (300, "delayed")])
+def test_a_first_layer_is_put_off_where_it_is_worth_it(features: int, path: str) -> None:
+    own = TorchLearner(lambda: nn.Sequential(nn.Linear(features, 8), nn.GELU(), nn.Linear(8, 4)), data((features,)))
+    own.train(draw_jobs(own, [LocalSGD(lr=0.1, batch_size=5)], 4, 0))
+    assert set(own.kernels.values()) == {path}
+
+
 @pytest.mark.parametrize("path", ["auto", "measured"])
 def test_chosen_and_pinned(path: str) -> None:
     """Equal learners agree, and the paths of one can be given to another."""
@@ -421,6 +456,54 @@ def test_frozen_parts_do_not_travel() -> None:
     check_lane_rule(own, draw_jobs(own, LearnerConformance.local, 6, 0))
     with pytest.raises(InvalidInput, match=r"'9\.\*' matches none of 0\.weight"):
         learner("mlp", trainable=["9.*"])
+
+
+@pytest.mark.parametrize("path", ["auto", "vmap"])
+def test_a_tensor_with_two_names_travels_once_and_learns_from_both_uses(path: str) -> None:
+    """As in a plain loop on the same batches; the state dict has both names."""
+    own = learner("tied", path=path)
+    assert [s.name for s in own.schema.segments] == ["embed.weight", "layer.weight", "layer.bias"]
+    assert own.tied == {"out.weight": "embed.weight"}
+    x, local = own.initial(3), LocalSGD(lr=0.5, batch_size=4, epochs=2)
+    (done,) = own.train([Job(0, 2, x, local, 5, 0)])
+    module, held = Tied(), text()
+    views = own.schema.views(x)
+    module.load_state_dict({n: torch.tensor(views[own.tied.get(n, n)]) for n in module.state_dict()})
+    descent, first = torch.optim.SGD(module.parameters(), 0.5), int(held.offsets[2])
+    for batch in batches(local, np.array([5], np.uint64), held.samples[2:3], 4):
+        rows = torch.from_numpy(first + batch.rows[0][batch.scale[0] > 0])
+        features, labels = torch.from_numpy(held.train.features), torch.from_numpy(held.train.labels)
+        descent.zero_grad()
+        nn.functional.cross_entropy(module(features[rows]).transpose(1, 2), labels[rows]).backward()
+        descent.step()
+    for name, moved in own.schema.views(x + done.delta).items():
+        np.testing.assert_allclose(moved, module.state_dict()[name].numpy(), rtol=1e-4, atol=1e-6)
+    check_lane_rule(own, draw_jobs(own, [local], 4, 0))
+
+
+def test_tensors_with_two_names_are_chosen_by_either_and_saved_under_both() -> None:
+    assert [s.name for s in learner("tied", trainable=["out.*"]).schema.travelling] == ["embed.weight"]
+    assert learner("tied", trainable=["layer.*"]).schema.size == 42
+    task = hk.Task.of(learner("tied", threads=1), LocalSGD(lr=0.1, batch_size=5))
+    run = hk.simulate(task, hk.Fleet.synthetic(5, seed=0), hk.strategies.fedbuff(2, 3), hk.Until(updates=4), seed=1)
+    module = Tied()
+    module.load_state_dict(run.state_dict())
+    assert module.out.weight is module.embed.weight
+    assert module.out.weight.detach().numpy().tobytes() == run.model()["embed.weight"].tobytes()
+
+
+def test_chains_with_the_tensors_of_another_layer_are_trained() -> None:
+    def build() -> nn.Module:
+        chain = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
+        chain[2].weight = chain[0].weight
+        return chain
+
+    own = TorchLearner(build, data(), threads=1)
+    assert own.schema.size == 48 and own.tied == {"2.weight": "0.weight"}
+    check_lane_rule(own, draw_jobs(own, LearnerConformance.local, 4, 0))
+    assert set(own.kernels.values()) == {"single"}
+    with pytest.raises(InvalidInput, match="none with the tensors of another"):
+        TorchLearner(build, data(), path="stack")
 
 
 def test_running_statistics_travel_as_buffers() -> None:
@@ -550,6 +633,7 @@ class Between(nn.Linear):
         (lambda: nn.Linear(6, 4), data, {"loss": "mse"}, "give one output per label"),
         (lambda: nn.Linear(6, 4).double(), data, {}, "parameter 'weight' is torch.float64; it must be float32"),
         (nn.ReLU, data, {}, "nothing is trainable among no parameters"),
+        (Overlapping, data, {}, "'one.weight' and 'two.weight' share memory and are two tensors"),
     ],
 )
 def test_bad_input(build: Any, samples: Any, kwargs: dict[str, Any], message: str) -> None:

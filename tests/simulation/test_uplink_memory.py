@@ -86,7 +86,7 @@ def test_a_refused_update_is_sent_again_with_the_next() -> None:
         return encode(lease)
 
     def took(leases):
-        out = take(leases)
+        out = list(take(leases))
         for lease, t in zip(leases, out, strict=True):
             taken[lease.client] = taken.get(lease.client, 0) + t.delta.astype(np.float64)
         return out

@@ -99,7 +99,15 @@ class Learner(Protocol):
 
 @runtime_checkable
 class Background(Protocol):
-    """A learner that can compute while its caller does something else."""
+    """A learner that can compute while its caller does something else.
+
+    ``ahead``: so many jobs are worth to be begun before a result is needed; 0: none.
+    """
+
+    @property
+    def ahead(self) -> int:
+        """See the class."""
+        ...
 
     def begin(self, jobs: Sequence[Job]) -> Sequence[Callable[[], Trained]] | None:
         """Let the jobs be computed; each call gives a result, once, as soon as it is there.

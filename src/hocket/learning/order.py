@@ -14,7 +14,8 @@ from hocket.keyed import key, mix_array
 from hocket.learning.local import LocalSGD
 
 Ints = NDArray[np.int64]
-_ORDER = np.uint64(key("order"))
+ORDER = key("order")
+"""What is mixed into a seed for the order of its samples."""
 _BLOCK = 16
 
 
@@ -30,7 +31,7 @@ def streams(seeds: NDArray[np.uint64], sizes: Ints, passes: Ints) -> tuple[Ints,
     """
     job = np.repeat(np.arange(len(sizes)), passes)
     nth = np.arange(len(job)) - np.repeat(np.cumsum(passes) - passes, passes)
-    keys = mix_array(mix_array(seeds ^ _ORDER)[job] ^ nth.astype(np.uint64))
+    keys = mix_array(mix_array(seeds ^ np.uint64(ORDER))[job] ^ nth.astype(np.uint64))
     length = sizes[job]
     first = np.cumsum(length) - length
     segment = np.repeat(np.arange(len(job)), length)

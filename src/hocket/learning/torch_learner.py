@@ -1,7 +1,7 @@
 """Local SGD for any ``nn.Module``, many clients at once where that pays and the same bits wherever they run."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf, isfinite
 from time import perf_counter
@@ -27,7 +27,7 @@ from torch import Tensor
 from hocket.learning.kernels.block import Block, lane_blocks
 from hocket.learning.kernels.choice import Choice, Path
 from hocket.learning.kernels.crew import SMALL, Crew, possible
-from hocket.learning.kernels.kernel import Span
+from hocket.learning.kernels.kernel import Kernel, Span
 from hocket.learning.kernels.mate import Ticket
 from hocket.learning.kernels.net import Net, Source, Trainable
 from hocket.learning.kernels.objective import Loss, Metrics, Objective
@@ -36,6 +36,10 @@ from hocket.learning.kernels.single import Module
 from hocket.learning.kernels.workers import Spare, Workers, single_threaded
 
 _ROWS = 128
+TOGETHER = 8
+"""Jobs that other processes are given before a result is needed, unless more are faster together."""
+FEW = 2
+"""Jobs that are enough for one of them that has nothing to do."""
 PATIENCE = 0.5
 """Seconds of training before other processes are started, if nobody said how many."""
 
@@ -45,7 +49,8 @@ class TorchLearner:
 
     Features go to the model as they are, float32 or int64[batch, ...]; uint8 ones become float32 divided by 255.
     Parameters that are not trained stay as the model has them and do not travel; running statistics travel as
-    buffers. Dropout layers draw from (lease, step), so they must be ``nn.Dropout`` modules.
+    buffers; a tensor with several names travels once. Dropout layers draw from (lease, step), so they must be
+    ``nn.Dropout`` modules.
 
     Args:
         model: a module, which is copied and starts from its own values, or a function that builds one from torch's
@@ -95,6 +100,7 @@ class TorchLearner:
             raise InvalidInput(f"threads is {threads}; it must be 1 or more")
         where = _device(device)
         self._net = Net(model, trainable)
+        self._size = self._net.schema.size
         self._objective = Objective.of(loss, metrics)
         self._data = data
         self._samples = Samples(data, where)
@@ -105,6 +111,7 @@ class TorchLearner:
         self._workers = Workers((threads or os.cpu_count() or 1) if where.type == "cpu" else 1)
         self._crew: Crew | None = None
         self._spent = inf if threads else 0.0
+        self._lockstep = True  # the newest jobs, by the kernel that they took
         sample = as_input(self._samples.features[:2]).cpu()
         sample = torch.cat([sample, sample])[:2]
         self._choice = Choice(path, self._net, self._objective, self._samples, sample)
@@ -114,6 +121,11 @@ class TorchLearner:
     def schema(self) -> Schema:
         """What the model is made of: the tensors of its ``state_dict``."""
         return self._net.schema
+
+    @property
+    def tied(self) -> dict[str, str]:
+        """Further names of tensors in the model's ``state_dict``, and the name that the schema has."""
+        return dict(self._net.tied)
 
     @property
     def samples(self) -> NDArray[np.int64]:
@@ -147,7 +159,7 @@ class TorchLearner:
         """
         if (begun := self.begin(jobs)) is not None:
             return [result() for result in begun]
-        blocks, places = self._parts(jobs)
+        blocks, places = self._parts(jobs, self._workers.threads)
         began = perf_counter()
         done = self._workers.map(self._trained, blocks)
         self._spent += perf_counter() - began
@@ -156,50 +168,62 @@ class TorchLearner:
             out.update(zip(at, results, strict=True))
         return [out[i] for i in range(len(jobs))]
 
+    @property
+    def ahead(self) -> int:
+        """See :class:`~hocket.learning.learner.Background`."""
+        if self._crew is None or not self._crew.usable or self._lockstep:
+            return 0
+        return FEW if self._crew.idle() else TOGETHER
+
     def begin(self, jobs: Sequence[Job]) -> list[Callable[[], Trained]] | None:
         """Let other processes train the jobs, once the learner has had enough to do for them to be worth it.
 
         Raises:
             InvalidInput: as :meth:`train`; so do the calls, and Diverged.
         """
-        mates = self._workers.threads - 1 if self.schema.size <= SMALL else 0
+        mates = self._workers.threads - 1 if self._size <= SMALL else 0
         if mates and self._crew is None and len(jobs) > 1 and self._spent > PATIENCE and possible():
-            self._crew = Crew(mates, self.schema.size, self._trained, self._net.memory)
+            self._crew = Crew(mates, self._size, self._trained, self._net.memory)
         crew = self._crew
         if crew is None or not crew.usable:
             return None
-        blocks, places = self._parts(jobs)
+        blocks, places = self._parts(jobs, max(1, crew.idle()))
         tickets = zip(crew.begin(blocks), places, strict=True)
         lanes = {i: (ticket, lane) for ticket, at in tickets for lane, i in enumerate(at)}
-        return [partial(self._collected, crew, *lanes[i]) for i in range(len(jobs))]
+        return [partial(self._collected, crew, *lanes[i], job) for i, job in enumerate(jobs)]
 
-    def _collected(self, crew: Crew, ticket: Ticket, lane: int) -> Trained:
-        """The result of a lane, which the ticket then lets go."""
+    def _collected(self, crew: Crew, ticket: Ticket, lane: int, job: Job) -> Trained:
+        """The result of a job, which the ticket then lets go."""
         try:
-            found = crew.result(ticket)
+            return crew.result(ticket, lane)
         except HocketError:  # of which job the block does not say
-            block = ticket.block
-            (alone,) = self._workers.map(self._trained, [block._replace(jobs=[block.jobs[lane]])])
+            (alone,) = self._workers.map(self._trained, [ticket.block._replace(jobs=[job])])
             return alone[0]
-        found[lane], result = _GONE, found[lane]
-        return result
 
-    def _parts(self, jobs: Sequence[Job]) -> tuple[list[Block], list[list[int]]]:
-        """Jobs in blocks, and which jobs are in each."""
+    def _parts(self, jobs: Sequence[Job], threads: int) -> tuple[list[Block], list[list[int]]]:
+        """Jobs in blocks, enough for so many threads, and which jobs are in each."""
         kinds: dict[tuple[LocalSGD, int, bool, bool], list[int]] = {}
         for i, job in enumerate(jobs):
             self._check(job)
             kind = job.local, width(job.local, self._held(job.client)), job.covered is not None, job.squares
             kinds.setdefault(kind, []).append(i)
+        blocks, places = list[Block](), list[list[int]]()
         with single_threaded():
-            parts = [b for (local, wide, *_), at in kinds.items() for b in self._blocks(local, wide, at, jobs)]
-        return [Block(name, wide, [jobs[i] for i in at]) for name, wide, at in parts], [at for _, _, at in parts]
+            for (local, wide, *_), members in kinds.items():
+                kernel = self._choice.at(local, wide, [jobs[i] for i in members])
+                self._lockstep = (most := kernel.most(wide)) > TOGETHER
+                count, least = (self._workers.threads, most) if self._lockstep else (threads, kernel.least)
+                for alike in self._alike(kernel, local, wide, members, jobs):
+                    for at in lane_blocks(alike, most, count, kernel.least):
+                        blocks.append(Block(kernel.name, wide, [jobs[i] for i in at], least))
+                        places.append(at)
+        return blocks, places
 
     def _trained(self, block: Block, outs: Sequence[Vector] | None = None) -> list[Trained]:
         """Results of a block, all finite."""
         results = self._choice.train(block, outs)
         for job, result in zip(block.jobs, results, strict=True):
-            if not isfinite(result.metrics["loss"]) or not _finite(result.delta):
+            if not isfinite(result.metrics["loss"]) or not finite(result.delta):
                 raise diverged(job)
         return results
 
@@ -225,17 +249,14 @@ class TorchLearner:
         metrics = {name: metric(outputs, labels.cpu()) for name, metric in self._objective.metrics.items()}
         return {**metrics, "loss": float(losses.mean(dtype=np.float64))}
 
-    def _blocks(
-        self, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job]
-    ) -> list[tuple[str, int, list[int]]]:
-        """Jobs of one kind of work and one width in blocks that are trained in lockstep."""
-        kernel = self._choice.at(local, wide, [jobs[i] for i in members])
+    def _alike(
+        self, kernel: Kernel, local: LocalSGD, wide: int, members: list[int], jobs: Sequence[Job]
+    ) -> Iterable[list[int]]:
+        """Jobs of one kind of work and one width by how their samples are loaded, those with most updates first."""
         spans: dict[Span, list[int]] = {}
         for i in sorted(members, key=lambda i: -local.updates(self._held(jobs[i].client))):
             spans.setdefault(kernel.span(local, self._held(jobs[i].client), wide), []).append(i)
-        most, least, threads = kernel.most(wide), kernel.least, self._workers.threads
-        parts = [lane_blocks(alike, most, threads, least) for alike in spans.values()]
-        return [(kernel.name, wide, block) for part in parts for block in part]
+        return spans.values()
 
     def _held(self, client: int) -> int:
         return int(self._samples.sizes[client])
@@ -252,16 +273,8 @@ class TorchLearner:
             )
 
     def _check_vector(self, what: str, x: Vector) -> None:
-        if x.shape != (self.schema.size,) or x.dtype != np.float32:
-            raise InvalidInput(f"{what} is {x.dtype}{list(x.shape)}; the model is float32[{self.schema.size}]")
-
-
-_GONE = Trained(np.empty(0, np.float32), 0, {})
-
-
-def _finite(x: Vector) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(x.sum())) or finite(x)  # a sum can overflow where no number does
+        if x.shape != (self._size,) or x.dtype != np.float32:
+            raise InvalidInput(f"{what} is {x.dtype}{list(x.shape)}; the model is float32[{self._size}]")
 
 
 def _makes_single(local: LocalSGD, n: int) -> bool:

@@ -14,9 +14,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from hocket.chunks import chunks, scratch
+from hocket.chunks import add, chunks, scratch
 from hocket.errors import Diverged
-from hocket.merge.add import add
 from hocket.policies import Contribution, Weigh
 from hocket.schema import Schema, Vector
 from hocket.strategy import FullStrategy, FullTask, policy

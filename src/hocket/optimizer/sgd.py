@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from hocket.chunks import chunks, scratch
+from hocket.chunks import moved
 from hocket.errors import InvalidInput
 from hocket.schema import Schema, Vector
 from hocket.strategy import policy
@@ -34,8 +34,4 @@ class SGD(Struct, frozen=True, tag="sgd", tag_field="kind", forbid_unknown_field
         return None
 
     def apply(self, state: None, x: Vector, step: NDArray[np.float64]) -> Vector:
-        after, own = np.empty(x.shape, np.float32), scratch()
-        for part in chunks(len(x)):
-            moved = np.multiply(step[part], self.lr, out=own[: part.stop - part.start])
-            after[part] = np.add(x[part], moved, out=moved)
-        return after
+        return moved(x, step, self.lr)

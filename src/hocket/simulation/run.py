@@ -87,7 +87,7 @@ class Run(Struct, frozen=True):
         return self.tasks[name].schema.views(x)
 
     def state_dict(self, task: str | None = None) -> "dict[str, torch.Tensor]":
-        """:meth:`model` as tensors that torch's ``load_state_dict`` takes, float32.
+        """:meth:`model` as tensors that torch's ``load_state_dict`` takes, float32, each under all its names.
 
         Raises:
             InvalidInput: the task is size-only.
@@ -98,7 +98,9 @@ class Run(Struct, frozen=True):
             import torch
         except ImportError as error:
             raise MissingExtra("state_dict: torch is not installed; pip install 'hocket[torch]'") from error
-        return {name: torch.tensor(value) for name, value in model.items()}
+        tensors = {name: torch.tensor(value) for name, value in model.items()}
+        tied = getattr(self.tasks[task or self._only()].learner, "tied", {})
+        return tensors | {name: tensors[known] for name, known in tied.items() if known in tensors}
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The evaluations of all tasks as a data frame, a row each, times in seconds.

@@ -2,27 +2,31 @@
 
 A client's local work is a pure function of its start node, its data and its key, so it may be computed any time
 between its start and the moment its result is needed. When one is needed, every lease of its task that has started
-and is not yet computed is trained in one batch, or given to a learner that can compute beside the simulation. Results
-do not depend on the batch (the learner's lane rule), so eager and lazy runs, and a resumed run that trains again what
-it had not consumed, agree bit for bit.
+and is not yet computed is trained in one batch, or given to a learner that can compute beside the simulation. Such a
+learner may get leases before one is needed, so that it has something to do while the simulation goes on, as long as
+hardly any turn out to be in vain. Results do not depend on the batch (the learner's lane rule), so eager and lazy runs,
+and a resumed run that trains again what it had not consumed, agree bit for bit.
 
 An uplink that remembers encodes a client's updates in the order in which the client finished them, whatever
 order they are needed in; an update that came to nothing is settled back when that is known.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from hocket.learning.learner import Background, Trained, measured
+from hocket.learning.learner import Background, Job, Trained, measured
 from hocket.lease import Lease
 from hocket.policies import State
 from hocket.received import Sent, decode, encode
 from hocket.setup import Setup
 from hocket.snapshot import pack, unpack
+
+VAIN = 20
+"""Leases are trained before they are needed while less than one in so many is forgotten."""
 
 
 class Progress(Struct):
@@ -67,12 +71,13 @@ class LazyTraining:
 
     def _clear(self) -> None:
         self._leases: dict[int, Lease] = {}  # in the order in which they began
-        self._started: dict[int, Lease] = {}  # not yet computed
+        self._started: dict[str, dict[int, Lease]] = {n: {} for n in self._learners}  # by task, not yet computed
         self._begun: dict[int, Callable[[], Trained]] = {}  # being computed, or it will be when called
         self._done: dict[int, Trained] = {}
         self._encoded: dict[int, bytes] = {}
         self._finished: dict[tuple[str, int], list[Lease]] = {}  # not yet encoded, by task and client
         self._memories: dict[tuple[str, int], State] = {}
+        self._counts = {n: [0, 0] for n in self._learners}  # started, and those of them that were forgotten
 
     def remembers(self, task: str) -> bool:
         """Whether :meth:`finish` must be told when a device is done, because the task's uplink has a memory."""
@@ -81,9 +86,12 @@ class LazyTraining:
     def start(self, lease: Lease) -> None:
         """A client began to train; nothing is computed yet (unless eager)."""
         if lease.task in self._learners:
-            self._leases[lease.id] = self._started[lease.id] = lease
+            self._leases[lease.id] = self._started[lease.task][lease.id] = lease
+            self._counts[lease.task][0] += 1
             if self._eager:
                 self._train(lease.task)
+            elif (beside := self._beside.get(lease.task)) is not None and self._early(lease.task, beside):
+                self._begin(lease.task, beside)
 
     def finish(self, lease: Lease) -> None:
         """The device has trained and encoded the update of a lease."""
@@ -92,21 +100,27 @@ class LazyTraining:
     def forget(self, lease_id: int, accepted: bool = False) -> None:
         """The result will not be needed; a device that had encoded it hears whether it was accepted all the same."""
         lease = self._leases.get(lease_id)
-        if lease is not None and self.remembers(lease.task):
+        if lease is None:
+            return
+        self._counts[lease.task][1] += 1
+        if self.remembers(lease.task):
             waiting = self._finished.get((lease.task, lease.client), ())
             if lease_id in self._encoded or any(x.id == lease_id for x in waiting):
                 self._decoded(lease)
                 self._settle(lease, accepted)
-        self._drop(lease_id)
+        self._drop(lease)
 
-    def take(self, leases: Sequence[Lease]) -> list[Trained]:
-        """Results of these leases as the server decodes them; they are handed over once."""
-        out = [self._decoded(lease) for lease in leases]
-        for lease in leases:
-            if self.remembers(lease.task):
+    def take(self, leases: Sequence[Lease]) -> Iterator[Trained]:
+        """Results of these leases as the server decodes them, each once and as soon as it is there."""
+        for task in {lease.task for lease in leases if lease.id in self._started[lease.task]}:
+            self._train(task)
+        known = [self._decoded(lease) if self.remembers(lease.task) else None for lease in leases]
+        for lease, trained in zip(leases, known, strict=True):
+            if trained is not None:
                 self._settle(lease, True)
-            self._drop(lease.id)
-        return out
+            found = trained or self._decoded(lease)
+            self._drop(lease)
+            yield found
 
     def look(self, lease: Lease) -> Trained:
         """The result of a lease, to be taken later."""
@@ -170,9 +184,9 @@ class LazyTraining:
 
     # --- computing ---------------------------------------------------------------------------------------
 
-    def _drop(self, lease_id: int) -> None:
-        for table in (self._leases, self._started, self._begun, self._done, self._encoded):
-            table.pop(lease_id, None)
+    def _drop(self, lease: Lease) -> None:
+        for table in (self._leases, self._started[lease.task], self._begun, self._done, self._encoded):
+            table.pop(lease.id, None)
 
     def _decoded(self, lease: Lease) -> Trained:
         trained, uplink = self._computed(lease), self._uplinks[lease.task]
@@ -210,14 +224,31 @@ class LazyTraining:
         return self._done[lease.id]
 
     def _train(self, task: str) -> None:
-        leases = [x for x in self._started.values() if x.task == task]
-        for lease in leases:
-            del self._started[lease.id]
-        jobs, ids = [self.book.job(x) for x in leases], (x.id for x in leases)
         beside = self._beside.get(task)
-        if beside is not None and (begun := beside.begin(jobs)) is not None:
-            self._begun.update(zip(ids, begun, strict=True))
-        else:
-            self._done.update(zip(ids, self._learners[task].train(jobs), strict=True))
+        if beside is None or not self._begin(task, beside):
+            leases = self._started[task]
+            self._done.update(zip(leases, self._learners[task].train(self._jobs(leases)), strict=True))
+            self._count(leases)
+
+    def _early(self, task: str, beside: Background) -> bool:
+        """Whether so much has started that it is worth to begin before a result is needed."""
+        started, forgotten = self._counts[task]
+        return 0 < beside.ahead <= len(self._started[task]) and VAIN * forgotten < started
+
+    def _begin(self, task: str, beside: Background) -> bool:
+        """Let what has started be computed beside the simulation, if that can be now."""
+        leases = self._started[task]
+        begun = beside.begin(self._jobs(leases))
+        if begun is None:
+            return False
+        self._begun.update(zip(leases, begun, strict=True))
+        self._count(leases)
+        return True
+
+    def _jobs(self, leases: Mapping[int, Lease]) -> list[Job]:
+        return [self.book.job(lease) for lease in leases.values()]
+
+    def _count(self, leases: dict[int, Lease]) -> None:
         self.batches += 1
-        self.trained += len(jobs)
+        self.trained += len(leases)
+        leases.clear()

@@ -27,11 +27,15 @@ MOST_STEPS = 16
 
 
 class Block(NamedTuple):
-    """Jobs that are trained in lockstep: the name of a kernel, and the width of a batch."""
+    """Jobs that are trained in lockstep: the name of a kernel, and the width of a batch.
+
+    ``least``: jobs below which a part of the block takes no less time than they do.
+    """
 
     kernel: str
     wide: int
     jobs: Sequence[Job]
+    least: int = 1
 
 
 def train_block(
@@ -50,16 +54,18 @@ def train_block(
     memory of the samples.
     """
     local, n = jobs[0].local, len(jobs)
+    deltas = [_memory(samples, job.start) for job in jobs] if outs is None else list(outs[:n])
+    if isinstance(work, Whole):
+        return work.train(samples, wide, jobs, deltas)
     clients = np.array([j.client for j in jobs])
     sizes = samples.sizes[clients]
     starts = [samples.shared(j.start) for j in jobs]
-    deltas = [_memory(samples, start) for start in starts] if outs is None else list(outs[:n])
     used = max(n, kernel.least)
     span = kernel.span(local, int(sizes[0]), wide)
     work.begin(starts + starts[-1:] * (used - n), [torch.from_numpy(delta) for delta in deltas], span)
     rates = np.array([[local.rate(j.version)] for j in jobs], np.float32)
     aux: list[bytes | None] = [None] * n
-    steps = work if isinstance(work, Whole) else Lockstep(kernel, work, jobs, sizes, rates, trained, aux)
+    steps = Lockstep(kernel, work, jobs, sizes, rates, trained, aux)
     losses = np.zeros(n)
     seeds = np.array([j.seed & MASK for j in jobs], np.uint64)
     length = local.updates(int(sizes[0])) if span.rows else span.steps or _steps(samples, used, wide)
@@ -110,7 +116,13 @@ class Lockstep:
         self._done = 0
 
     def run(self, drawn: Drawn, scale: NDArray[np.float32], active: Sequence[int]) -> NDArray[np.float32]:
-        """See :class:`~hocket.learning.kernels.kernel.Whole`."""
+        """Take the drawn steps; the losses, float32[steps, lanes, width].
+
+        Args:
+            drawn: their samples.
+            scale: float32[steps, lanes, width], what a sample counts for, rate included; 0 for padding.
+            active: how many of the lanes take part in each step, as long as there are any.
+        """
         work, watched, kernel = self._work, self._watched, self._kernel
         scales = torch.from_numpy(scale).to(work.x.device)
         counts = np.count_nonzero(scale, axis=2).tolist()
@@ -168,9 +180,9 @@ class _Last:
             self.found[lane] = squares.encode(moved if covered is None else moved[covered])
 
 
-def _memory(samples: Samples, like: Tensor) -> Vector:
+def _memory(samples: Samples, like: Vector) -> Vector:
     """Room for what is learned, which comes back when that is gone."""
-    return samples.memory.take(tuple(like.shape), torch.float32, torch.device("cpu")).numpy()
+    return samples.memory.take(like.shape, torch.float32, torch.device("cpu")).numpy()
 
 
 def _steps(samples: Samples, lanes: int, wide: int) -> int:

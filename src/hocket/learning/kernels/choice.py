@@ -1,11 +1,12 @@
 """Which path a model takes: the first of those that can, the fastest by a short measurement, or the one asked for.
 
 By default ("auto") the order is fixed, so that the same run takes the same path every time: compiled loops, delayed
-stacks, stacks, then one client after another; models with images in groups of 8 up to half a million parameters, alone
-beyond. A measured choice may differ from run to run, and paths differ in the last bits: pin it to repeat a run. Modules
-are mapped over clients only by measurement or by name: a job alone costs as much as a full block, which pays if there
-are many. A path must also keep the lane rule on this machine, with these shapes: it is dropped if jobs in another order
-and another number give other bits.
+stacks, stacks (these two the other way round where samples have few features), then one client after another; models
+with images in groups of 8 up to half a million parameters, alone beyond. A measured choice may differ from run to run,
+and paths differ in the last bits: pin it to repeat a run. Modules are mapped over clients only by measurement or by
+name: a job alone costs as much as a full block, which pays if there are many. A path must
+also keep the lane rule on this machine, with these shapes: it is dropped if jobs in another order and another number
+give other bits.
 """
 
 import time
@@ -136,13 +137,13 @@ class Choice:
             return [self._mapped]
         wanted = {"stack": ("stack", "stack-8"), **{n: (n, "stack") for n in _DELAYED}}.get(name, (name,))
         known: list[Kernel] = [*self._stacks, *self._alone]
-        found = [k for k in known if k.name in wanted]
+        found = sorted((k for k in known if k.name in wanted), key=lambda k: k.name != name)
         if not found or (name in _DELAYED and found[0].name != name):
             raise InvalidInput(
                 f"path is {name!r}, which takes chains of Linear, Conv2d, pooling, activations and Flatten with "
                 "cross_entropy, mse or bce on a CPU (delayed: Linear first; compiled: all Linear, with ReLU, Tanh or "
-                "Sigmoid, and cross_entropy; stack-8, stack-1: with images); this is "
-                "something else: use 'auto' or 'single'"
+                "Sigmoid, and cross_entropy; stack-8, stack-1: with images), none with the tensors of another; "
+                "this is something else: use 'auto' or 'single'"
             )
         return found if name in _DELAYED else found[:1]
 

@@ -8,26 +8,30 @@ many clients at once. No client's bits depend on another.
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hocket.keyed import MASK
 from hocket.learning.kernels.chain import Link
 from hocket.learning.kernels.kernel import Span
 from hocket.learning.kernels.layers import delayed
 from hocket.learning.kernels.memory import Scratch
 from hocket.learning.kernels.net import Net
 from hocket.learning.kernels.objective import Objective, cross_entropy
-from hocket.learning.kernels.samples import Drawn
+from hocket.learning.kernels.samples import Samples
+from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
-from hocket.schema import Kind
+from hocket.learning.order import ORDER
+from hocket.schema import Kind, Vector
 
+Ints = NDArray[np.int64]
 RELU, TANH, SIGMOID = 1, 2, 3
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: RELU, nn.Tanh: TANH, nn.Sigmoid: SIGMOID}
-MOST_CLIENTS = 32
+MOST_CLIENTS = 8
 MOST_ABOVE = 1 << 18
 """Weights above the first layer, more than which do not stay in the cache from one sample to the next."""
 
@@ -71,20 +75,21 @@ class Compiled:
         return delayed.span(local, size, width)
 
     def most(self, width: int) -> int:
-        """Clients whose batches are drawn at a time."""
+        """Clients whose results come at a time."""
         return MOST_CLIENTS
 
     def work(self, lanes: int, width: int, velocity: bool) -> "Loops":
         """See :class:`~hocket.learning.kernels.kernel.Kernel`."""
-        return Loops(self.net, self._layers, lanes)
+        return Loops(self.net, self._layers)
 
 
 class Loops:
-    """Parameters of some clients, and their steps; see :class:`~hocket.learning.kernels.kernel.Whole`."""
+    """Parameters of a client, and its steps; see :class:`~hocket.learning.kernels.kernel.Whole`."""
 
-    def __init__(self, net: Net, layers: Sequence[tuple[Link, int]], lanes: int) -> None:
+    def __init__(self, net: Net, layers: Sequence[tuple[Link, int]]) -> None:
         size = net.schema.size
-        self.x = net.memory.take((lanes, size), torch.float32, torch.device("cpu"))
+        self._x = np.empty(size, np.float32)
+        self._flat = torch.from_numpy(self._x)
         places = dict(zip((s.name for s in net.schema.segments), _offsets(net), strict=True))
         self._table = np.array(
             [
@@ -93,59 +98,106 @@ class Loops:
             ],
             np.int64,
         )
-        self._units, self._features = layers[0][0].after[0], layers[0][0].before[0]
-        at = int(self._table[0, 2])
-        self._weight = slice(at, at + self._units * self._features)
-        self._bias = slice(int(self._table[0, 3]), int(self._table[0, 3]) + self._units)
-        self._others = [p for p in (slice(0, at), slice(self._weight.stop, size)) if p.start < p.stop]
+        self._shape = units, features = layers[0][0].after[0], layers[0][0].before[0]
+        weight, bias = self._table[0, 2:].tolist()
+        self._weight = slice(weight, weight + units * features)
+        self._bias = slice(bias, bias + units) if bias >= 0 else None
+        self._others = [p for p in (slice(0, weight), slice(self._weight.stop, size)) if p.start < p.stop]
         self._gathered = Scratch()
-        self._once = False
-        self._starts: Sequence[Tensor] = []
-        self._outs: Sequence[Tensor] = []
 
-    def begin(self, starts: Sequence[Tensor], outs: Sequence[Tensor], span: Span) -> None:
-        """See :class:`~hocket.learning.kernels.kernel.Work`."""
-        self._starts, self._outs, self._once = starts, outs, span.rows > 0
-        for x, start in zip(self.x, starts, strict=False):
-            for part in self._others if self._once else [slice(0, len(start))]:
-                x[part].copy_(start[part])
-
-    def run(self, drawn: Drawn, scale: NDArray[np.float32], active: Sequence[int]) -> NDArray[np.float32]:
+    def train(self, samples: Samples, wide: int, jobs: Sequence[Job], outs: Sequence[Vector]) -> list[Trained]:
         """See :class:`~hocket.learning.kernels.kernel.Whole`."""
-        steps, k, width = drawn.rows.shape
-        scales = np.ascontiguousarray(scale.transpose(1, 0, 2))
-        labels = drawn.targets().numpy()
-        losses = np.zeros((k, steps, width), np.float32)
-        if drawn.whole:
-            rows = np.ascontiguousarray(drawn.rows.transpose(1, 0, 2))
-        else:
-            gathered = drawn.inputs(self._gathered).view(k, steps * width, -1)
-            rows = np.broadcast_to(np.arange(steps * width).reshape(1, steps, width), (k, steps, width)).copy()
-        bias = self._table[0, 3] >= 0
-        for i in range(k):
-            own = self.x[i]
-            x = drawn.own(i).flatten(1) if drawn.whole else gathered[i]
-            weight = (self._starts[i] if self._once else own)[self._weight].view(self._units, self._features)
-            z = delayed.product(x, weight, own[self._bias] if bias else None)
-            gram = drawn.products(i, x, delayed.product) if drawn.whole else delayed.product(x, x)
-            moved = torch.empty(self._units, len(x))
-            _descend()(
-                z.numpy(), gram.numpy(), float(bias), rows[i], scales[i], labels[i], own.numpy(), self._table,
-                moved.numpy(), losses[i],
-            )  # fmt: skip
-            change = delayed.product(moved, x.t()).view(-1)
-            if self._once:
-                self._outs[i][self._weight].copy_(change)
+        local, sizes = jobs[0].local, [int(samples.sizes[job.client]) for job in jobs]
+        span, most = delayed.span(local, sizes[0], wide), local.updates(sizes[0])
+        length = span.steps or most
+        rows = np.empty((-(-most // length) * length, wide), np.int64)
+        scale = np.empty(rows.shape, np.float32)
+        losses = np.zeros((len(jobs), *rows.shape), np.float32)
+        starts: dict[int, _Start] = {}
+        for job, size, out, found in zip(jobs, sizes, outs, losses, strict=True):
+            lap = 0 if local.epochs is None else -(-size // local.batch_size)
+            seed, rate = np.uint64(job.seed & MASK), local.rate(job.version)
+            _loops().draw(seed, np.uint64(ORDER), size, local.batch_size, lap, local.updates(size), rate, rows, scale)
+            if span.rows:
+                if (start := starts.get(id(job.start))) is None:
+                    start = starts[id(job.start)] = self._first(job.start, samples.shared(job.start))
+                self._once(samples, job.client, rows, scale, start, out, found)
             else:
-                own[self._weight].add_(change)
-        return losses.transpose(1, 0, 2)
+                self._often(samples, job.client, rows, scale, length, job.start, out, found)
+        counted = [local.samples(size) for size in sizes]
+        sums = sum(losses.sum(2, dtype=np.float64).T, np.zeros(len(jobs)))
+        lanes = zip(outs, counted, sums.tolist(), strict=True)
+        return [Trained(out, n, {"loss": loss / n}) for out, n, loss in lanes]
 
-    def end(self) -> None:
-        """See :class:`~hocket.learning.kernels.kernel.Work`."""
-        for x, start, out in zip(self.x, self._starts, self._outs, strict=False):
-            for part in self._others if self._once else [slice(0, len(start))]:
-                torch.sub(x[part], start[part], out=out[part])
-        self._starts = self._outs = []
+    def _first(self, x: Vector, flat: Tensor) -> "_Start":
+        bias = None if self._bias is None else flat[self._bias]
+        return _Start(x, flat[self._weight].view(self._shape), bias)
+
+    def _once(
+        self,
+        samples: Samples,
+        client: int,
+        rows: Ints,
+        scale: Vector,
+        start: "_Start",
+        out: Vector,
+        losses: Vector,
+    ) -> None:
+        """All steps of a job on a client's own samples as they lie: the change of the first weights is enough."""
+        own, x, first = self._x, samples.own(client).flatten(1), int(samples.offsets[client])
+        for part in self._others:
+            own[part] = start.x[part]
+        gram = samples.inner(client, x, delayed.product)
+        labels = samples.labels[first : first + len(x)]
+        out[self._weight] = self._change(x, labels, gram, rows, scale, start, losses)
+        for part in self._others:
+            np.subtract(own[part], start.x[part], out=out[part])
+
+    def _often(
+        self, samples: Samples, client: int, rows: Ints, scale: Vector, length: int, start: Vector, out: Vector,
+        losses: Vector,
+    ) -> None:  # fmt: skip
+        """Some steps of a job at a time, on samples gathered for them, one place for each."""
+        own, width = self._x, rows.shape[1]
+        own[:] = start
+        places = np.arange(length * width).reshape(length, width)
+        index = torch.from_numpy(rows.ravel()) + int(samples.offsets[client])
+        for low in range(0, len(rows), length):
+            part, at = slice(low, low + length), index[low * width : (low + length) * width]
+            x = samples.gathered(at, self._gathered).flatten(1)
+            labels = samples.labels[at]
+            now = self._first(own, self._flat)
+            gram = delayed.product(x, x)
+            own[self._weight] += self._change(x, labels, gram, places, scale[part], now, losses[part])
+        np.subtract(own, start, out=out)
+
+    def _change(
+        self,
+        x: Tensor,
+        labels: Tensor,
+        gram: Tensor,
+        rows: Ints,
+        scale: Vector,
+        start: "_Start",
+        losses: Vector,
+    ) -> Vector:
+        """What the first weights change by in some steps on samples ``x``; the other parameters move."""
+        z = delayed.product(x, start.weight, start.bias)
+        moved = torch.empty(len(start.weight), len(x))
+        _loops().descend(
+            z.numpy(), gram.numpy(), float(start.bias is not None), rows, scale, labels.numpy(), self._x, self._table,
+            moved.numpy(), losses,
+        )  # fmt: skip
+        change: Vector = delayed.product(moved, x.t()).numpy()
+        return change.ravel()
+
+
+class _Start(NamedTuple):
+    """A vector, and the parameters of its first layer."""
+
+    x: Vector
+    weight: Tensor
+    bias: Tensor | None
 
 
 def _offsets(net: Net) -> list[int]:
@@ -154,8 +206,8 @@ def _offsets(net: Net) -> list[int]:
 
 
 @cache
-def _descend() -> Any:
-    """Compiled when it is first needed, which takes seconds, and kept on disk."""
+def _loops() -> Any:
+    """Compiled when they are first needed, which takes seconds, and kept on disk."""
     from hocket.learning.kernels import loops
 
-    return loops.descend
+    return loops

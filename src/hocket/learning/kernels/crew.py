@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from sys import platform
 
+import numpy as np
 import torch
 
 from hocket.learning.kernels.block import Block
@@ -22,6 +23,9 @@ from hocket.learning.learner import Trained
 SMALL = 1 << 20
 """Parameters up to which it is worth it: threads hardly wait for one another in the products of larger models, which
 are many bytes to hand over."""
+
+
+_GONE = Trained(np.empty(0, np.float32), 0, {})
 
 
 def possible() -> bool:
@@ -51,6 +55,12 @@ class Crew:
         """False in a process that was forked from the one that has the mates."""
         return self._owner == os.getpid()
 
+    def idle(self) -> int:
+        """Mates that have nothing to do."""
+        for mate in list(self._mates):
+            self._look(mate)
+        return sum(not mate.busy for mate in self._mates)
+
     def begin(self, blocks: Sequence[Block]) -> list[Ticket]:
         """Let the mates train these blocks after those before them."""
         tickets = [Ticket(block) for block in blocks]
@@ -58,26 +68,33 @@ class Crew:
         self._feed()
         return tickets
 
-    def result(self, ticket: Ticket) -> list[Trained]:
-        """Results of a block, as soon as they are there; or the error that it raised.
+    def result(self, ticket: Ticket, job: int) -> Trained:
+        """What came of a job of a block, as soon as it is there, once; or the error that its part of the block raised.
 
         A mate that dies is not replaced, and its blocks are trained here.
         """
-        while ticket.found is None:
-            if self._taken(ticket):
-                self._own(ticket)
-                continue
-            self._feed()
-            if ticket.found is None:
-                others = [*self._waiting, *(t for mate in self._mates for t in reversed(mate.busy.values()) if t)]
-                mine = next((t for t in others if self._taken(t)), None)
-                if mine is not None:
-                    self._own(mine)
-                else:
-                    self._look(next(mate for mate in self._mates if ticket in mate.busy.values()), wait=True)
-        if isinstance(ticket.found, Exception):
-            raise ticket.found
-        return ticket.found
+        part, place = ticket.at(job)
+        while part.found is None:
+            self._go_on(part)
+            part, place = ticket.at(job)
+        if isinstance(part.found, Exception):
+            raise part.found
+        found, part.found[place] = part.found[place], _GONE
+        return found
+
+    def _go_on(self, wanted: Ticket) -> None:
+        """Train that block here if nobody has begun, or another while a mate is at it, or wait for the mate."""
+        if self._taken(wanted):
+            self._own(wanted)
+            return
+        self._feed()
+        if wanted.found is None:
+            others = [*self._waiting, *(t for mate in self._mates for t in reversed(mate.busy.values()) if t)]
+            mine = next((t for t in others if self._taken(t)), None)
+            if mine is not None:
+                self._own(mine)
+            else:
+                self._look(next(mate for mate in self._mates if wanted in mate.busy.values()), wait=True)
 
     def close(self) -> None:
         """End the mates; what they had is trained here."""
@@ -93,6 +110,9 @@ class Crew:
         return any(mate.gives_back(ticket) for mate in self._mates)
 
     def _own(self, ticket: Ticket) -> None:
+        if self._mates and not self._waiting and all(mate.blocks < 2 for mate in self._mates):  # all else has begun
+            self._waiting.extend(ticket.divide())
+        self._feed()  # mates are to have enough for as long as it takes
         try:
             with single_threaded(), torch.no_grad():
                 ticket.found = self._train(ticket.block, None)
@@ -105,7 +125,7 @@ class Crew:
             self._look(mate)
         for n in range(DEPTH):
             for mate in self._mates:
-                if len(mate.busy) <= n:
+                if mate.blocks <= n:
                     given = next((t for t in self._waiting if mate.takes(t)), None)
                     if given is not None:
                         self._waiting.remove(given)

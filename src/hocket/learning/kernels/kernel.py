@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 from torch import Tensor
 
-from hocket.learning.kernels.samples import Drawn
+from hocket.learning.kernels.samples import Drawn, Samples
+from hocket.learning.learner import Job, Trained
 from hocket.learning.local import LocalSGD
+from hocket.schema import Vector
 
 
 class Span(NamedTuple):
@@ -61,24 +61,10 @@ class Work(Protocol):
 
 @runtime_checkable
 class Whole(Protocol):
-    """A work that goes through all steps of a load by itself, without momentum and the like."""
+    """A work that does not need to be led through its steps, without momentum and the like."""
 
-    def begin(self, starts: Sequence[Tensor], outs: Sequence[Tensor], span: Span) -> None:
-        """See :class:`Work`."""
-        ...
-
-    def run(self, drawn: Drawn, scale: NDArray[np.float32], active: Sequence[int]) -> NDArray[np.float32]:
-        """Take the drawn steps; the losses, float32[steps, lanes, width].
-
-        Args:
-            drawn: their samples.
-            scale: float32[steps, lanes, width], what a sample counts for, rate included; 0 for padding.
-            active: how many of the lanes take part in each step, as long as there are any.
-        """
-        ...
-
-    def end(self) -> None:
-        """See :class:`Work`."""
+    def train(self, samples: Samples, wide: int, jobs: Sequence[Job], outs: Sequence[Vector]) -> list[Trained]:
+        """Results of jobs; see :func:`~hocket.learning.kernels.block.train_block`. The deltas go to ``outs``."""
         ...
 
 

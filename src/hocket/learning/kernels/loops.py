@@ -162,8 +162,51 @@ def _copy_weights(x, layers, weights, out):
         at += wide * padded(m)
 
 
+@compiled("u8(u8)")
+def _mix(x):
+    """:func:`hocket.keyed.mix`"""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@compiled("void(u8, u8, i8, i8, i8, i8, f4, i8[:,::1], f4[:,::1])")
+def draw(seed, order, size, batch, lap, updates, rate, rows, scale):
+    """The steps of a job, as :func:`hocket.learning.order.segments` gives them.
+
+    Args:
+        seed: of the job.
+        order: ``hocket.learning.order.ORDER``.
+        size: samples that the client holds, below 2**32.
+        batch: batch size.
+        lap: steps of a pass, the last of which may be short; 0 if one pass goes over into the next.
+        updates: steps of the job.
+        rate: what a step counts for.
+        rows: where the positions of samples go, int64[steps, width]; steps after the last update repeat it.
+        scale: where ``rate`` / (samples in the batch) goes, 0 for padding, float32[steps, width].
+    """
+    full, low = min(batch, size), np.uint64(0xFFFFFFFF)
+    base, now, keyed = _mix(seed ^ order), -1, np.empty(size, np.uint64)
+    for s in range(len(rows)):
+        step = min(s, updates - 1)
+        at = step // lap * size + step % lap * full if lap else step * full
+        count = min(full, size - at % size) if lap else full
+        for i in range(count):
+            if (at + i) // size != now:
+                now = (at + i) // size
+                key = _mix(base ^ np.uint64(now))
+                for p in range(size):
+                    keyed[p] = (_mix(key ^ np.uint64(p)) & ~low) | np.uint64(p)  # ties in the order of places
+                keyed.sort()
+            rows[s, i] = np.int64(keyed[(at + i) % size] & low)
+        each = rate * (_ONE / np.float32(count)) if s < updates else _ZERO
+        scale[s, :count], scale[s, count:] = each, _ZERO
+        rows[s, count:] = rows[s, count - 1]
+
+
 @_compiled(
-    "void(f4[:,::1], f4[:,::1], f4, i8[:,::1], f4[:,::1], i8[:,::1], f4[::1], i8[:,::1], f4[:,::1], f4[:,::1])",
+    "void(f4[:,::1], f4[:,::1], f4, i8[:,::1], f4[:,::1], i8[::1], f4[::1], i8[:,::1], f4[:,::1], f4[:,::1])",
 )
 def descend(z0, gram, one, rows, scale, labels, x, layers, moved, losses):
     """All steps of a client.
@@ -174,7 +217,7 @@ def descend(z0, gram, one, rows, scale, labels, x, layers, moved, losses):
         one: 1 if the first layer has a bias, else 0.
         rows: samples in each step, int64[steps, width].
         scale: what each counts for, rate included; 0 for padding, float32[steps, width].
-        labels: their classes, int64[steps, width].
+        labels: classes of the samples, int64[samples].
         x: parameters, float32[size]; all but the weights of the first layer are moved.
         layers: units, activation, place of weights and place of bias (-1: none) of each layer, int64[layers, 4].
         moved: -D' float32[units of the first layer, samples]: times the samples it is what the first weights change by.
@@ -233,7 +276,7 @@ def descend(z0, gram, one, rows, scale, labels, x, layers, moved, losses):
                 _activate(z, r, layers[k, 0], layers[k, 1], bits)
         for r in range(live):
             top, classes = g[(depth - 1) & 1], layers[depth - 1, 0]
-            losses[s, r] = _cross_entropy(h[depth - 1], top, r, classes, labels[s, r], scale[s, r], bits)
+            losses[s, r] = _cross_entropy(h[depth - 1], top, r, classes, labels[rows[s, r]], scale[s, r], bits)
             for j in range(classes, padded(classes)):
                 top[r, j] = _ZERO
         for k in range(depth - 1, 0, -1):

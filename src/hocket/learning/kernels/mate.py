@@ -13,6 +13,8 @@ from contextlib import suppress
 from mmap import mmap
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from select import POLLIN, poll
+from time import perf_counter
 from typing import Any
 from warnings import catch_warnings, simplefilter
 from weakref import finalize
@@ -36,6 +38,8 @@ ROWS = 512
 """Results that are in use at a time; more are copied."""
 SHORT = 1 << 14
 """Bytes of a message that surely fits into a pipe beside others; a longer one is for a mate that is reading."""
+SPIN = 0.001
+"""Seconds for which a process waits for another one awake."""
 LOOK = 5.0
 """Seconds after which an idle mate looks whether its parent is still there."""
 
@@ -44,11 +48,32 @@ Train = Callable[[Block, Sequence[Vector] | None], list[Trained]]
 
 
 class Ticket:
-    """A block under way, and its results, or the error that it raised, once they are there."""
+    """A block under way, and its results, or the error that it raised, once they are there.
+
+    ``rest``: what follows it if it was divided.
+    """
 
     def __init__(self, block: Block) -> None:
         self.block = block
         self.found: list[Trained] | Exception | None = None
+        self.rest: Ticket | None = None
+
+    def divide(self) -> "list[Ticket]":
+        """Leave the second half to another ticket, which is returned; none if a half is not worth it."""
+        jobs, half = self.block.jobs, len(self.block.jobs) // 2
+        if half < self.block.least:
+            return []
+        self.block, other = self.block._replace(jobs=jobs[:-half]), Ticket(self.block._replace(jobs=jobs[-half:]))
+        self.rest, other.rest = other, self.rest
+        return [other]
+
+    def at(self, job: int) -> "tuple[Ticket, int]":
+        """The part that a job of the block as it was given is in, and its place there."""
+        own = len(self.block.jobs)
+        if job < own:
+            return self, job
+        assert self.rest is not None, "a block has no more jobs"
+        return self.rest.at(job - own)
 
 
 class Mate:
@@ -60,12 +85,14 @@ class Mate:
     """
 
     def __init__(self, size: int, train: Train) -> None:
-        slots = DEPTH + 1
+        slots = 3 * DEPTH  # it hears only after its block that others are not wanted any more
         self._size, self._pitch = size, -(-size // ALIGN) * ALIGN
         self._shared = mmap(-1, max(1, 4 * self._pitch * (ROWS + slots * MOST_JOBS)))
         vectors = np.frombuffer(self._shared, np.float32).reshape(-1, self._pitch)[:, :size]
         rows, self._places = vectors[:ROWS], vectors[ROWS:].reshape(slots, MOST_JOBS, size)
         self._pipe, there = Pipe()
+        self._said = poll()  # the pipe's own is slow
+        self._said.register(self._pipe, POLLIN)
         self._rights = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(slots)]
         self._slots, self._rows = list(range(slots)), list(range(ROWS))
         self._given: dict[int, list[int]] = {}
@@ -83,9 +110,14 @@ class Mate:
         there.close()
         self.end = finalize(self, _dismiss, self._pipe, self._rights, pid, parent)
 
+    @property
+    def blocks(self) -> int:
+        """How many it has, as far as is known, without those that it gave back."""
+        return sum(ticket is not None for ticket in self.busy.values())
+
     def takes(self, ticket: Ticket) -> bool:
         """Let it train a block, if that is one for it now."""
-        kernel, wide, jobs = ticket.block
+        kernel, wide, jobs, _ = ticket.block
         if len(jobs) > min(MOST_JOBS, len(self._rows)) or not self._slots:
             return False
         starts = {id(j.start): j.start for j in jobs}
@@ -119,7 +151,7 @@ class Mate:
         Raises:
             EOFError, OSError: it is gone.
         """
-        while self.busy and (wait or self._pipe.poll()):
+        while self.busy and (heard(self._said, LOOK) if wait else self._said.poll(0)):
             slot, results = pickle.loads(self._pipe.recv_bytes())
             ticket, rows = self.busy.pop(slot), self._given.pop(slot)
             self._slots.append(slot)
@@ -139,6 +171,16 @@ class Mate:
         own = np.frombuffer(self._shared, np.float32, self._size, 4 * self._pitch * row)
         finalize(own, self._rows.append, row).atexit = False
         return own
+
+
+def heard(said: poll, timeout: float) -> bool:
+    """Whether there is a message, which is waited for awake at first: to wake up takes as long as a job."""
+    patience = perf_counter() + SPIN
+    while not said.poll(0):
+        if perf_counter() > patience:
+            return bool(said.poll(1000 * timeout))
+        os.sched_yield()
+    return True
 
 
 def _copy(row: Vector, memory: Recycler) -> Vector:
@@ -182,8 +224,10 @@ def _serve(
     def tell(slot: int, results: Any) -> None:
         pipe.send_bytes(pickle.dumps((slot, results), pickle.HIGHEST_PROTOCOL))
 
+    said = poll()
+    said.register(pipe, POLLIN)
     while True:
-        while not pipe.poll(LOOK):
+        while not heard(said, LOOK):
             if os.getppid() != parent:
                 return
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hocket.errors import InvalidInput
@@ -18,6 +19,7 @@ from hocket.learning.kernels.memory import Recycler
 from hocket.schema import Kind, Schema, Segment, Vector
 
 Trainable = Sequence[str] | Callable[[str], bool] | None
+Ints = NDArray[np.int64]
 Source = nn.Module | Callable[[], nn.Module]
 
 
@@ -25,7 +27,9 @@ class Net:
     """A model and its flat vector.
 
     The segments are the module's tensors in the order of ``state_dict``: parameters that are trained are
-    trainable, running statistics (floating-point buffers) are buffers, everything else is frozen.
+    trainable, running statistics (floating-point buffers) are buffers, everything else is frozen. A tensor with several
+    names, as an embedding that is the output layer, too, is one segment under the first of them; ``tied``: the others,
+    and what each of them is.
 
     Args:
         source: a module, which starts from its own values whatever the seed, or a function that builds one, which
@@ -33,26 +37,32 @@ class Net:
         trainable: names of parameters (``*`` and ``?`` allowed) or a test of a name; None: all that require a gradient.
 
     Raises:
-        InvalidInput: no module, nothing to train, a parameter that is not float32, or tensors shared between names.
+        InvalidInput: no module, nothing to train, a parameter that is not float32, or two that share memory.
     """
 
     def __init__(self, source: Source, trainable: Trainable = None) -> None:
         self._source = source
         self.memory = Recycler()
-        self.module = with_keyed_dropout(deepcopy(self._build(0)).cpu()).train()
-        parameters = dict(self.module.named_parameters())
-        chosen = _chosen(parameters, trainable)
+        built = self._build(0)
+        _check_apart(built)
+        self.module = with_keyed_dropout(deepcopy(built).cpu()).train()
+        state: dict[str, Tensor] = self.module.state_dict(keep_vars=True)
+        first: dict[int, str] = {}
+        names = {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
+        self.tied = {name: known for name, known in names.items() if name != known}
+        parameters = dict(self.module.named_parameters(remove_duplicate=False))
+        chosen = {names.get(name, name) for name in _chosen(parameters, trainable)}
         buffers = {n for n, b in self.module.named_buffers() if b.dtype == torch.float32}
-        state = {n: t for n, t in self.module.state_dict().items()}
         segments = []
-        for name, tensor in state.items():
+        for name in first.values():
+            tensor = state[name]
             kind = Kind.TRAINABLE if name in chosen else Kind.BUFFER if name in buffers else Kind.FROZEN
             if kind is Kind.TRAINABLE and tensor.dtype != torch.float32:
                 raise InvalidInput(f"model: parameter {name!r} is {tensor.dtype}; it must be float32: model.float()")
             segments.append(Segment(name, tuple(tensor.shape), kind))
         self.schema = Schema(tuple(segments))
         for name, parameter in parameters.items():
-            parameter.requires_grad_(name in chosen)
+            parameter.requires_grad_(names.get(name, name) in chosen)
         for name, child in self.module.named_modules():
             if isinstance(child, nn.modules.batchnorm._BatchNorm) and child.momentum is None:
                 raise InvalidInput(f"model: {name!r} averages over all its steps; give its norm a momentum, as 0.1")
@@ -153,6 +163,25 @@ def forward(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
         what = f"outputs {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
         raise InvalidInput(f"model: it returns {what} for {len(inputs)} samples; return one tensor [samples, ...]")
     return out
+
+
+def _check_apart(module: nn.Module) -> None:
+    """Refuse two tensors on the same memory: they would be trained apart."""
+    known: dict[int, list[tuple[str, Tensor]]] = {}
+    for name, tensor in {id(t): (n, t) for n, t in module.state_dict(keep_vars=True).items()}.values():
+        others = known.setdefault(tensor.untyped_storage().data_ptr(), [])
+        if twin := next((n for n, t in others if np.intersect1d(_places(t), _places(tensor)).size), None):
+            raise InvalidInput(
+                f"model: {twin!r} and {name!r} share memory and are two tensors, which would be trained apart; "
+                "give both names the same nn.Parameter (b.weight = a.weight)"
+            )
+        others.append((name, tensor))
+
+
+def _places(x: Tensor) -> Ints:
+    """Where the numbers of a tensor lie in its memory, int64[numel]."""
+    length = x.untyped_storage().nbytes() // x.element_size()
+    return torch.arange(length).as_strided(x.shape, x.stride(), x.storage_offset()).numpy().ravel()
 
 
 def _strides(x: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -37,9 +37,32 @@ class Samples:
 
     def shared(self, x: NDArray[np.generic]) -> Tensor:
         """A tensor on the array's memory where device and layout allow it; nobody writes to it."""
+        if x.flags.writeable:
+            return torch.from_numpy(x).to(self.device)
         with catch_warnings():
             simplefilter("ignore", UserWarning)  # torch has no read-only tensors and says so
             return torch.from_numpy(x).to(self.device)
+
+    def own(self, client: int) -> Tensor:
+        """All samples of a client as the model sees them, [size, ...], on the data's memory if it can be."""
+        first = int(self.offsets[client])
+        return as_input(self.features[first : first + int(self.sizes[client])])
+
+    def gathered(self, index: Tensor, room: Scratch) -> Tensor:
+        """Samples at int64[n] as the model sees them, [n, ...], in ``room``."""
+        features = self.features
+        out = room.take((len(index), *features.shape[1:]), features.dtype, features.device)
+        torch.index_select(features, 0, index, out=out)
+        return as_input(out)
+
+    def inner(self, client: int, x: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """X X' of all samples X of a client, [size, size]; kept where that is little beside them."""
+        found = self.products.get(client)
+        if found is None:
+            found = product(x, x)
+            if 4 * len(x) <= x.shape[1]:
+                self.products[client] = found
+        return found
 
 
 class Drawn:
@@ -55,30 +78,21 @@ class Drawn:
     def __init__(self, samples: Samples, clients: Ints, rows: Ints, whole: int) -> None:
         self.rows, self.whole = rows, whole
         self._samples, self._clients = samples, clients
-        self._first, self._sizes = samples.offsets[clients], samples.sizes[clients]
+        self._first = samples.offsets[clients]
 
     def inputs(self, room: Scratch, images: bool = False) -> Tensor:
         """What the model sees, in ``room``: [lanes, steps, width, ...], or [steps, width, lanes, ...] with images."""
         at = (self.rows + self._first[:, None]).transpose((0, 2, 1) if images else (1, 0, 2))
-        features, index = self._samples.features, self._flat(at)
-        out = room.take((len(index), *features.shape[1:]), features.dtype, features.device)
-        torch.index_select(features, 0, index, out=out)
-        return as_input(out).view(*at.shape, *features.shape[1:])
+        out = self._samples.gathered(self._flat(at), room)
+        return out.view(*at.shape, *out.shape[1:])
 
     def own(self, lane: int) -> Tensor:
-        """All samples of a lane's client as the model sees them, [size, ...], on the data's memory if it can be."""
-        first = int(self._first[lane])
-        return as_input(self._samples.features[first : first + int(self._sizes[lane])])
+        """See :meth:`Samples.own`."""
+        return self._samples.own(int(self._clients[lane]))
 
-    def products(self, lane: int, x: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """X X' of all samples X of a lane's client, [size, size]; kept where that is little beside them."""
-        known, client = self._samples.products, int(self._clients[lane])
-        found = known.get(client)
-        if found is None:
-            found = product(x, x)
-            if 4 * len(x) <= x.shape[1]:
-                known[client] = found
-        return found
+    def inner(self, lane: int, x: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """See :meth:`Samples.inner`."""
+        return self._samples.inner(int(self._clients[lane]), x, product)
 
     def targets(self) -> Tensor:
         """Labels [lanes, steps, width, ...]."""

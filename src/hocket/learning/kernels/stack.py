@@ -54,7 +54,7 @@ class Stack:
             device: where to compute.
             sample: two samples as the model sees them.
         """
-        if device.type != "cpu" or sample.dtype != torch.float32:
+        if device.type != "cpu" or sample.dtype != torch.float32 or net.tied:
             return []
         links = chain(net.module, sample)
         if not links or not has_top(objective, links[-1].after):
@@ -78,6 +78,8 @@ class Stack:
         delays = type(kept[0].module) is nn.Linear and delayed.available()
         whole = Compiled.of(net, objective, kept)
         stacks = [cls(net, objective, kept, delays=d) for d in ([True, False] if delays else [False])]
+        if prod(links[0].before) < delayed.LEAST_FEATURES:
+            stacks.reverse()
         return [*([whole] if whole is not None else []), *stacks]
 
     def takes(self, local: LocalSGD, width: int) -> bool:

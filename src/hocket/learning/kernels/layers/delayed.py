@@ -28,6 +28,8 @@ from hocket.learning.local import LocalSGD
 
 MOST_ROWS = 128
 LEAST_STEPS = 3
+LEAST_FEATURES = 2 * MOST_ROWS
+"""Units below, fewer than which make a step on the samples themselves cheaper than one on their inner products."""
 _PLACES = 16
 """What the places for a client's own samples are a multiple of, so that clients of like sizes share a block."""
 
@@ -114,7 +116,7 @@ class Delayed:
             n, gram = len(x), room.gram[lane]
             room.z[lane, :n] = product(x, w, b)
             if "weight" in targets:
-                gram[:n, :n] = drawn.products(lane, x, product) if drawn.whole else product(x, x)
+                gram[:n, :n] = drawn.inner(lane, x, product) if drawn.whole else product(x, x)
         if "weight" not in targets:
             room.gram[:k].zero_()
         if "bias" in targets:
