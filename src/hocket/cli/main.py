@@ -1,5 +1,6 @@
 """The commands, and the one place where an error becomes a line on standard error and an exit code."""
 
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 import typer
 
 from hocket import __version__
-from hocket.errors import HocketError
+from hocket.errors import HocketError, InvalidInput, StoreFailed
 from hocket.simulation.run import Interrupted
 
 INTERRUPTED = 130
@@ -25,6 +26,7 @@ Jobs = Annotated[int, typer.Option(metavar="N", help="Processes for runs side by
 app = typer.Typer(
     help="Federated learning for fleets that are slow, uneven and only sometimes there.",
     add_completion=False,
+    suggest_commands=False,  # click does
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -49,7 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", INTERRUPTED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"error: {where}{error.strerror or error}", 1)
+        advice, code = _ADVICE.get(error.errno or 0, ("", 1))
+        return _fail(f"error: {where}{error.strerror or error}{advice}", code)
+
+
+_ELSEWHERE = ("; give another place to write to", InvalidInput.exit_code)
+_FULL = (
+    "; make room: the same command with --resume goes on from the last checkpoint, and hocket report DIR writes the "
+    "page of a run that is finished",
+    StoreFailed.exit_code,
+)
+_ADVICE = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR), _ELSEWHERE),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+}
+"""By what the system said: what to do, and the exit code."""
 
 
 @app.callback(invoke_without_command=True)
