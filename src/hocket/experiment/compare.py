@@ -92,12 +92,16 @@ def write(out: Path, found: Sequence[Row], runs: Mapping[str, Sequence[RunView]]
     text = json.dumps({"format": 1, "rows": msgspec.to_builtins(list(found))}, indent=2, sort_keys=True) + "\n"
     replace(out / FILE, partial(Path.write_text, data=text))
     shown = [
-        msgspec.structs.replace(v, label=v.label if v.label.startswith(name) else f"{name}: {v.label}")
+        msgspec.structs.replace(v, label=_label(v.label, name), family=name if v.family else "")
         for name, views in runs.items()
         for v in views
     ]
     write_page(out / folder.PAGE, shown, " and ".join(runs))
     return out / folder.PAGE
+
+
+def _label(label: str, name: str) -> str:
+    return label if label.casefold().startswith(name.casefold()) else f"{name}: {label}"
 
 
 def _targeted(view: RunView) -> bool:

@@ -144,6 +144,7 @@ def views(folder: Path, unfinished: bool = False) -> list[RunView]:
             tasks=tuple(tree.get("tasks", tasks)),
             kinds=kinds,
             kind=kind,
+            family=_family(label),
         )
         for task in tasks
     ]
@@ -174,6 +175,12 @@ def write_report(
     if figures is not None:
         write_figures(figures, made.charts(), png)
     return path
+
+
+def _family(label: str) -> str:
+    """What runs over several seeds are called together; none for a run that is not one of them."""
+    name, _, seed = label.rpartition(" seed ")
+    return name if seed.isdecimal() else ""
 
 
 def _begin(experiment: Experiment, folder: Path, resume: bool) -> None:
