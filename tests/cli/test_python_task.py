@@ -116,6 +116,27 @@ def _quoted(text: str) -> str:
     return text if text.startswith("{") else f"'{text}'"
 
 
+POLICY = """
+from hocket.merge import MeanByCount
+from hocket.strategy import policy
+
+
+@policy("merge")
+class Mine(MeanByCount, frozen=True, tag="mean_of_mine", tag_field="kind", forbid_unknown_fields=True):
+    pass
+"""
+
+
+def test_policies_of_the_file_can_be_named(mine, hocket, own_policies):
+    Path("own.py").write_text(CODE + POLICY)
+    changes = ["task.make='own.py:make'", "strategy.merge={kind='mean_of_mine'}"]
+    code, _, err = hocket("simulate", "mine.toml", "--out", "o", *(x for c in changes for x in ("--set", c)))
+    assert code == 0, err
+    assert tomllib.loads(Path("o/experiment.toml").read_text())["strategy"]["tasks"]["task"]["merge"] == {
+        "kind": "mean_of_mine", "order": "journal"
+    }  # fmt: skip
+
+
 def test_a_run_does_not_go_on_with_another_file(mine, hocket):
     assert hocket("simulate", "mine.toml", "--out", "o")[0] == 0
     Path("mine.py").write_text(CODE + "\n# another\n")

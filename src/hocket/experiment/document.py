@@ -164,6 +164,7 @@ def parse(
     tables = _tasks(document)
     parsed = {at: task_table.read(table, at) for at, table in tables.values()}
     fleet_read = fleet_table.read(document.fleet)
+    task_table.prepare(parsed, folder)
     strategy = strategy_table.build(document.strategy)
     counts, clients = _clients(parsed, fleet_read)
     fleet, fleet_resolved, files = fleet_table.make(fleet_read, clients, document.seed, folder)

@@ -73,9 +73,10 @@ def finished(folder: Path) -> bool:
     return (folder / "summary.json").exists() and not (folder / checkpoint.FILE).exists()
 
 
-def same(experiment: Experiment, folder: Path) -> bool:
-    """Whether a directory holds this very experiment, under whatever name."""
-    return {**_experiment(folder), "name": ""} == {**tomllib.loads(experiment.toml()), "name": ""}
+def same(experiment: Experiment, folder: Path, but: Sequence[str] = ("name",)) -> bool:
+    """Whether a directory holds this very experiment, apart from these tables of it."""
+    apart = dict.fromkeys(but)
+    return {**_experiment(folder), **apart} == {**tomllib.loads(experiment.toml()), **apart}
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -187,6 +188,11 @@ def _begin(experiment: Experiment, folder: Path, resume: bool) -> None:
     if resume and finished(folder):
         if same(experiment, folder):
             raise InvalidInput(f"{folder} is finished; there is nothing to resume")
+        if same(experiment, folder, but=("name", "until")):
+            raise InvalidInput(
+                f"{folder} is finished; a run that stops later begins anew, with the same bits up to there: give it "
+                "another directory with --out"
+            )
         raise InvalidInput(f"{folder} holds a run of another experiment; choose another directory or remove it")
     if resume and (folder / checkpoint.FILE).exists():
         return  # the checkpoint knows whether it belongs to this experiment

@@ -12,6 +12,7 @@ local = { lr = 0.1 }            # changes the task's own LocalSGD; may be left o
 The function returns a :class:`hocket.Task`. It gets ``arguments`` by name, and ``clients`` and ``seed`` if it has
 parameters of these names. A run directory gets a copy of the file, and its ``experiment.toml`` the SHA-256 of it, so
 that a run does not go on with another model. The file is run as a program of yours: no device takes one from a server.
+Policies that it registers (``hocket.strategy.policy``) can be named in ``[strategy]``.
 """
 
 import importlib.util
@@ -57,20 +58,11 @@ def call(table: Made, folder: Path, clients: int, seed: int, name: str | None, a
         InvalidInput: no such file or function, another file than was asked for, anything that the function raises
             (names its line), or a result that is no task of so many clients.
     """
-    path, function_name = folder / table.file, table.make.rpartition(":")[2]
-    if not table.file.endswith(".py") or not function_name.isidentifier():
-        raise InvalidInput(f'{at}.make = {table.make!r}: give a file and a function in it, such as "mine.py:make"')
-    try:
-        found = sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InvalidInput(f"{at}.make = {table.make!r}: {path} cannot be read ({error.strerror})") from None
-    if table.sha256 not in (None, found):
-        raise InvalidInput(
-            f"{at}.sha256 = {table.sha256!r}: {path} has {found}; bring the file back as it was, or begin another run"
-        )
-    function = getattr(_module(path, found, at), function_name, None)
+    module, found = module_of(table, folder, at)
+    path, name_of = folder / table.file, table.make.rpartition(":")[2]
+    function = getattr(module, name_of, None)
     if not callable(function):
-        raise InvalidInput(f"{at}.make = {table.make!r}: {path} has no function {function_name!r}")
+        raise InvalidInput(f"{at}.make = {table.make!r}: {path} has no function {name_of!r}")
     given = {"clients": clients, "seed": seed if table.seed is None else table.seed}
     own = {k: v for k, v in given.items() if k in inspect.signature(function).parameters}
     task = _blaming(path, at, lambda: function(**{**own, **table.arguments}))
@@ -81,6 +73,26 @@ def call(table: Made, folder: Path, clients: int, seed: int, name: str | None, a
             f"{at}.clients = {clients}: {table.make} made a task of {task.clients}; write clients = {task.clients}"
         )
     return (task if name is None else structs.replace(task, name=name)), found
+
+
+def module_of(table: Made, folder: Path, at: str) -> tuple[ModuleType, str]:
+    """The file as a module, and its SHA-256.
+
+    Raises:
+        InvalidInput: as :func:`call`, of the file.
+    """
+    path = folder / table.file
+    if not table.file.endswith(".py") or not table.make.rpartition(":")[2].isidentifier():
+        raise InvalidInput(f'{at}.make = {table.make!r}: give a file and a function in it, such as "mine.py:make"')
+    try:
+        found = sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidInput(f"{at}.make = {table.make!r}: {path} cannot be read ({error.strerror})") from None
+    if table.sha256 not in (None, found):
+        raise InvalidInput(
+            f"{at}.sha256 = {table.sha256!r}: {path} has {found}; bring the file back as it was, or begin another run"
+        )
+    return _module(path, found, at), found
 
 
 def _module(path: Path, digest: str, at: str) -> ModuleType:

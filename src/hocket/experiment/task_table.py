@@ -16,7 +16,7 @@
 is left out, ``seed`` the experiment's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from msgspec import Struct, structs
 
 from hocket.errors import InvalidInput
 from hocket.experiment.call import given, partial, plain, table, union
-from hocket.experiment.python_task import KIND, Made, call
+from hocket.experiment.python_task import KIND, Made, call, module_of
 from hocket.experiment.strict import blaming, convert, dotted
 from hocket.learning import reference_tasks
 from hocket.learning.local import LocalSGD
@@ -48,9 +48,9 @@ _REFERENCE: dict[str, dict[str, Any]] = {
     "heart_disease": {**_SEEDED, **_DATA, "clients": (int, len(HOSPITALS))},
     "parkinsons": {**_COMMON, **_DATA, "clients": (int, SUBJECTS)},
 }
-_CALLS: dict[str, Any] = {**{kind: getattr(reference_tasks, kind) for kind in _REFERENCE}, "sized": Task.sized}
+CALLS: dict[str, Any] = {**{kind: getattr(reference_tasks, kind) for kind in _REFERENCE}, "sized": Task.sized}
 TABLES: dict[str, type[Struct]] = {
-    **{kind: table(_CALLS[kind], "kind", kind, **changed) for kind, changed in _REFERENCE.items()},
+    **{kind: table(CALLS[kind], "kind", kind, **changed) for kind, changed in _REFERENCE.items()},
     KIND: Made,
     "sized": table(Task.sized, "kind", "sized", **_COMMON, samples=(int | tuple[int, ...], 100), name=(str, "sized")),
 }
@@ -60,6 +60,17 @@ def read(value: object, at: str) -> Struct:
     """The typed table of one task."""
     parsed: Struct = convert(value, union(TABLES.values()), at)
     return parsed
+
+
+def prepare(parsed: Mapping[str, Struct], folder: Path) -> None:
+    """Run the files that make tasks, by their dotted keys: policies that they register are known from now on.
+
+    Raises:
+        InvalidInput: as :func:`make`.
+    """
+    for at, own in parsed.items():
+        if isinstance(own, Made):
+            module_of(own, folder, at)
 
 
 def make(
@@ -91,7 +102,7 @@ def make(
     if "data" in arguments:
         arguments["data"] = data if arguments["data"] is None else folder / arguments["data"]
     with blaming(arguments, at):
-        task = _CALLS[kind](**arguments)
+        task = CALLS[kind](**arguments)
     task = _worked(task, local, at)
     for apart in {"name", "data"} & set(arguments):
         del arguments[apart]
