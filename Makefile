@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml
 	    $(PYTHON) -m venv .venv || \
 	        { rm -rf .venv; echo "make setup: $(PYTHON) cannot make a venv; on Debian: apt-get install python3-venv"; exit 1; }; \
 	fi
-	@echo "installing hocket[$(EXTRAS)] into .venv" >&2
+	@echo "installing hocket[$(EXTRAS)] into .venv: 2 GB or more with PyTorch, some minutes, once" >&2
 	@$(PIP) install -e '.[$(EXTRAS)]'
 	@touch $@
 

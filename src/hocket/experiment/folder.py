@@ -113,7 +113,7 @@ def views(folder: Path, unfinished: bool = False) -> list[RunView]:
         Damaged: a file of a run cannot be read.
     """
     if not _holds(folder, unfinished):
-        inside = [p for p in folder.glob("*/") if _holds(p, unfinished)]
+        inside = [p for p in (*folder.glob("*/"), *folder.glob("*/*/")) if _holds(p, unfinished)]
         if inside:
             return [view for path in sorted(inside, key=_in_order) for view in views(path, unfinished)]
         if unfinished:
@@ -278,4 +278,4 @@ def _per_client(folder: Path, task: str) -> dict[str, list[Any]]:
 
 def _in_order(folder: Path) -> list[int | str]:
     """Sort key by which seed-10 comes after seed-9."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", folder.name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(folder))]
