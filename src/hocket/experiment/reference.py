@@ -98,6 +98,10 @@ def page() -> str:
             _table("### compute_law, down_law, up_law", "kind", _kinds(_members(Law))),
             _table("### availability", "kind", _kinds(_members(Availability))),
             _table("## [strategy]: methods", "use", methods),
+            "Settings that several share:",
+            "",
+            *(f"- `{name.replace(', ', '`, `')}`: {_prose(text)}" for name, text in shared().items()),
+            "",
             PARTS,
             *parts,
             _table("### Codecs, wherever a part takes one", "kind", _kinds(_members(Coded))),
@@ -111,6 +115,12 @@ def page() -> str:
             ),
         ]
     )
+
+
+def shared() -> dict[str, str]:
+    """Settings that several methods have, and what they mean."""
+    told = re.findall(r"^    (\w+(?:, \w+)*): (.*)$", inspect.getdoc(strategies) or "", re.M)
+    return dict(told)
 
 
 def _table(head: str, first: str, rows: Iterable[tuple[str, str, str]]) -> str:
