@@ -37,7 +37,9 @@ class Row(Struct, frozen=True):
     ratio: Mapping[str, float]
 
 
-def places(sources: Sequence[Path], out: Path, changes: Sequence[str], seeds: str | None) -> dict[str, list[Piece]]:
+def places(
+    sources: Sequence[Path], out: Path, changes: Sequence[str], seeds: str | None, data: Path | None = None
+) -> dict[str, list[Piece]]:
     """By name: the runs that have to be made; none for a directory, which is read as it is.
 
     Raises:
@@ -52,7 +54,7 @@ def places(sources: Sequence[Path], out: Path, changes: Sequence[str], seeds: st
             raise InvalidInput(f"compare: two experiments are called {name!r}; rename a file or directory")
         if source.is_dir():
             folder.views(source)
-        found[name] = [] if source.is_dir() else pieces(source, out / name, changes, seeds)
+        found[name] = [] if source.is_dir() else pieces(source, out / name, changes, seeds, data=data)
     return found
 
 
