@@ -31,7 +31,7 @@ def test_python_blocks_run(
     if "import pandas" in block:
         pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {}
+    namespace: dict[str, object] = {"__name__": "__main__"}
     exec(compile(block, "page", "exec"), namespace)
     assert len(namespace) > 1
 

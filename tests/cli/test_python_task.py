@@ -149,3 +149,9 @@ def test_devices_run_no_code_that_a_server_names(mine):
         Service(load("mine.toml"), Path("o"), Options())
     with pytest.raises(InvalidInput, match="names a file here"):
         _table(load("mine.toml").toml())
+
+
+def test_the_example_of_ones_own_is_one():
+    root = Path(__file__).parents[2] / "examples"
+    (task,) = load(root / "own.toml", ["task.clients=20"]).tasks
+    assert task.name == "digits" and task.clients == 20 and "norm.running_var" in {s.name for s in task.schema.segments}
