@@ -36,7 +36,7 @@ KIND = "python"
 
 
 class Made(Struct, frozen=True, kw_only=True, tag_field="kind", tag=KIND, forbid_unknown_fields=True):
-    """The table of such a task; ``sha256`` is what the file must be, if it is given."""
+    """What a function in a Python file of yours makes; ``sha256`` is what the file must have, if it is given."""
 
     make: str
     arguments: dict[str, Any] = {}
