@@ -172,7 +172,7 @@ def write_report(
     if figures is not None:
         check(figures, png)
     shown = [view for folder in folders for view in views(folder, unfinished=True)]
-    made = write_page(path, shown, title or " and ".join(dict.fromkeys(v.run for v in shown)))
+    made = write_page(path, shown, title or " and ".join(dict.fromkeys(v.alike for v in shown)))
     if figures is not None:
         write_figures(figures, made.charts(), png)
     return path
