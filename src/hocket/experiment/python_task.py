@@ -10,9 +10,10 @@ local = { lr = 0.1 }            # changes the task's own LocalSGD; may be left o
 ```
 
 The function returns a :class:`hocket.Task`. It gets ``arguments`` by name, and ``clients`` and ``seed`` if it has
-parameters of these names. A run directory gets a copy of the file, and its ``experiment.toml`` the SHA-256 of it, so
-that a run does not go on with another model. The file is run as a program of yours: no device takes one from a server.
-Policies that it registers (``hocket.strategy.policy``) can be named in ``[strategy]``.
+parameters of these names. A run directory gets a copy of the file (not of modules that it imports from beside it), and
+its ``experiment.toml`` the SHA-256 of it, so that a run does not go on with another model. The file is run as a
+program of yours: no device takes one from a server. Policies that it registers (``hocket.strategy.policy``) can be
+named in ``[strategy]``.
 """
 
 import importlib.util
