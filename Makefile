@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml
 	    $(PYTHON) -m venv .venv || \
 	        { rm -rf .venv; echo "make setup: $(PYTHON) cannot make a venv; on Debian: apt-get install python3-venv"; exit 1; }; \
 	fi
-	@echo "installing hocket[$(EXTRAS)] into .venv" >&2
+	@echo "installing hocket[$(EXTRAS)] into .venv: 2 GB or more with PyTorch, some minutes, once" >&2
 	@$(PIP) install -e '.[$(EXTRAS)]'
 	@touch $@
 
@@ -51,7 +51,7 @@ format: $(STAMP) ## rewrite the files as lint wants them
 	@$(BIN)/ruff check --fix .
 
 # The core: state machines, book, policies, strategies.
-CORE := actions,book,client,codec/*,core,downlink/*,events,guard/*,index_set,keyed,lease,lease_table,matching/*,merge/*,optimizer/*,pacing/*,plain,policies,prefetch/*,received,scheduler,schema,server,server_state,setup,snapshot,strategies/*,strategy,submodel/*,task_table,until,uplink/*,view
+CORE := actions,book,buffers,client,codec/*,core,downlink/*,events,guard/*,index_set,keyed,lease,lease_table,matching/*,merge/*,optimizer/*,pacing/*,plain,policies,prefetch/*,received,scheduler,schema,server,server_state,setup,snapshot,strategies/*,strategy,submodel/*,task_table,until,uplink/*,view
 
 cover: $(STAMP) ## coverage of the core by its fast tests; fails below 95 %
 	@$(BIN)/python -m pytest -q -n auto --maxprocesses=8 --cov=hocket --cov-report= tests/core tests/simulation tests/figures/test_equivalence.py

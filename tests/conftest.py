@@ -12,6 +12,18 @@ settings.register_profile("soak", max_examples=10_000, deadline=None, suppress_h
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
+@pytest.fixture
+def own_policies() -> Generator[None]:
+    """Policies that a test registers are forgotten after it."""
+    from hocket.strategy import registry
+
+    before = {level: dict(known) for level, known in registry.items()}
+    yield
+    for level, known in before.items():
+        registry[level].clear()
+        registry[level].update(known)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real data sets; a test that asks for it is marked ``data``."""

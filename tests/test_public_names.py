@@ -5,10 +5,10 @@ import hocket
 
 def test_public_names() -> None:
     assert sorted(hocket.__all__) == [
-        "Change", "Core", "Evaluation", "Fleet", "HocketError", "InvalidInput", "LocalSGD", "Run", "Schema", "Segment",
-        "Strategy", "Task", "TaskPart", "TorchLearner", "Until", "codec", "compose", "errors", "fleet", "guard",
-        "matching", "merge", "optimizer", "pacing", "partition", "plan", "privacy", "reference_tasks", "simulate",
-        "strategies", "tasks",
+        "Change", "Core", "Evaluation", "Fleet", "HocketError", "InvalidInput", "LocalSGD", "Run", "Schema",
+        "Segment", "Strategy", "Task", "TaskPart", "TorchLearner", "Until", "codec", "compose", "downlink",
+        "errors", "fleet", "guard", "matching", "merge", "optimizer", "pacing", "partition", "plan", "prefetch",
+        "privacy", "reference_tasks", "simulate", "strategies", "submodel", "tasks", "uplink",
     ]  # fmt: skip
     assert all(getattr(hocket, name) is not None for name in hocket.__all__)
 

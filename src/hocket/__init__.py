@@ -9,7 +9,22 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from hocket import codec, errors, fleet, guard, matching, merge, optimizer, pacing, privacy, strategies
+from hocket import (
+    codec,
+    downlink,
+    errors,
+    fleet,
+    guard,
+    matching,
+    merge,
+    optimizer,
+    pacing,
+    prefetch,
+    privacy,
+    strategies,
+    submodel,
+    uplink,
+)
 from hocket import plain as plain  # registers every policy that ships
 from hocket.core import Core
 from hocket.errors import HocketError, InvalidInput
@@ -40,7 +55,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "Change", "Core", "Evaluation", "Fleet", "HocketError", "InvalidInput", "LocalSGD", "Run", "Schema", "Segment",
-    "Strategy", "Task", "TaskPart", "TorchLearner", "Until", "codec", "compose", "errors", "fleet", "guard", "matching",
-    "merge", "optimizer", "pacing", "partition", "plan", "privacy", "reference_tasks", "simulate", "strategies",
-    "tasks",
+    "Strategy", "Task", "TaskPart", "TorchLearner", "Until", "codec", "compose", "downlink", "errors", "fleet",
+    "guard", "matching", "merge", "optimizer", "pacing", "partition", "plan", "prefetch", "privacy",
+    "reference_tasks", "simulate", "strategies", "submodel", "tasks", "uplink",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket import buffers
 from hocket.archive import Archive, File
 from hocket.chunks import finite, norm
 from hocket.errors import Diverged, InvalidInput
@@ -94,6 +95,7 @@ class Book:
         self._keys = {t: key(seed, "commit", t) for t in parts}
         self._upload: dict[str, tuple[int, bool]] = {}
         self._nested = {t: p.submodel if isinstance(p.submodel, Nested) else None for t, p in parts.items()}
+        self._buffers = {t: buffers.positions(schemas[t]) for t in parts}
         self.shelves: dict[str, Shelf] = {}
         for t, part in self._parts.items():
             schema = schemas[t]
@@ -286,7 +288,7 @@ class Book:
         before, after = shelf.x, shelf.x
         facts: dict[str, float] = {}
         measured: dict[str, list[float]] = {}
-        guard, version, private = part.guard, shelf.node.version, part.privacy
+        guard, version, private, averaged = part.guard, shelf.node.version, part.privacy, self._buffers[task]
 
         def weigh(lease: Lease) -> float:
             return guard.weigh(lease, version - lease.version)
@@ -299,6 +301,8 @@ class Book:
                     lease, weight, trained.samples, trained.delta, self.start(lease), self.covered(lease), trained.aux,
                     share,
                 )  # fmt: skip
+                if averaged is not None:
+                    contribution = buffers.rebased(contribution, averaged, before)
                 if private is not None:
                     contribution = private.cut(shelf.privacy, contribution)
                 for name, value in part.merge.add(shelf.merge, contribution).items():
@@ -309,6 +313,8 @@ class Book:
                 if private is not None and pending:
                     step = private.noised(shelf.privacy, step, len(pending), pack((self._secret, task, version)))
                 after = part.optimizer.apply(shelf.optimizer, before, step)
+                if averaged is not None:
+                    buffers.averaged(after, averaged, before, step)
                 facts["norm"] = norm(step)
             if not np.isfinite(facts["norm"]) or not finite(after):
                 raise Diverged(

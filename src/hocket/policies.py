@@ -115,22 +115,28 @@ class Pacing(Protocol):
     """
 
     @property
-    def observes(self) -> tuple[type[Event], ...]: ...
+    def observes(self) -> tuple[type[Event], ...]:
+        """The facts it wants to be told."""
 
     @property
-    def timeout(self) -> float | None: ...
+    def timeout(self) -> float | None:
+        """Seconds."""
 
     @property
-    def refill_first(self) -> bool: ...
+    def refill_first(self) -> bool:
+        """Whether new work comes before the step."""
 
-    def init(self, view: View) -> State: ...
+    def init(self, view: View) -> State:
+        """The memory before anything has happened: None or a Struct."""
 
     def room(self, state: State, view: View, now: int) -> Slots:
         """Leases that may start now, per task or for :data:`ANY`."""
 
-    def due(self, state: State, view: View, now: int) -> Due | None: ...
+    def due(self, state: State, view: View, now: int) -> Due | None:
+        """The step that is due at ``now`` ns, or when to ask again; None: nothing, until something happens."""
 
-    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
+    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]:
+        """Fold a fact that ``observes`` names into the memory, at ``now`` ns; what to ask for because of it."""
 
 
 class Matching(Protocol):
@@ -141,7 +147,8 @@ class Matching(Protocol):
 
     observes: ClassVar[tuple[type[Event], ...]]
 
-    def init(self, view: View) -> State: ...
+    def init(self, view: View) -> State:
+        """The memory before anything has happened: None or a Struct."""
 
     def match(self, state: State, slots: Slots, view: View, key: int) -> list[Pick]:
         """At most as many picks as slots; fewer when no more clients can be given work.
@@ -152,7 +159,8 @@ class Matching(Protocol):
     def ahead(self, state: State, slots: Slots, view: View, key: int) -> list[Pick]:
         """Picks for later versions (``for_version``); ``match`` must honour them when their version comes."""
 
-    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
+    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]:
+        """Fold a fact that ``observes`` names into the memory, at ``now`` ns; what to ask for because of it."""
 
 
 class Prefetch(Protocol):
@@ -163,14 +171,16 @@ class Prefetch(Protocol):
 
     observes: ClassVar[tuple[type[Event], ...]]
 
-    def init(self, view: View) -> State: ...
+    def init(self, view: View) -> State:
+        """The memory before anything has happened: None or a Struct."""
 
     def starts(
         self, state: State, picks: Sequence[Pick], view: View, estimate: Estimate
     ) -> list[tuple[int, str, int, int]]:
         """(client, task, version, time in ns) for picks made ahead: the fetch may begin once both have come."""
 
-    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
+    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]:
+        """Fold a fact that ``observes`` names into the memory, at ``now`` ns; what to ask for because of it."""
 
 
 @runtime_checkable
@@ -192,11 +202,14 @@ class Submodel(Protocol):
 
     observes: ClassVar[tuple[type[Event], ...]]
 
-    def init(self, view: View, task: str) -> State: ...
+    def init(self, view: View, task: str) -> State:
+        """The memory before anything has happened: None or a Struct."""
 
-    def cover(self, state: State, client: int) -> Cover: ...
+    def cover(self, state: State, client: int) -> Cover:
+        """The name of what this client is to train in its next job."""
 
-    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
+    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]:
+        """Fold a fact that ``observes`` names into the memory, at ``now`` ns; what to ask for because of it."""
 
 
 @runtime_checkable
@@ -232,7 +245,8 @@ class Guard(Protocol):
     def admit(self, lease: Lease, facts: Facts) -> str | None:
         """None to accept, else the reason for refusing."""
 
-    def weigh(self, lease: Lease, staleness: int) -> float: ...
+    def weigh(self, lease: Lease, staleness: int) -> float:
+        """The factor by which an update counts that is ``staleness`` versions old at its step; 1 is full."""
 
 
 class Codec(Protocol):
@@ -246,16 +260,20 @@ class Codec(Protocol):
     """
 
     @property
-    def id(self) -> int: ...
+    def id(self) -> int:
+        """0 to 255."""
 
     @property
-    def lossless(self) -> bool: ...
+    def lossless(self) -> bool:
+        """Whether nothing is lost, bit for bit."""
 
     @property
-    def unbiased(self) -> bool: ...
+    def unbiased(self) -> bool:
+        """Whether it is right on average over keys."""
 
     @property
-    def merges(self) -> bool: ...
+    def merges(self) -> bool:
+        """Whether several encodings can be sent as one, exactly."""
 
     def encode(self, x: Vector, schema: Schema, key: int) -> bytes:
         """Bytes of contiguous float32[size]; randomness is a function of the key.
@@ -286,9 +304,11 @@ class Uplink(Protocol):
     """
 
     @property
-    def lossless(self) -> bool: ...
+    def lossless(self) -> bool:
+        """Whether nothing is lost, bit for bit."""
 
-    def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]: ...
+    def size(self, schema: Schema, cover: Cover) -> tuple[int, bool]:
+        """Bytes of an update of what is covered, and whether every one has exactly that size (else: never more)."""
 
     def encode(
         self, memory: State | None, delta: Vector, aux: bytes | None, schema: Schema, lease: Lease
@@ -298,15 +318,18 @@ class Uplink(Protocol):
     def decode(self, data: bytes, schema: Schema, lease: Lease) -> tuple[Vector, bytes | None]:
         """The update and its aux."""
 
-    def settle(self, memory: State | None, ordinal: int, accepted: bool) -> State | None: ...
+    def settle(self, memory: State | None, ordinal: int, accepted: bool) -> State | None:
+        """The client's memory once it knows whether its job ``ordinal`` counted."""
 
 
 class Merge(Protocol):
     """How do updates become a step?"""
 
-    def init(self, schema: Schema, clients: int) -> State: ...
+    def init(self, schema: Schema, clients: int) -> State:
+        """The empty accumulator of a task with so many clients."""
 
-    def add(self, state: State, contribution: Contribution) -> Mapping[str, float]: ...
+    def add(self, state: State, contribution: Contribution) -> Mapping[str, float]:
+        """Take an update in; scalars about it, whose means stand in ``Stepped.facts``."""
 
     def take(self, state: State, x: Vector, weigh: Weigh) -> NDArray[np.float64]:
         """The step (to be added to ``x`` at rate 1, float64[size]) from what was added; resets ``state``.
@@ -324,9 +347,11 @@ class Privacy(Protocol):
 
     observes: ClassVar[tuple[type[Event], ...]]
 
-    def init(self, view: View, task: str) -> State: ...
+    def init(self, view: View, task: str) -> State:
+        """The empty ledger of a task."""
 
-    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]: ...
+    def observe(self, state: State, fact: Event, view: View, now: int) -> Sequence[Request]:
+        """Fold a fact that ``observes`` names into the memory, at ``now`` ns; what to ask for because of it."""
 
     def cut(self, memory: State, contribution: Contribution) -> Contribution:
         """A contribution that is no longer than its client may add to this step."""
@@ -338,9 +363,11 @@ class Privacy(Protocol):
 class Optimizer(Protocol):
     """How is a step applied?"""
 
-    def init(self, schema: Schema) -> State: ...
+    def init(self, schema: Schema) -> State:
+        """The memory before the first step."""
 
-    def apply(self, state: State, x: Vector, step: NDArray[np.float64]) -> Vector: ...
+    def apply(self, state: State, x: Vector, step: NDArray[np.float64]) -> Vector:
+        """A new model, float32[size], from ``x`` (unchanged) and the merge's step, float64[size]."""
 
 
 class Downlink(Protocol):
@@ -352,7 +379,8 @@ class Downlink(Protocol):
     something else than the newest model is fetched ahead of a lease (an anchor) names it by ``ahead(state, node)``.
     """
 
-    def init(self, schema: Schema) -> State: ...
+    def init(self, schema: Schema) -> State:
+        """The memory before the first model is published."""
 
     def commit(
         self, state: State, task: str, before: Vector | None, after: Vector | None, version: int, key: int

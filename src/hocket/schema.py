@@ -1,9 +1,9 @@
 """What a model is made of: named segments of one flat float32 vector.
 
-A segment is *trainable* (moves by gradient, travels), a *buffer* (statistics such as a running mean:
-travels, is averaged, has no gradient) or *frozen* (never travels, never changes). Inside hocket a model
-is one contiguous ``float32[size]`` vector of the segments that travel, in the order of the schema; names
-appear only at the edge.
+A segment is *trainable* (moves by gradient, travels), a *buffer* (statistics such as a running mean: travels, is
+averaged as :mod:`hocket.buffers` says, has no gradient) or *frozen* (never travels, never changes). Inside hocket a
+model is one contiguous ``float32[size]`` vector of the segments that travel, in the order of the schema; names appear
+only at the edge.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,7 @@
 """Bad input is one line on standard error that names the key, exit code 2, and nothing written."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +132,28 @@ def test_wrong_usage_is_one_line_as_well(hocket, arguments):
     code, _, err = hocket(*arguments)
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [
+        (errno.EACCES, 2, "give another place to write to"),
+        (errno.ENOSPC, 7, "make room: the same command with --resume"),
+    ],
+)
+def test_what_the_system_refuses_says_what_to_do(here, hocket, monkeypatch, number, code, says):
+    def refused(*args: object) -> None:
+        raise OSError(number, os.strerror(number), "o/curve.parquet")
+
+    monkeypatch.setattr("hocket.simulation.checkpoint.finish", refused)
+    given = hocket("simulate", "small.toml", "--out", "o")
+    assert given[0] == code and given[2].splitlines()[-1].startswith(
+        f"error: o/curve.parquet: {os.strerror(number)}; {says}"
+    )
+
+
+def test_a_misspelt_command_is_told_once(hocket):
+    assert hocket("simulat", "x")[2].count("simulate") == 1
 
 
 def test_a_parquet_fleet_without_a_needed_column(here, hocket):

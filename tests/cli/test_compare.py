@@ -36,6 +36,13 @@ def test_files_over_seeds(two, hocket):
     assert "wide seed 1" in Path("o/report.html").read_text()
 
 
+def test_a_report_of_what_compare_left_has_all_runs(two, hocket):
+    assert hocket("compare", "small.toml", "wide.toml", "--seeds", "0:2", "--out", "o")[0] == 0
+    code, out, _ = hocket("report", "o", "--out", "page.html")
+    assert code == 0 and out.count(" seed ") == 4 and Path("page.html").read_text().count("<small>2 runs</small>") == 2
+    assert "<h1>small and wide</h1>" in Path("page.html").read_text()
+
+
 def test_processes_change_nothing(two, hocket):
     for jobs in ("1", "2"):
         arguments = ("compare", "small.toml", "wide.toml", "--out", f"o{jobs}", "--jobs", jobs)

@@ -70,3 +70,13 @@ def test_a_run_from_a_file(file: Path, data_dir: Path, hocket) -> None:
     assert 'kind = "mnist"' in written and "samples = 200" in written and str(data_dir) not in written
     experiment = load(file, ["task={kind='heart_disease'}", "strategy.cohort=4"], data=data_dir)
     assert len(experiment.fleet) == experiment.tasks[0].clients == 4
+
+
+def test_compare_and_reproduce_take_the_folder_too(file: Path, hocket, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("other.toml").write_text(MNIST)
+    code, _, err = hocket("compare", "mnist.toml", "other.toml", "--out", "o", "--data", "nowhere")
+    assert code == 2 and err.startswith("error: task.data is nowhere, which is not a folder")
+    monkeypatch.setenv("HOCKET_DATA", "elsewhere")  # so that what the command sets is forgotten after the test
+    code, out, err = hocket("reproduce", "qafel-real-gap", "--quick", "--data", "nowhere")
+    assert code == 3 and "is nowhere, which is not a folder" in out
+    assert err.startswith("checking qafel-real-gap (1 of 1)\nqafel-real-gap: no data, after ")

@@ -125,6 +125,12 @@ def test_resuming_what_is_finished_says_so(here, hocket):
         load("small.toml").run("o", resume=True)
 
 
+def test_a_finished_run_is_not_extended_and_says_what_to_do(here, hocket):
+    assert hocket("simulate", "small.toml", "--set", "until.updates=20", "--out", "o")[0] == 0
+    code, _, err = hocket("simulate", "small.toml", "--set", "until.updates=40", "--out", "o", "--resume")
+    assert code == 2 and "o is finished; a run that stops later begins anew" in err and err.count("\n") == 1
+
+
 def test_help_lists_the_commands_that_exist(hocket):
     code, out, _ = hocket()
     assert code == 0

@@ -145,3 +145,31 @@ def test_labels_to_predict_and_per_position() -> None:
 def test_numpy_learner_wants_plain_vectors_and_classes(rows: Examples, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         NumpyLearner(softmax(8, 2), ClientData(rows, np.array([0, 2]), rows, rows))
+
+
+def _known(n=6) -> Examples:
+    return Examples(np.zeros((n, 2), np.float32), np.arange(n) % 2, "mine")
+
+
+@pytest.mark.parametrize(
+    ("parts", "validation", "test", "said"),
+    [
+        ([], [4], [5], "data: there are no clients; give the rows of each"),
+        ([[0, 9]], [4], [5], "data: client 0 has row 9; there are rows 0 to 5"),
+        ([[0], [-1]], [4], [5], "data: client 1 has row -1; there are rows 0 to 5"),
+        ([[0]], [6], [5], "data: the validation split has row 6; there are rows 0 to 5"),
+        ([[0.5]], [4], [5], "data: client 0 has rows float64[1]; give the numbers of its rows"),
+        ([[0, 1], [2, 5]], [4], [3, 5], "data: row 5 is in the test split and in a client's training samples"),
+    ],
+)
+def test_rows_that_cannot_be_divided(parts, validation, test, said):
+    parts = [np.array(p) for p in parts]
+    with pytest.raises(InvalidInput) as error:
+        ClientData.divided(_known(), parts, np.array(validation), np.array(test))
+    assert str(error.value).startswith(said)
+
+
+def test_data_say_in_a_line_what_they_are():
+    data = ClientData.divided(_known(), [np.array([0, 1]), np.array([2])], np.array([3]), np.array([4, 5]))
+    assert repr(data) == "<ClientData of 2 clients with 1 to 2 samples; validation 1, test 2>"
+    assert repr(data.test) == "<Examples mine test: features float32[n, 2], labels int64[n], n = 2>"

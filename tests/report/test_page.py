@@ -5,12 +5,14 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hocket.errors import Damaged
 from hocket.record.log import as_table
 from hocket.report import RunView, write_page
-from hocket.report.page import EVENTS, distinct
+from hocket.report.page import EVENTS, contents, distinct
+from hocket.report.page import page as page_of
 from tests.report.tables import SMALL, held, log, view
 
 VOID = {"meta", "br", "input", "link", "hr", "img"}
@@ -191,3 +193,24 @@ def test_many_runs_stay_small(tmp_path: Path) -> None:
     one = page(tmp_path, view(n=3000, folder=place))
     assert len(one) < 400_000
     assert len(page(tmp_path, *(view(f"run {i}", n=3000, folder=place) for i in range(30)))) < 2_000_000
+
+
+def test_runs_over_seeds_are_averaged_and_share_a_colour():
+    """Means with intervals above the runs, each run beside the first experiment's of its seed, a line per run."""
+    views = []
+    for name, times in (("a", (10.0, 14.0)), ("b", (5.0, 9.0))):
+        for seed, time in enumerate(times):
+            made = view(label=f"{name} seed {seed}", family=name)
+            summary = {**made.summary, "seed": seed, "virtual_time_s": time}
+            views.append(msgspec.structs.replace(made, summary=summary))
+    shown = contents(views)
+    text = page_of(views, shown, "t")
+    means, runs = text.split("<h2>Each run</h2>")
+    assert "<h2>Means over seeds</h2>" in means and means.count("<small>2 runs</small>") == 2
+    assert "12.0 s <small>± 25.4 s</small>" in means and "7.00 s <small>± 25.4 s</small> <small>×0.583</small>" in means
+    assert "5.00 s <small>×0.5</small>" in runs and "9.00 s <small>×0.643</small>" in runs
+    figure = next(c for c in shown.switched[""] if c.name == "accuracy-time")
+    assert [name for name, _ in figure.legend] == ["a", "b"]
+    assert figure.wide.count('data-s="0"') == figure.wide.count('data-s="1"') == 2
+    assert shown.chosen == ("a seed 0", "b seed 0") and "Of the runs a seed 0, b seed 0." in text
+    assert "Means over seeds" not in page_of(views[:1], contents(views[:1]), "t")

@@ -146,14 +146,20 @@ def _about(fleet: Path) -> dict[str, Any]:
 
 
 def compare(
-    sources: Sequence[Path], changes: Sequence[str], seeds: str | None, out: Path, resume: bool, jobs: int
+    sources: Sequence[Path],
+    changes: Sequence[str],
+    seeds: str | None,
+    out: Path,
+    resume: bool,
+    jobs: int,
+    data: Path | None = None,
 ) -> None:
     """Run experiment files, or read run directories, and set their figures side by side.
 
     Raises:
         InvalidInput: anything wrong with a file or the arguments, before anything is written.
     """
-    places = comparison.places(sources, out, changes, seeds)
+    places = comparison.places(sources, out, changes, seeds, data)
     _run([piece for each in places.values() for piece in each], out, resume, jobs)
     runs = {n: folder.views(out / n if places[n] else s) for n, s in zip(places, sources, strict=True)}
     rows = comparison.rows(runs)
@@ -195,9 +201,10 @@ def reproduce(name: str, quick: bool, out: Path | None) -> int:
     if out is not None and out.is_dir():
         raise InvalidInput(f"--json {out}: is a directory; give a file")
     found = []
-    for claim in wanted:
-        print(f"checking {claim.name}", file=sys.stderr)
+    for i, claim in enumerate(wanted, 1):
+        print(f"checking {claim.name} ({i} of {len(wanted)})", file=sys.stderr)
         found.append(claims.check(claim, quick))
+        print(f"{claim.name}: {verdicts.line(found[-1])}", file=sys.stderr)
     verdicts.show_verdicts(found)
     if out is not None:
         verdicts.write_verdicts(out, found)

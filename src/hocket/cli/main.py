@@ -1,5 +1,7 @@
 """The commands, and the one place where an error becomes a line on standard error and an exit code."""
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +11,7 @@ import click
 import typer
 
 from hocket import __version__
-from hocket.errors import HocketError
+from hocket.errors import HocketError, InvalidInput, StoreFailed
 from hocket.simulation.run import Interrupted
 
 INTERRUPTED = 130
@@ -20,11 +22,13 @@ Edits = Annotated[
 ]
 Seeds = Annotated[str | None, typer.Option(metavar="A:B", help="One run per seed from A to B-1, each in DIR/seed-N.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with runs that were interrupted.")]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the data sets (HOCKET_DATA if not given).")]
 Jobs = Annotated[int, typer.Option(metavar="N", help="Processes for runs side by side.")]
 
 app = typer.Typer(
     help="Federated learning for fleets that are slow, uneven and only sometimes there.",
     add_completion=False,
+    suggest_commands=False,  # click does
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -49,7 +53,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", INTERRUPTED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"error: {where}{error.strerror or error}", 1)
+        advice, code = _ADVICE.get(error.errno or 0, ("", 1))
+        return _fail(f"error: {where}{error.strerror or error}{advice}", code)
+
+
+_ELSEWHERE = ("; give another place to write to", InvalidInput.exit_code)
+_FULL = (
+    "; make room: the same command with --resume goes on from the last checkpoint, and hocket report DIR writes the "
+    "page of a run that is finished",
+    StoreFailed.exit_code,
+)
+_ADVICE = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR), _ELSEWHERE),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+}
+"""By what the system said: what to do, and the exit code."""
 
 
 @app.callback(invoke_without_command=True)
@@ -91,9 +109,7 @@ def simulate(
         typer.Option("--sink", metavar="KIND:DIR", help="Tell jsonl, tensorboard, mlflow or wandb; may be repeated."),
     ] = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Say what it will take, and do not run it.")] = False,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the data sets (HOCKET_DATA if not given).")
-    ] = None,
+    data: Data = None,
     faults: Annotated[
         str | None,
         typer.Option(metavar="SEED", help="Run it in a world that misbehaves, check every invariant, write nothing."),
@@ -142,9 +158,7 @@ def plan(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page, its figures, and the plan as a strategy.")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the data sets (HOCKET_DATA if not given).")
-    ] = None,
+    data: Data = None,
 ) -> None:
     """Foretell throughput and staleness, and the routing and concurrency that are best."""
     from hocket.cli import commands
@@ -165,11 +179,12 @@ def compare(
     ),
     resume: Resume = False,
     jobs: Jobs = 1,
+    data: Data = None,
 ) -> None:
     """Set experiments side by side: time and bytes to the target, accuracy, staleness."""
     from hocket.cli import commands
 
-    commands.compare(sources, edits or [], seeds, out, resume, jobs)
+    commands.compare(sources, edits or [], seeds, out, resume, jobs, data)
 
 
 @app.command()
@@ -218,9 +233,13 @@ def reproduce(
         bool, typer.Option("--quick", help="Smaller runs: at most ten minutes on two cores each.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the verdicts there.")] = None,
+    data: Data = None,
 ) -> int:
     """Measure published figures: exit code 0 inside their bands, 1 outside, 3 without the data."""
     from hocket.cli import commands
+
+    if data is not None:
+        os.environ["HOCKET_DATA"] = str(data)  # where claims look for it
 
     return commands.reproduce(name, quick, out)
 
@@ -241,7 +260,7 @@ def serve(
     file: Annotated[Path, typer.Argument(help="The experiment, in TOML: the file that simulate takes.")],
     edits: Edits = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory; a run that is there goes on.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the data sets.")] = None,
+    data: Data = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for any.")] = 8440,
     certificate: Annotated[
@@ -281,7 +300,7 @@ def join(
     ca: Annotated[Path | None, typer.Option(metavar="PEM", help="Authority of the server's certificate.")] = None,
     certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="This device's own, for mutual TLS.")] = None,
     key: Annotated[Path | None, typer.Option(metavar="PEM", help="The certificate's key.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the data sets.")] = None,
+    data: Data = None,
     learner: Annotated[
         str | None, typer.Option(metavar="NAME", help="An installed learner (entry point hocket.learners).")
     ] = None,

@@ -35,6 +35,12 @@ def show_verdicts(verdicts: Sequence[Verdict]) -> None:
             print(f"{v.name}: {v.missing}")
 
 
+def line(v: Verdict) -> str:
+    """What came out, in a few words."""
+    value = "" if v.value is None else f"{v.value:.4g}, "
+    return f"{value}{v.word}, after {human_seconds(v.wall_s)}"
+
+
 def write_verdicts(path: Path, verdicts: Sequence[Verdict]) -> None:
     """All fields of each verdict, and its word, as JSON; null where a number is not finite or a band has no end."""
     rows = [{**msgspec.to_builtins(v), "verdict": v.word} for v in verdicts]

@@ -37,7 +37,9 @@ class Row(Struct, frozen=True):
     ratio: Mapping[str, float]
 
 
-def places(sources: Sequence[Path], out: Path, changes: Sequence[str], seeds: str | None) -> dict[str, list[Piece]]:
+def places(
+    sources: Sequence[Path], out: Path, changes: Sequence[str], seeds: str | None, data: Path | None = None
+) -> dict[str, list[Piece]]:
     """By name: the runs that have to be made; none for a directory, which is read as it is.
 
     Raises:
@@ -52,7 +54,7 @@ def places(sources: Sequence[Path], out: Path, changes: Sequence[str], seeds: st
             raise InvalidInput(f"compare: two experiments are called {name!r}; rename a file or directory")
         if source.is_dir():
             folder.views(source)
-        found[name] = [] if source.is_dir() else pieces(source, out / name, changes, seeds)
+        found[name] = [] if source.is_dir() else pieces(source, out / name, changes, seeds, data=data)
     return found
 
 
@@ -92,12 +94,16 @@ def write(out: Path, found: Sequence[Row], runs: Mapping[str, Sequence[RunView]]
     text = json.dumps({"format": 1, "rows": msgspec.to_builtins(list(found))}, indent=2, sort_keys=True) + "\n"
     replace(out / FILE, partial(Path.write_text, data=text))
     shown = [
-        msgspec.structs.replace(v, label=v.label if v.label.startswith(name) else f"{name}: {v.label}")
+        msgspec.structs.replace(v, label=_label(v.label, name), family=name if v.family else "")
         for name, views in runs.items()
         for v in views
     ]
     write_page(out / folder.PAGE, shown, " and ".join(runs))
     return out / folder.PAGE
+
+
+def _label(label: str, name: str) -> str:
+    return label if label.casefold().startswith(name.casefold()) else f"{name}: {label}"
 
 
 def _targeted(view: RunView) -> bool:

@@ -81,7 +81,7 @@ class Experiment(Struct, frozen=True, eq=False):
     def resolved(self) -> dict[str, Any]:
         """The experiment as a file has it, with every default; nothing in it depends on the machine.
 
-        A Parquet fleet is named as it is in a run directory, where its file is copied to.
+        A Parquet fleet, and what makes a task, are named as they are in a run directory, where the files are copied to.
         """
         return self.table
 
@@ -164,6 +164,7 @@ def parse(
     tables = _tasks(document)
     parsed = {at: task_table.read(table, at) for at, table in tables.values()}
     fleet_read = fleet_table.read(document.fleet)
+    task_table.prepare(parsed, folder)
     strategy = strategy_table.build(document.strategy)
     counts, clients = _clients(parsed, fleet_read)
     fleet, fleet_resolved, files = fleet_table.make(fleet_read, clients, document.seed, folder)
@@ -179,6 +180,7 @@ def parse(
         )
         for key, (at, _) in tables.items()
     }
+    files |= task_table.files(parsed.values(), folder)
     each = {task.name: (task, table) for task, table in made.values()}
     tasks = tuple(task for task, _ in each.values())
     if bad := [n for n in each if not _NAME.fullmatch(n)]:

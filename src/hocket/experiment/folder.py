@@ -73,9 +73,10 @@ def finished(folder: Path) -> bool:
     return (folder / "summary.json").exists() and not (folder / checkpoint.FILE).exists()
 
 
-def same(experiment: Experiment, folder: Path) -> bool:
-    """Whether a directory holds this very experiment, under whatever name."""
-    return {**_experiment(folder), "name": ""} == {**tomllib.loads(experiment.toml()), "name": ""}
+def same(experiment: Experiment, folder: Path, but: Sequence[str] = ("name",)) -> bool:
+    """Whether a directory holds this very experiment, apart from these tables of it."""
+    apart = dict.fromkeys(but)
+    return {**_experiment(folder), **apart} == {**tomllib.loads(experiment.toml()), **apart}
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def views(folder: Path, unfinished: bool = False) -> list[RunView]:
         Damaged: a file of a run cannot be read.
     """
     if not _holds(folder, unfinished):
-        inside = [p for p in folder.glob("*/") if _holds(p, unfinished)]
+        inside = [p for p in (*folder.glob("*/"), *folder.glob("*/*/")) if _holds(p, unfinished)]
         if inside:
             return [view for path in sorted(inside, key=_in_order) for view in views(path, unfinished)]
         if unfinished:
@@ -144,6 +145,7 @@ def views(folder: Path, unfinished: bool = False) -> list[RunView]:
             tasks=tuple(tree.get("tasks", tasks)),
             kinds=kinds,
             kind=kind,
+            family=_family(label),
         )
         for task in tasks
     ]
@@ -170,16 +172,27 @@ def write_report(
     if figures is not None:
         check(figures, png)
     shown = [view for folder in folders for view in views(folder, unfinished=True)]
-    made = write_page(path, shown, title or " and ".join(dict.fromkeys(v.run for v in shown)))
+    made = write_page(path, shown, title or " and ".join(dict.fromkeys(v.alike for v in shown)))
     if figures is not None:
         write_figures(figures, made.charts(), png)
     return path
+
+
+def _family(label: str) -> str:
+    """What runs over several seeds are called together; none for a run that is not one of them."""
+    name, _, seed = label.rpartition(" seed ")
+    return name if seed.isdecimal() else ""
 
 
 def _begin(experiment: Experiment, folder: Path, resume: bool) -> None:
     if resume and finished(folder):
         if same(experiment, folder):
             raise InvalidInput(f"{folder} is finished; there is nothing to resume")
+        if same(experiment, folder, but=("name", "until")):
+            raise InvalidInput(
+                f"{folder} is finished; a run that stops later begins anew, with the same bits up to there: give it "
+                "another directory with --out"
+            )
         raise InvalidInput(f"{folder} holds a run of another experiment; choose another directory or remove it")
     if resume and (folder / checkpoint.FILE).exists():
         return  # the checkpoint knows whether it belongs to this experiment
@@ -265,4 +278,4 @@ def _per_client(folder: Path, task: str) -> dict[str, list[Any]]:
 
 def _in_order(folder: Path) -> list[int | str]:
     """Sort key by which seed-10 comes after seed-9."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", folder.name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(folder))]

@@ -36,9 +36,13 @@ def build(value: object) -> Strategy:
     return _one(value, "strategy")
 
 
+def tables_of_methods() -> dict[str | None, type[Struct]]:
+    """A table per method, and under None the one of explicit parts alone, with the policies known by now."""
+    return _made(tuple(tuple(known.values()) for known in registry.values()))
+
+
 @functools.cache
-def _tables() -> dict[str | None, type[Struct]]:
-    """A table per method, and under None the one of explicit parts alone."""
+def _made(known: tuple[tuple[type, ...], ...]) -> dict[str | None, type[Struct]]:
     parts: dict[str, Any] = {level: (union(registry[level].values()) | None, None) for level in (*LEVELS, "privacy")}
     parts["attach"] = (Literal["issue", "start"] | None, None)
     parts["local"] = (Local | None, None)
@@ -58,7 +62,7 @@ def _one(value: object, at: str) -> Strategy:
         raise unknown(f"{dotted(at, 'use')} = {use!r}", strategies.__all__, "no such method")
     if not value:
         raise InvalidInput(f"{dotted(at, 'use')}: missing; give one of {', '.join(strategies.__all__)}")
-    parsed = convert({**value, "use": use or "parts"}, _tables()[use], at)
+    parsed = convert({**value, "use": use or "parts"}, tables_of_methods()[use], at)
     own = {f: v for f in (*_FLEET_PARTS, *_TASK_PARTS) if (v := getattr(parsed, f)) is not None}
     method = Strategy()
     if use is not None:

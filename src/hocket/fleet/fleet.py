@@ -128,6 +128,11 @@ class Fleet(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
         self._check_kinds()
         self._check_scalars()
 
+    def __repr__(self) -> str:
+        each = ", ".join(f"{int((self.kind == i).sum())} {name}" for i, name in enumerate(self.kinds))
+        rates = ", ".join(f"{w} {np.median(getattr(self, w)):.3g} B/s" for w in ("down", "up"))
+        return f"<Fleet of {len(self)}: {each}; medians: compute {np.median(self.compute):.3g} s/sample, {rates}>"
+
     def __len__(self) -> int:
         return len(self.compute)
 

@@ -24,6 +24,7 @@ class Constant(Struct, frozen=True, tag="constant", tag_field="kind", forbid_unk
     """Age does not matter."""
 
     def weight(self, staleness: int) -> float:
+        """The factor for an update that is so many versions old."""
         return 1.0
 
 
@@ -42,6 +43,7 @@ class Hinge(Struct, frozen=True, tag="hinge", tag_field="kind", forbid_unknown_f
             raise InvalidInput(f"hinge: slope = {self.slope}, grace = {self.grace}; slope > 0, grace 0 or more")
 
     def weight(self, staleness: int) -> float:
+        """The factor for an update that is so many versions old."""
         return 1.0 if staleness <= self.grace else 1.0 / (self.slope * (staleness - self.grace) + 1.0)
 
 
@@ -63,6 +65,7 @@ class Polynomial(Struct, frozen=True, tag="polynomial", tag_field="kind", forbid
             )
 
     def weight(self, staleness: int) -> float:
+        """The factor for an update that is so many versions old."""
         return float(((1.0 + self.average) / (1.0 + staleness)) ** self.exponent)
 
 
@@ -70,6 +73,7 @@ class Windowed(Struct, frozen=True, tag="windowed", tag_field="kind", forbid_unk
     """tau + 1: the number of windows the work took, so that slow clients count as much as fast ones."""
 
     def weight(self, staleness: int) -> float:
+        """The factor for an update that is so many versions old."""
         return staleness + 1.0
 
 

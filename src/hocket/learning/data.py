@@ -59,6 +59,11 @@ class Examples(Struct, frozen=True, eq=False):
         force_setattr(self, "features", _read_only(features, np.uint8) if kept else _plain(features))
         force_setattr(self, "labels", _plain(labels))
 
+    def __repr__(self) -> str:
+        return (
+            f"<Examples {self.name}: features {_kind(self.features)}, labels {_kind(self.labels)}, n = {len(self):,}>"
+        )
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -128,6 +133,11 @@ class ClientData(Struct, frozen=True, eq=False):
                         "they must agree"
                     )
 
+    def __repr__(self) -> str:
+        n = self.samples
+        held = f"validation {len(self.validation):,}, test {len(self.test):,}"
+        return f"<ClientData of {len(n):,} clients with {n.min():,} to {n.max():,} samples; {held}>"
+
     @classmethod
     def partitioned(
         cls,
@@ -136,15 +146,37 @@ class ClientData(Struct, frozen=True, eq=False):
         validation: Examples,
         test: Examples,
     ) -> Self:
-        """Give client i the rows ``parts[i]`` of ``train``; rows in no part are left out."""
+        """Give client i the rows ``parts[i]`` of ``train``; rows in no part are left out.
+
+        Raises:
+            InvalidInput: no parts, or a row that ``train`` does not have; and what the class refuses.
+        """
+        if not len(parts):
+            raise InvalidInput("data: there are no clients; give the rows of each")
+        for client, part in enumerate(parts):
+            _check_rows(part, len(train), f"client {client}")
         offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts], dtype=np.int64)])
         rows = np.concatenate([np.zeros(0, np.int64), *parts])
         return cls(train.take(rows), offsets, validation, test)
 
     @classmethod
     def divided(cls, known: Examples, parts: Sequence[Rows], validation: Rows, test: Rows) -> Self:
-        """Give client i the rows ``parts[i]`` of ``known``, and hold out other rows of it for both splits."""
-        name = known.name
+        """Give client i the rows ``parts[i]`` of ``known``, and hold out other rows of it for both splits.
+
+        Raises:
+            InvalidInput: a row that ``known`` does not have, or that is held out and trained on (names both).
+        """
+        name, trained = known.name, np.zeros(len(known), bool)
+        for client, part in enumerate(parts):
+            _check_rows(part, len(known), f"client {client}")
+            trained[part] = True
+        for split, held_out in (("validation", validation), ("test", test)):
+            _check_rows(held_out, len(known), f"the {split} split")
+            if (both := np.flatnonzero(trained[held_out])).size:
+                raise InvalidInput(
+                    f"data: row {held_out[both[0]]} is in the {split} split and in a client's training samples; hold "
+                    "out others"
+                )
         held = (known.take(rows, f"{name} {split}") for rows, split in ((validation, "validation"), (test, "test")))
         return cls.partitioned(Examples(known.features, known.labels, f"{name} train"), parts, *held)
 
@@ -164,6 +196,14 @@ class ClientData(Struct, frozen=True, eq=False):
         if name == "test":
             return self.test
         raise InvalidInput(f"split {name!r} does not exist; ask for 'validation' or 'test'")
+
+
+def _check_rows(rows: Rows, n: int, whose: str) -> None:
+    given = np.asarray(rows)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise InvalidInput(f"data: {whose} has rows {given.dtype}{list(given.shape)}; give the numbers of its rows")
+    if (bad := given[(given < 0) | (given >= n)]).size:
+        raise InvalidInput(f"data: {whose} has row {bad[0]}; there are rows 0 to {n - 1}")
 
 
 def _plain(x: NDArray[Any]) -> NDArray[Any]:

@@ -119,6 +119,12 @@ class Task(Struct, frozen=True, eq=False):
         each = np.broadcast_to(each, (clients,))
         return cls(name, schema, None, each, local or LocalSGD(lr=0.1, batch_size=10), cost, objective)
 
+    def __repr__(self) -> str:
+        return (
+            f"<Task {self.name}: {self.schema.size:,} parameters, {self.clients:,} clients with "
+            f"{self.samples.min():,} to {self.samples.max():,} samples; {self.local}>"
+        )
+
     @property
     def clients(self) -> int:
         """Number of clients."""

@@ -98,6 +98,11 @@ class TorchLearner:
     ) -> None:
         if threads is not None and threads < 1:
             raise InvalidInput(f"threads is {threads}; it must be 1 or more")
+        if not isinstance(data, ClientData):
+            raise InvalidInput(
+                f"data: is a {type(data).__name__}; give ClientData, as ClientData.divided(Examples(features, labels), "
+                "parts, validation, test) makes it"
+            )
         where = _device(device)
         self._net = Net(model, trainable)
         self._size = self._net.schema.size
@@ -123,11 +128,6 @@ class TorchLearner:
         return self._net.schema
 
     @property
-    def tied(self) -> dict[str, str]:
-        """Further names of tensors in the model's ``state_dict``, and the name that the schema has."""
-        return dict(self._net.tied)
-
-    @property
     def samples(self) -> NDArray[np.int64]:
         """Samples that each client holds, int64[clients], read-only."""
         return self._samples.sizes
@@ -148,6 +148,13 @@ class TorchLearner:
     def initial(self, seed: int) -> Vector:
         """A first model, float32[size]: built under the seed, or the given module's own values."""
         return self._net.initial(seed)
+
+    def state_dict(self, x: Vector) -> dict[str, Tensor]:
+        """What the model's ``load_state_dict`` takes: ``x``, float32[size], by all names, and what does not travel."""
+        self._check_vector("model", x)
+        given = {name: torch.from_numpy(value.copy()) for name, value in self.schema.views(x).items()}
+        given |= {name: given[known] for name, known in self._net.tied.items() if known in given}
+        return {name: given.get(name, kept).clone() for name, kept in self._net.module.state_dict().items()}
 
     def train(self, jobs: Sequence[Job]) -> list[Trained]:
         """Results in the order of the jobs.
@@ -268,7 +275,7 @@ class TorchLearner:
         self._check_vector(f"client {job.client}: start", job.start)
         if self._two and _makes_single(job.local, self._held(job.client)):
             raise InvalidInput(
-                f"client {job.client}: its {self._held(job.client)} samples leave a batch of one, and the model's "
+                f"client {job.client}: {self._held(job.client)} samples leave it a batch of one, and the model's "
                 "batch norm needs two; use another batch_size, steps instead of epochs, or a group norm"
             )
 

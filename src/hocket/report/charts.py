@@ -11,7 +11,7 @@ from hocket.report.scale import byte_unit, time_unit
 from hocket.report.style import series
 from hocket.report.svg import Axis, Frame
 from hocket.report.units import human_bytes, human_seconds
-from hocket.report.view import RunView, number, present
+from hocket.report.view import RunView, families, number, present
 
 POINTS = 900
 """Points of all lines of one wide figure together, about; a narrow one has half of them."""
@@ -35,18 +35,22 @@ def against(views: Sequence[RunView], metric: str, by: str, points: int = POINTS
     ceiling = min(high + pad, 1.0) if metric == "accuracy" and high <= 1 else high + pad
     x_axis, y_axis = Axis(title, 0.0, most_x / unit, by == "updates"), Axis(metric, floor, ceiling)
     ends = [f"{views[i].label}: {y[-1]:.4g} after {_amount(x[-1], by)}" for i, x, y in shown]
+    names = list(families(views)) or [v.label for v in views]
+    hue = [names.index(v.alike) for v in views] if families(views) else range(len(views))
     text = f"{metric.capitalize()} against {title}. At the end: {some(ends)}."
+
+    legend = tuple((name, series(i)) for i, name in enumerate(names))
 
     def draw(width: float) -> str:
         f = svg.frame(width, 300, x_axis, y_axis)
         each = max(24, int(points * (1.0 if width == WIDE else 0.5) / len(shown)))
         marks = svg.axes(f)
         for i, x, y in shown:
-            marks += svg.line(f, *svg.thin(x / unit, y, each), i)
+            marks += svg.line(f, *svg.thin(x / unit, y, each), hue[i])
         marks += "".join(svg.rule(f, t, f"target {t:g}") for t in targets)
         return svg.svg(f, marks, text, curves=True)
 
-    return chart(f"{metric}-{by}", f"{metric.capitalize()} against {_BY[by]}", text, legend_of(views), draw)
+    return chart(f"{metric}-{by}", f"{metric.capitalize()} against {_BY[by]}", text, legend, draw)
 
 
 _BY = {"time": "virtual time", "updates": "updates", "bytes": "bytes moved"}

@@ -1,12 +1,13 @@
-"""The table at the top of a report: a row per run and task, with the ratio to the first run's same task."""
+"""The tables at the top of a report: means over seeds, and a row per run and task with the ratio to the first one's."""
 
 import html
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from hocket.record.interval import interval
 from hocket.report.units import human_bytes, human_seconds
-from hocket.report.view import RunView, number, of_task, present
+from hocket.report.view import RunView, families, number, of_task, present
 
 
 class _Column(Struct, frozen=True):
@@ -23,7 +24,7 @@ def headline(views: Sequence[RunView]) -> str:
     heads = "".join(f"<th scope=col>{html.escape(c.head)}</th>" for c in columns)
     rows = []
     for i, view in enumerate(views):
-        base = next(v for v in views if v.task == view.task)
+        base = _base(view, views)
         again = any(v.summary is view.summary for v in views[:i])
         cells = "".join(_cell(c, view, base, again) for c in columns)
         badge = ' <span class="badge">interrupted</span>' if view.interrupted else ""
@@ -31,6 +32,56 @@ def headline(views: Sequence[RunView]) -> str:
     return (
         f"<table class=runs><thead><tr><th scope=col>Run</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
+
+
+def averages(views: Sequence[RunView]) -> str:
+    """A table of families of runs in HTML, a row per family and task: mean ± half of its 95 % interval over the seeds.
+
+    Empty where all runs stand alone. A ratio is that of means over all runs of both families.
+    """
+    if not families(views):
+        return ""
+    columns = [c for c in _columns(views) if any(c.read(v) is not None for v in views)]
+    heads = "".join(f"<th scope=col>{html.escape(c.head)}</th>" for c in columns)
+    groups: dict[tuple[str, str | None], list[RunView]] = {}
+    for view in views:
+        groups.setdefault((view.alike, view.task), []).append(view)
+    rows, several = [], len({task for _, task in groups}) > 1
+    for (name, task), own in groups.items():
+        base = next(g for (_, t), g in groups.items() if t == task)
+        first = next(g for (n, _), g in groups.items() if n == name) is own
+        label = f"{name}: {task}" if several else name
+        cells = "".join(_average(c, own, base, first) for c in columns)
+        made = f"{len(own)} run{'s' * (len(own) > 1)}"
+        rows.append(f"<tr><th scope=row>{html.escape(label)}<small>{made}</small></th>{cells}</tr>")
+    return (
+        "<h2>Means over seeds</h2><p>± is half of the 95&nbsp;% interval (Student's t over the runs).</p>"
+        f"<table class=runs><thead><tr><th scope=col>Experiment</th>{heads}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table><h2>Each run</h2>"
+    )
+
+
+def _average(c: _Column, own: Sequence[RunView], base: Sequence[RunView], first: bool) -> str:
+    found, theirs = (interval(c.read(v) for v in group) for group in (own, base))
+    if found is None or (c.whole_run and not first):
+        missed = c.head.startswith("Time to") and own[0].target is not None
+        text = f'<span class="faded">{"not reached" if missed else "–"}</span>'
+    else:
+        text = c.say(found.mean) + (f" <small>± {c.say(found.half)}</small>" if found.half else "")
+        if found.n < len(own):
+            text += f" <small>{found.n} of {len(own)}</small>"
+        elif c.compared and base is not own and theirs is not None and theirs.mean and theirs.n == len(base):
+            text += f" <small>×{found.mean / theirs.mean:.3g}</small>"
+    return f'<td data-head="{html.escape(c.head)}">{text}</td>'
+
+
+def _base(view: RunView, views: Sequence[RunView]) -> RunView:
+    """What a run is measured against: the first family's run of its seed if there is one, else the first run."""
+    same = [v for v in views if v.task == view.task]
+    seed = number(view.summary, "seed")
+    if families(views):
+        return next((v for v in same if v.alike == same[0].alike and number(v.summary, "seed") == seed), same[0])
+    return same[0]
 
 
 def _columns(views: Sequence[RunView]) -> list[_Column]:

@@ -21,10 +21,10 @@ from hocket.record.log import KINDS, read_log
 from hocket.report import charts, fleet_charts, task_charts
 from hocket.report.activity import Activity, activity
 from hocket.report.chart import Chart
-from hocket.report.headline import headline
+from hocket.report.headline import averages, headline
 from hocket.report.rows import event_rows
 from hocket.report.style import rules
-from hocket.report.view import RunView, metrics
+from hocket.report.view import RunView, families, metrics
 
 EVENTS = 3000
 """Rows of event logs on a page, of all runs together."""
@@ -34,13 +34,17 @@ DETAILED = 6
 
 
 class Contents(Struct, frozen=True):
-    """What a page shows beside its table: figures by section, and rows of events by run."""
+    """What a page shows beside its table: figures by section, and rows of events by run.
+
+    Figures by run are of the ``chosen`` ones where runs differ in their seed only: the first seed of each family.
+    """
 
     switched: dict[str, list[Chart]]
     compared: list[Chart]
     detailed: list[Chart]
     events: list[dict[str, object]]
     left_out: int
+    chosen: tuple[str, ...] = ()
 
     def charts(self) -> list[tuple[str, Chart]]:
         """All figures, each under a name of its own: with its task, and with the place of its run, if several."""
@@ -64,8 +68,12 @@ def write_page(path: Path, runs: Sequence[RunView], title: str) -> Contents:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
     return shown
 
 
@@ -98,7 +106,8 @@ def contents(views: Sequence[RunView]) -> Contents:
     Raises:
         Damaged: an event log cannot be read.
     """
-    runs = _by_run(views)
+    chosen = tuple(names[0] for names in families(views).values())
+    runs = {name: own for name, own in _by_run(views).items() if not chosen or name in chosen}
     found: dict[str, Activity] = {}
     events: list[dict[str, object]] = []
     share = max(100, EVENTS // max(1, len(runs)))
@@ -117,9 +126,8 @@ def contents(views: Sequence[RunView]) -> Contents:
         own = [v for v in views if (v.task or "") == task]
         drawn = [charts.against(own, m, by, points) for m in metrics(own) for by in ("time", "updates", "bytes")]
         switched[task if len(tasks_of) > 1 else ""] = [c for c in drawn if c]
-    per_client = [
-        charts.clients_metric(views, m) for m in dict.fromkeys(m for v in views for m in v.per_client)
-    ]  # fmt: skip
+    shown = [v for own in runs.values() for v in own]
+    per_client = [charts.clients_metric(shown, m) for m in dict.fromkeys(m for v in shown for m in v.per_client)]
     summaries = {name: own[0].summary for name, own in runs.items()}
     compared = [
         task_charts.finishing(runs),
@@ -138,12 +146,13 @@ def contents(views: Sequence[RunView]) -> Contents:
         [c for c in detailed if c],
         events,
         len(found) - len(first),
+        chosen,
     )
 
 
 def page(views: Sequence[RunView], shown: Contents, title: str) -> str:
     """The text of the page."""
-    body = headline(views) + _figures(shown) + _events(shown) + _experiments(views)
+    body = averages(views) + headline(views) + _figures(shown) + _events(shown) + _experiments(views)
     data = {"kinds": KINDS, "logs": shown.events}
     return document(html.escape(title), _intro(views), body, data)
 
@@ -196,7 +205,9 @@ def _intro(views: Sequence[RunView]) -> str:
         "Times are virtual: what the fleet would have taken. "
         "Bytes are those of the whole run, 1&nbsp;kB&nbsp;=&nbsp;1000&nbsp;B."
     )
-    if len(_by_run(views)) > 1:
+    if families(views):
+        text += " The sign × compares with the first experiment: means with means, a run with the run of the same seed."
+    elif len(_by_run(views)) > 1:
         text += f" The sign × compares with the first run, {html.escape(views[0].run)}."
     if stopped := [name for name, own in _by_run(views).items() if own[0].interrupted]:
         text += (
@@ -246,9 +257,9 @@ def _figures(shown: Contents) -> str:
         )
     made = f'<div class="columns">{"".join(parts)}</div>' if len(parts) > 1 else "".join(parts)
     if shown.compared:
-        made += (
-            f'<section><h2>The fleet</h2><div class="columns">{"".join(map(figure, shown.compared))}</div></section>'
-        )
+        whose = f"<p>Of the runs {html.escape(', '.join(shown.chosen))}.</p>" if shown.chosen else ""
+        body = "".join(map(figure, shown.compared))
+        made += f'<section><h2>The fleet</h2>{whose}<div class="columns">{body}</div></section>'
     if shown.detailed:
         note = (
             f"<p>Shown for the first {DETAILED} runs; {shown.left_out} more are left out.</p>" if shown.left_out else ""

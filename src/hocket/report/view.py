@@ -19,7 +19,8 @@ class RunView(Struct, frozen=True, eq=False):
     the task in it, the first one if not given. ``folder`` holds the event log, ``experiment`` is the text of the
     resolved experiment, ``clients`` the number of devices, where they are known. ``interrupted``: the run did not
     come to its end. ``per_client``: metrics on each client's own data. ``tasks``: all tasks of the run, in the order in
-    which its event log numbers them. ``kind`` is the class of each device, an index into ``kinds``.
+    which its event log numbers them. ``kind`` is the class of each device, an index into ``kinds``. ``family``: what
+    runs that differ in their seed are called together.
     """
 
     label: str
@@ -35,11 +36,17 @@ class RunView(Struct, frozen=True, eq=False):
     tasks: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     kind: NDArray[np.int8] | None = None
+    family: str = ""
 
     @property
     def run(self) -> str:
         """The label without the task."""
         return self.label.removesuffix(f": {self.task}")
+
+    @property
+    def alike(self) -> str:
+        """The family, or the run itself if it has none."""
+        return self.family or self.run
 
 
 def number(tree: object, *path: str) -> float | None:
@@ -67,3 +74,13 @@ def metrics(views: Sequence[RunView]) -> list[str]:
 def present(column: Column) -> list[float]:
     """The values of a column that are finite numbers."""
     return [float(value) for value in column if value is not None and isfinite(value)]
+
+
+def families(views: Sequence[RunView]) -> dict[str, list[str]]:
+    """Families by name, each with its runs; empty if all runs stand alone."""
+    found: dict[str, list[str]] = {}
+    for view in views:
+        runs = found.setdefault(view.alike, [])
+        if view.run not in runs:
+            runs.append(view.run)
+    return found if any(len(runs) > 1 for runs in found.values()) else {}

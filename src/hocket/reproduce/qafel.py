@@ -129,7 +129,7 @@ def qafel_direct(quick: bool) -> float:
 
 @claim(PAPER, "gap at the end, top 10% up and nothing to correct it, by FedBuff's", 14.0, 8.0, float("inf"))
 def qafel_biased(quick: bool) -> float:
-    return gap("biased up", quick)
+    return gap("biased up", False)  # it falls behind steadily: after fewer steps it is another figure
 
 
 @claim(PAPER, "gap at the end at the edge of stability (s = 5, s = 4 shrunk), by FedBuff's", 1.0, 0.9, 1.1)

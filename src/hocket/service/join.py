@@ -131,7 +131,7 @@ def _table(text: str) -> dict[str, Any]:
         raise InvalidInput(f"the server's experiment is not TOML ({e}); is it of another version?") from None
     fleet, tasks = table.get("fleet", {}), table.get("tasks", {})
     places = [fleet, fleet.get("down_trace", {}), fleet.get("up_trace", {}), *tasks.values()]
-    if named := [key for place in places for key in ("path", "data") if key in place]:
+    if named := [key for place in places for key in ("path", "data", "make") if key in place]:
         raise InvalidInput(
             f"the server's experiment names a file here ({named[0]}); a device does not read what it is told"
         )

@@ -20,6 +20,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from hocket.errors import InvalidInput, StoreFailed
+from hocket.experiment import python_task
 from hocket.experiment.document import FILE, Experiment
 from hocket.files import replace
 from hocket.record.log import EventLog
@@ -150,6 +151,11 @@ class Service:
         check_real(self.setup.schedule)
         if bare := [n for n, t in self.setup.tasks.items() if t.learner is None]:
             raise InvalidInput(f"task {bare[0]!r} is size-only; give it a learner, or simulate the run")
+        if code := [n for n, t in experiment.table["tasks"].items() if t["kind"] == python_task.KIND]:
+            raise InvalidInput(
+                f"task {code[0]!r} is made by a Python file, and devices run no code that a server names; simulate the "
+                "run, or serve a task that hocket has and give devices their own learners (hocket join --learner)"
+            )
         self._error: BaseException | None = None
         self._stop = asyncio.Event()
         self.parts: Uploads

@@ -63,12 +63,12 @@ class Run(Struct, frozen=True):
 
     def time_to(self, accuracy: float, task: str | None = None) -> float | None:
         """Virtual seconds until the first of ``confirm`` consecutive evaluations at or above; None: never."""
-        at = self.curve.first(task or self._only(), accuracy)
+        at = self.curve.first(self._named(task), accuracy)
         return None if at is None else at.time_ns / SECOND
 
     def bytes_to(self, accuracy: float, task: str | None = None) -> Moved | None:
         """Bytes sent by then, parts of transfers included; None if the accuracy was never reached."""
-        at = self.curve.first(task or self._only(), accuracy)
+        at = self.curve.first(self._named(task), accuracy)
         return None if at is None else Moved(at.up, at.down)
 
     def model(self, task: str | None = None) -> dict[str, NDArray[Any]]:
@@ -80,7 +80,7 @@ class Run(Struct, frozen=True):
         Raises:
             InvalidInput: the task is size-only.
         """
-        name = task or self._only()
+        name = self._named(task)
         x = self.models[name]
         if x is None:
             raise InvalidInput(f"task {name!r} is size-only; it has no model")
@@ -89,18 +89,22 @@ class Run(Struct, frozen=True):
     def state_dict(self, task: str | None = None) -> "dict[str, torch.Tensor]":
         """:meth:`model` as tensors that torch's ``load_state_dict`` takes, float32, each under all its names.
 
+        What did not travel is as it was.
+
         Raises:
             InvalidInput: the task is size-only.
             MissingExtra: torch is not installed.
         """
-        model = self.model(task)
+        model, name = self.model(task), self._named(task)
         try:
             import torch
         except ImportError as error:
             raise MissingExtra("state_dict: torch is not installed; pip install 'hocket[torch]'") from error
-        tensors = {name: torch.tensor(value) for name, value in model.items()}
-        tied = getattr(self.tasks[task or self._only()].learner, "tied", {})
-        return tensors | {name: tensors[known] for name, known in tied.items() if known in tensors}
+        whole = getattr(self.tasks[name].learner, "state_dict", None)
+        if whole is not None:
+            found: dict[str, torch.Tensor] = whole(self.models[name])
+            return found
+        return {name: torch.tensor(value) for name, value in model.items()}
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The evaluations of all tasks as a data frame, a row each, times in seconds.
@@ -114,10 +118,21 @@ class Run(Struct, frozen=True):
             raise MissingExtra("to_pandas: pandas is not installed; pip install 'hocket[pandas]'") from error
         return self.curve.table().to_pandas()
 
-    def _only(self) -> str:
-        if len(self.tasks) > 1:
+    def __repr__(self) -> str:
+        ends = [
+            f"{name}: " + ", ".join(f"{k} {t[k]:.4g}" for k in ("accuracy", "loss") if k in t)
+            for name, t in self.summary["tasks"].items()
+        ]
+        at = f" in {self.out}" if self.out else ""
+        done, took = self.summary["updates"], self.summary["virtual_time_s"]
+        return f"<Run {self.strategy.name}: {done:,} updates in {took:,.1f} virtual seconds; {'; '.join(ends)}{at}>"
+
+    def _named(self, task: str | None) -> str:
+        if task is None and len(self.tasks) > 1:
             raise InvalidInput(f"this run has tasks {', '.join(self.tasks)}; say which")
-        return next(iter(self.tasks))
+        if task is not None and task not in self.tasks:
+            raise InvalidInput(f"this run has no task {task!r}; it has {', '.join(self.tasks)}")
+        return task or next(iter(self.tasks))
 
 
 class Simulation(Struct, frozen=True):

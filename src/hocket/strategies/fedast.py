@@ -61,6 +61,9 @@ def fedast(
     """``in_flight`` requests over all tasks; ``shares`` per task at the start, equal if left out.
 
     Args:
+        allocation: by what requests are dealt: "robust", "paper", "released", "progress", "static" or "in_turn"; see
+            :mod:`hocket.pacing.allocation`.
+        distinct: clients that may have work at once; None: all.
         exponent: of the heterogeneity's standard deviation, where it is not to be the rule's own.
         period: a deal comes after ``period`` x ``in_flight`` arrivals per task.
 

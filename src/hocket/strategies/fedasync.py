@@ -29,6 +29,10 @@ def fedasync(
 ) -> Strategy:
     """One model mixed in at a time; ``decay`` defaults to the polynomial with exponent 1/2.
 
+    Args:
+        mixing: alpha, the share of a fresh client's model in the new one.
+        proximal: rho, the pull towards the start in the local work.
+
     >>> fedasync(in_flight=5).pacing.buffer
     1
     """

@@ -29,6 +29,16 @@ def fedavg(
 ) -> Strategy:
     """Synchronous rounds over a uniform cohort; ``deadline`` and ``timeout`` in seconds.
 
+    Args:
+        cohort: updates that a round waits for.
+        overcommit: clients asked per update that is waited for; whoever comes later is cut off.
+        deadline: after which a round ends with what it has, if that is ``minimum`` updates or more; None: never.
+        lr: learning rate of the server; 1 if left out.
+        timeout: after which a job that nothing was heard of counts as lost, and another client is asked; None: never.
+
+    Raises:
+        InvalidInput: a value out of range.
+
     >>> fedavg(cohort=20, overcommit=1.3).pacing.asked("digits")
     26
     """

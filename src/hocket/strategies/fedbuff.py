@@ -38,6 +38,19 @@ def fedbuff(
 ) -> Strategy:
     """Buffered asynchronous steps; ``decay`` defaults to 1/sqrt(1 + tau).
 
+    Args:
+        buffer: updates of a step (K).
+        in_flight: clients at work at all times (m); the mean staleness is about (m - 1)/K versions.
+        lr: learning rate of the server; 1 if left out.
+        decay: what an update weighs by its staleness.
+        normalise: divide by the "count" of updates, as published, or by the sum of their "weight".
+        staleness_limit: versions beyond which an update is refused; None: never.
+        refill_first: give out new work before the step that an arrival triggers, as QAFeL's released code does.
+        timeout: seconds after which a job that nothing was heard of counts as lost; None: never.
+
+    Raises:
+        InvalidInput: a value out of range.
+
     >>> fedbuff(buffer=10, in_flight=40).task.guard.decay.weight(3)
     0.5
     """

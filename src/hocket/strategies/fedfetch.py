@@ -64,6 +64,7 @@ def fedfetch(
         warm_up, weight, code_compat: see :class:`hocket.prefetch.Calendar`.
         replace: draw another client for one that leaves before its round.
         log, overlap: see :class:`hocket.downlink.Combined`.
+        error_feedback: clients add what the codec left out to their next update.
         deadline: seconds after which a round ends with what it has.
 
     >>> fedfetch().prefetch.overcommit, fedfetch(prefetch_window=0).prefetch

@@ -37,6 +37,9 @@ def sync_st(
 ) -> Strategy:
     """Joint rounds of ``asked`` clients.
 
+    Args:
+        choose: who is asked for what: "uniform", or by the losses seen, "ucb" or "bods" (:mod:`hocket.matching`).
+
     >>> sync_st(asked=60, cohort=12).pacing.asked
     60
     """

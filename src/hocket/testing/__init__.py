@@ -25,6 +25,7 @@ __all__ = [
     "PrefetchConformance",
     "SubmodelConformance",
     "UplinkConformance",
+    "check",
 ]
 
 SUITES: dict[str, type[Conformance]] = {
@@ -39,3 +40,23 @@ SUITES: dict[str, type[Conformance]] = {
     "guard": GuardConformance,
 }
 """Level to the suite that its policies must pass."""
+
+
+def check(suite: type) -> int:
+    """Run all tests of a suite without pytest, in a notebook for example; how many they were.
+
+    Raises:
+        AssertionError: the first that fails; its message says what is wrong.
+
+    >>> from hocket.matching import Uniform
+    >>> class TestMine(MatchingConformance):
+    ...     def policy(self):
+    ...         return Uniform()
+    >>> check(TestMine) > 4
+    True
+    """
+    made = suite()
+    names = [name for name in dir(suite) if name.startswith("test_")]
+    for name in names:
+        getattr(made, name)()
+    return len(names)

@@ -101,7 +101,7 @@ class LearnerConformance:
         client = int(learner.samples.argmax())
         x, local = learner.initial(0), LocalSGD(lr=0.1, batch_size=1)
         results = learner.train([Job(0, client, x, local, seed, 0) for seed in range(8)])
-        assert len({r.delta.tobytes() for r in results}) > 1
+        assert len({r.delta.tobytes() for r in results}) > 1, "the order of samples must follow from the job's seed"
 
     def test_initial(self) -> None:
         """The first model is finite float32[size] and a function of the seed."""
