@@ -13,7 +13,7 @@ from hocket import events as on
 from hocket.book import Book, Source
 from hocket.errors import InvalidInput
 from hocket.events import Event
-from hocket.keyed import key
+from hocket.keyed import key, seeded
 from hocket.learning.learner import Trained, measured
 from hocket.learning.local import LocalSGD
 from hocket.learning.task import Task
@@ -195,7 +195,7 @@ class Core:
         strategy, self._tasks = resolve(tasks, method)
         self._told: dict[int, Trained] = {}
         measure = ("finite", "norm")
-        self.server, self.book = build(self._tasks, strategy, self, seed=seed, measure=measure, secret=secret)
+        self.server, self.book = build(self._tasks, strategy, self, seed=seeded(seed), measure=measure, secret=secret)
         self._jobs: list[Job] = []
         self._open: dict[int, Lease] = {}
         self._now = 0

@@ -36,6 +36,7 @@ from hocket.experiment import edits, fleet_table, strategy_table, task_table
 from hocket.experiment.call import plain
 from hocket.experiment.strict import blaming, convert, unknown
 from hocket.fleet import Fleet
+from hocket.keyed import seeded
 from hocket.learning.task import Task
 from hocket.schedule import Change
 from hocket.setup import Setup
@@ -159,8 +160,7 @@ def parse(
     edited = {k: _copy(v) for k, v in tree.items()}
     edits.assign(edited, overrides)
     document: Document = convert(edited, Document, "")
-    if document.seed < 0:
-        raise InvalidInput(f"seed = {document.seed}: must be 0 or more")
+    seeded(document.seed)
     tables = _tasks(document)
     parsed = {at: task_table.read(table, at) for at, table in tables.values()}
     fleet_read = fleet_table.read(document.fleet)

@@ -216,7 +216,7 @@ class TorchLearner:
         def rows(i: int) -> tuple[Tensor, Tensor]:
             with self._whole.borrow() as own:
                 own.bind(flat)
-                outputs = own.module.eval()(as_input(features[i : i + _ROWS])).cpu()
+                outputs = own.module.eval()(as_input(features[i : i + _ROWS].clone())).cpu()  # which it may write to
             return outputs, self._objective.loss(outputs, labels[i : i + _ROWS].cpu())
 
         parts = self._workers.map(rows, range(0, len(labels), _ROWS))

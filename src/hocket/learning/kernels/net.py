@@ -33,13 +33,14 @@ class Net:
         trainable: names of parameters (``*`` and ``?`` allowed) or a test of a name; None: all that require a gradient.
 
     Raises:
-        InvalidInput: no module, nothing to train, a parameter that is not float32, or tensors shared between names.
+        InvalidInput: no module, one that cannot be copied, nothing to train, a parameter that is not float32 or has a
+            gradient hook.
     """
 
     def __init__(self, source: Source, trainable: Trainable = None) -> None:
         self._source = source
         self.memory = Recycler()
-        self.module = with_keyed_dropout(deepcopy(self._build(0)).cpu()).train()
+        self.module = with_keyed_dropout(_copied(self._build(0)).cpu()).train()
         parameters = dict(self.module.named_parameters())
         chosen = _chosen(parameters, trainable)
         buffers = {n for n, b in self.module.named_buffers() if b.dtype == torch.float32}
@@ -129,10 +130,25 @@ class Net:
     def needs_two(self, inputs: Tensor) -> bool:
         """Whether training refuses a batch of one sample, as batch norm over features does."""
         try:
-            deepcopy(self.module)(inputs[:1])
+            deepcopy(self.module)(inputs[:1].clone())
         except ValueError:
             return True
         return False
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """A copy that behaves as the module does."""
+    for name, parameter in module.named_parameters():
+        if parameter._backward_hooks:
+            raise InvalidInput(
+                f"model: parameter {name!r} has a gradient hook, which copies of it lose; change the gradient in the "
+                "forward pass (torch.autograd.Function) or by a hook of its module"
+            )
+    try:
+        return deepcopy(module)
+    except (RuntimeError, TypeError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise InvalidInput(f"model: it cannot be copied, and every client needs a copy: {said}") from error
 
 
 def forward(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
@@ -144,7 +160,7 @@ def forward(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
     set_step([m for m in module.modules() if isinstance(m, KeyedDropout)], 0)
     try:
         with torch.no_grad():
-            out = module(inputs)
+            out = module(inputs.clone())  # it may write to what it is given
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         said = str(error).strip().partition("\n")[0]
         kind = str(inputs.dtype).removeprefix("torch.")
