@@ -102,6 +102,9 @@ def test_a_run_that_is_not_finite_is_one_line_that_names_the_client(here, hocket
     ("text", "begins"),
     [
         ("seed = ", "bad.toml: not TOML (Invalid value"),
+        ("seed = " + "9" * 5000, "bad.toml: not TOML (Exceeds the limit"),
+        ("seed = " + "[" * 50000, "bad.toml: not TOML (maximum recursion depth"),
+        ("a." * 50000 + "a = 1", "bad.toml: tables within tables, more than 32 deep"),
         ("[until]\naccuracy = 0.9", "fleet: missing; the file needs fleet, strategy"),
         ("fleet = {}\nstrategy = {}\nuntil = {updates = 1}", "task: missing; give a table such as [task]"),
     ],
