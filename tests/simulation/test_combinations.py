@@ -19,6 +19,9 @@ from hocket.errors import HocketError, InvalidInput
 from hocket.fleet import Diurnal, Exponential, HalfNormal, Renewal
 from hocket.record.ledger import Ledger
 from hocket.record.summary import summarise
+from hocket.service.clock import ScriptedClock
+from hocket.service.loop import Loop
+from hocket.service.loopback import run_loopback
 from hocket.setup import Setup
 from hocket.simulation import checkpoint
 from hocket.simulation.run import Simulation, prepare
@@ -83,6 +86,11 @@ def world(rng: random.Random) -> hk.Fleet:
     )  # fmt: skip
 
 
+def plain(fleet: hk.Fleet) -> hk.Fleet:
+    """Without what real devices have of their own: presence, faults, a shared link."""
+    return replace(fleet, availability=hk.fleet.Always(), failure=0.0, dropout=0.0, egress=None)
+
+
 def changes(rng: random.Random, names: list[str]) -> list[hk.Change]:
     """What happens to the tasks but the first."""
     out = []
@@ -96,8 +104,11 @@ def changes(rng: random.Random, names: list[str]) -> list[hk.Change]:
     return out
 
 
-def case(number: int) -> Case:
-    """The first draw that is not refused; whatever is refused is refused in one line."""
+def case(number: int, real: bool = False) -> Case:
+    """The first draw that is not refused; whatever is refused is refused in one line.
+
+    ``real``: of what real devices can do.
+    """
     rng = random.Random(number)
     tasks = TASKS[: rng.choice([1, 1, 2, 3])]
     names = [t.name for t in tasks]
@@ -108,7 +119,9 @@ def case(number: int) -> Case:
                 evaluation=hk.Evaluation(every=rng.choice([1, 5]), subject=rng.choice(["published", "kept"])),
                 schedule=changes(rng, names),
             )  # fmt: skip
-            fleet = world(rng)
+            fleet = plain(world(rng)) if real else world(rng)
+            if real and any(c.cost is not None for c in setup.schedule):
+                continue
             prepare(setup, fleet)
         except InvalidInput as error:
             assert "\n" not in str(error)
@@ -180,6 +193,46 @@ def check(number: int, folder: Path, patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("number", range(8))
 def test_what_is_drawn_runs_resumes_and_counts(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check(number, tmp_path, monkeypatch)
+
+
+def check_real(number: int, patch: pytest.MonkeyPatch) -> None:
+    """Devices that decode what they are sent do what the simulation says; none refuses what it is sent."""
+    drawn, failed = case(number, real=True), []
+    fail = Loop._fail
+    patch.setattr(Loop, "_fail", lambda *args: (failed.append(args[-1]), fail(*args)))
+    s = drawn.setup
+    simulated = prepare(s, drawn.fleet, log=True)
+    _, how = drive(simulated)
+    if how != "over":
+        return
+    real = run_loopback(
+        list(s.tasks.values()), drawn.fleet, given(s), s.until, seed=s.seed, evaluation=s.evaluation,
+        schedule=s.schedule, clock=ScriptedClock(drawn.fleet, s.seed), workers=1,
+    )  # fmt: skip
+    assert not failed
+    assert real.log.table().equals(simulated.engine.log.table())
+    models, snapshot, _, summary, points = outcome(simulated)
+    assert {n: x.tobytes() for n, x in real.models.items()} == models
+    assert real.snapshot == snapshot and real.curve.points == points
+    assert {**real.summary, "seed": 0} == summary
+
+
+def given(s: Setup) -> Strategy:
+    """A strategy with every part set, as one that leaves nothing to fill."""
+    f = s.strategy
+    parts = {n: TaskPart(**{level: getattr(t, level) for level in PER_TASK}) for n, t in f.tasks.items()}
+    return Strategy(f.name, f.pacing, f.matching, f.prefetch, f.attach, tasks=parts)
+
+
+@pytest.mark.parametrize("number", [*range(4), 65, 177])
+def test_real_devices_do_what_the_simulation_says(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_real(number, monkeypatch)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", range(100, 400))
+def test_many_real_devices(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_real(number, monkeypatch)
 
 
 @pytest.mark.soak
