@@ -25,7 +25,7 @@ from hocket.service.loopback import run_loopback
 from hocket.setup import Setup
 from hocket.simulation import checkpoint
 from hocket.simulation.run import Simulation, prepare
-from hocket.strategy import FLEET, PER_TASK, Strategy, TaskPart, registry
+from hocket.strategy import FLEET, OPTIONAL, PER_TASK, Strategy, TaskPart, registry
 from tests.core import composition
 
 CLIENTS, UPDATES = 12, 90
@@ -220,7 +220,7 @@ def check_real(number: int, patch: pytest.MonkeyPatch) -> None:
 def given(s: Setup) -> Strategy:
     """A strategy with every part set, as one that leaves nothing to fill."""
     f = s.strategy
-    parts = {n: TaskPart(**{level: getattr(t, level) for level in PER_TASK}) for n, t in f.tasks.items()}
+    parts = {n: TaskPart(**{level: getattr(t, level) for level in (*PER_TASK, *OPTIONAL)}) for n, t in f.tasks.items()}
     return Strategy(f.name, f.pacing, f.matching, f.prefetch, f.attach, tasks=parts)
 
 
