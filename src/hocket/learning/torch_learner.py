@@ -45,7 +45,8 @@ class TorchLearner:
 
     Features go to the model as they are, float32 or int64[batch, ...]; uint8 ones become float32 divided by 255.
     Parameters that are not trained stay as the model has them and do not travel; running statistics travel as
-    buffers. Dropout layers draw from (lease, step), so they must be ``nn.Dropout`` modules.
+    buffers. Dropout layers draw from (lease, step), so they must be ``nn.Dropout`` modules. Modules with hooks, a mode
+    or a forward pass of their own, and tied tensors, are computed by themselves, one client after another.
 
     Args:
         model: a module, which is copied and starts from its own values, or a function that builds one from torch's
