@@ -8,10 +8,9 @@ same core without learning.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from hocket import buffers
@@ -27,6 +26,7 @@ from hocket.policies import Contribution, Nested
 from hocket.privacy.gaussian import Taken
 from hocket.ranking import Positions, Ranking, listing, schema_of
 from hocket.schema import Schema, Vector
+from hocket.shelf import Shelf
 from hocket.snapshot import pack, unpack
 from hocket.strategy import FullTask
 from hocket.submodel.whole import Whole
@@ -40,30 +40,6 @@ class Source(Protocol):
 
     def look(self, lease: Lease) -> Trained:
         """The result of a lease, to be taken later."""
-
-
-class Shelf(Struct):
-    """What a book keeps for one task; ``values`` and ``readers`` are keyed by version, ``based`` are versions that
-    leases may still start from besides the newest.
-
-    ``rankings`` by epoch: the newest, and those of ``covered``, the open leases of each epoch.
-    """
-
-    schema: Schema
-    node: Node
-    x: np.ndarray | None
-    values: dict[int, np.ndarray]
-    readers: dict[int, int] = {}
-    based: tuple[int, ...] = ()
-    pending: list[tuple[Lease, float]] = []
-    kept: list[bytes] | None = None
-    epoch: int = 0
-    rankings: dict[int, Ranking] = {}
-    covered: dict[int, int] = {}
-    merge: Any = None
-    optimizer: Any = None
-    downlink: Any = None
-    privacy: Taken | None = None
 
 
 class Book:
@@ -121,20 +97,11 @@ class Book:
 
     def open(self, lease: Lease) -> None:
         """Keep the start node of a lease until it is consumed or released."""
-        shelf, v = self.shelves[lease.task], lease.version
-        shelf.readers[v] = shelf.readers.get(v, 0) + 1
-        if lease.cover.length != WHOLE:
-            epoch = lease.cover.epoch
-            shelf.covered[epoch] = shelf.covered.get(epoch, 0) + 1
+        self.shelves[lease.task].open(lease)
 
     def hold(self, node: Node) -> bool:
         """Keep a node that is offered ahead of any lease; False if it is gone already."""
-        shelf = self.shelves[node.task]
-        v = node.version
-        if v != shelf.node.version and v not in shelf.readers and v not in shelf.based:
-            return False
-        shelf.readers[v] = shelf.readers.get(v, 0) + 1
-        return True
+        return self.shelves[node.task].hold(node.version)
 
     def ahead(self, node: Node) -> Node:
         """What to fetch ahead of a lease that will start from this node's successors."""
@@ -144,11 +111,11 @@ class Book:
 
     def let_go(self, node: Node) -> None:
         """A node offered ahead has been fetched, or will not be."""
-        self._close(self.shelves[node.task], node.version)
+        self.shelves[node.task].let_go(node.version)
 
     def release(self, lease: Lease) -> None:
         """Forget a lease that will never be accumulated."""
-        self._let(self.shelves[lease.task], lease)
+        self.shelves[lease.task].close(lease)
 
     def discard(self, lease_id: int, task: str) -> None:
         """Take an accepted update out of line; nothing happens if it is not in line."""
@@ -156,27 +123,8 @@ class Book:
         for at, (waiting, _) in enumerate(shelf.pending):
             if waiting.id == lease_id:
                 del shelf.pending[at]
-                self._let(shelf, waiting)
+                shelf.close(waiting)
                 return
-
-    def _let(self, shelf: Shelf, lease: Lease) -> None:
-        self._close(shelf, lease.version)
-        if lease.cover.length != WHOLE:
-            epoch = lease.cover.epoch
-            shelf.covered[epoch] -= 1
-            if not shelf.covered[epoch]:
-                del shelf.covered[epoch]
-                if epoch != shelf.epoch:
-                    del shelf.rankings[epoch]
-
-    def _close(self, shelf: Shelf, v: int) -> None:
-        left = shelf.readers[v] - 1
-        if left:
-            shelf.readers[v] = left
-            return
-        del shelf.readers[v]
-        if v != shelf.node.version and v not in shelf.based:
-            shelf.values.pop(v, None)
 
     def start(self, lease: Lease) -> Vector:
         """The value a lease trains from, float32[size], read-only; zero outside its cover."""
@@ -322,35 +270,24 @@ class Book:
                     "learning rate or bound the updates with guard.NormBound"
                 )
         for lease, _ in pending:
-            self._let(shelf, lease)
+            shelf.close(lease)
         previous = shelf.node
         if keep != shelf.based:
-            dropped, shelf.based = [v for v in shelf.based if v not in keep], keep
-            for v in dropped:
-                if v not in shelf.readers and v != previous.version:
-                    shelf.values.pop(v, None)
+            shelf.base(keep)
         self._commit(task, before, after)
         size = sum(edge.size for edge in self.path(previous, shelf.node))
         return Stepped(task, shelf.node, len(pending), size, facts)
 
     def _commit(self, task: str, before: Vector | None, after: Vector | None) -> None:
         shelf, down = self.shelves[task], self._parts[task].downlink
-        old, version = shelf.node.version, shelf.node.version + 1
-        shelf.x, value, shelf.node = down.commit(
-            shelf.downlink, task, before, after, version, mix(self._keys[task] ^ version)
-        )
-        if value is not None:
-            value.flags.writeable = False
-            shelf.values[version] = value
-        if old not in shelf.readers and old not in shelf.based:
-            shelf.values.pop(old, None)
+        version = shelf.node.version + 1
+        made = down.commit(shelf.downlink, task, before, after, version, mix(self._keys[task] ^ version))
+        shelf.publish(*made)
 
     def keep(self, task: str) -> Kept:
         """Put a copy of the model, and of what merge and optimizer remember, aside."""
         shelf = self.shelves[task]
-        shelf.kept = [pack(part) for part in (shelf.x, shelf.merge, shelf.optimizer)]
-        if (archive := _archive(shelf)) is not None:
-            archive.guard("kept")
+        shelf.put_aside()
         return Kept(task, shelf.node.version)
 
     def restore_kept(self, task: str) -> Restored:
@@ -362,10 +299,7 @@ class Book:
         shelf = self.shelves[task]
         if shelf.kept is None:
             raise InvalidInput(f"task {task!r}: nothing was kept, so there is nothing to restore; Keep first")
-        x, merge, optimizer = shelf.kept
-        self._resume_merge(shelf, merge)
-        shelf.optimizer = unpack(optimizer, type(shelf.optimizer))
-        self._commit(task, shelf.x, unpack(x, type(shelf.x)))
+        self._commit(task, shelf.x, shelf.take_back())
         if shelf.epoch in shelf.rankings:
             self._begin_epoch(task, shelf.rankings[shelf.epoch].cuts, self._importance(task), shelf.epoch + 1)
         else:
@@ -432,20 +366,12 @@ class Book:
     def spill(self, file: Callable[[str], File]) -> None:
         """Let what merges keep of every client go to a file per task once it does not fit into memory."""
         for t, shelf in self.shelves.items():
-            if (archive := _archive(shelf)) is not None:
+            if (archive := shelf.archive) is not None:
                 archive.spill(file(t))
 
     def archives(self) -> Iterator[Archive]:
         """What merges keep of every client; a checkpoint syncs them before it is written and guards them afterwards."""
-        return (a for shelf in self.shelves.values() if (a := _archive(shelf)) is not None)
-
-    @staticmethod
-    def _resume_merge(shelf: Shelf, data: bytes) -> None:
-        """Go back to an earlier or on from a later state of the merge; what is in its file stays there."""
-        before = _archive(shelf)
-        shelf.merge = unpack(data, type(shelf.merge))
-        if (archive := _archive(shelf)) is not None and before is not None:
-            archive.follow(before)
+        return (a for shelf in self.shelves.values() if (a := shelf.archive) is not None)
 
     def snapshot(self) -> bytes:
         """All memory of the book, as bytes."""
@@ -455,16 +381,5 @@ class Book:
         """Continue from a snapshot of a book built with the same arguments."""
         shelves = unpack(data, dict[str, Shelf])
         for t, shelf in shelves.items():
-            now, merge = self.shelves[t], pack(shelf.merge)
-            for field in ("optimizer", "downlink", "privacy"):
-                setattr(shelf, field, unpack(pack(getattr(shelf, field)), type(getattr(now, field))))
-            shelf.merge = now.merge
-            self._resume_merge(shelf, merge)
-            for value in shelf.values.values():
-                value.flags.writeable = False
+            shelf.typed(self.shelves[t])
         self.shelves = shelves
-
-
-def _archive(shelf: Shelf) -> Archive | None:
-    found: Archive | None = getattr(shelf.merge, "archive", None)
-    return found

@@ -1,6 +1,7 @@
 """From tasks and a strategy to a server and a book; and ask/tell, for those who have a loop of their own."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from hocket import events as on
 from hocket.book import Book, Source
 from hocket.errors import InvalidInput
 from hocket.events import Event
-from hocket.keyed import key
+from hocket.keyed import key, seeded
 from hocket.learning.learner import Trained, measured
 from hocket.learning.local import LocalSGD
 from hocket.learning.task import Task
@@ -26,6 +27,8 @@ from hocket.strategy import FullStrategy, Local, Strategy, fill
 from hocket.until import SECOND, Evaluation, Until
 
 Tasks = Task | Sequence[Task]
+LAST = 9e9
+"""Seconds that still fit into 64 bits as nanoseconds, about 285 years."""
 
 
 def named(tasks: Tasks) -> dict[str, Task]:
@@ -167,6 +170,12 @@ class Told(Struct, frozen=True):
     version: int | None = None
 
 
+def _nanoseconds(now: object) -> int:
+    if not isinstance(now, Real) or not 0 <= (seconds := float(now)) < LAST:
+        raise InvalidInput(f"now = {now!r}: must be seconds from 0 to {LAST:g}")
+    return round(seconds * SECOND)
+
+
 class Core:
     """The decisions and the arithmetic without a driver: your loop, your clock.
 
@@ -195,7 +204,7 @@ class Core:
         strategy, self._tasks = resolve(tasks, method)
         self._told: dict[int, Trained] = {}
         measure = ("finite", "norm")
-        self.server, self.book = build(self._tasks, strategy, self, seed=seed, measure=measure, secret=secret)
+        self.server, self.book = build(self._tasks, strategy, self, seed=seeded(seed), measure=measure, secret=secret)
         self._jobs: list[Job] = []
         self._open: dict[int, Lease] = {}
         self._now = 0
@@ -212,8 +221,13 @@ class Core:
         self._tell(on.Joined(tuple(clients)), now)
 
     def ask(self, now: float) -> list[Job]:
-        """The jobs to be done, each handed out once; ``now`` in seconds."""
-        if self._wake is not None and round(now * SECOND) >= self._wake:
+        """The jobs to be done, each handed out once; ``now`` in seconds.
+
+        Raises:
+            InvalidInput: no such time.
+        """
+        time = _nanoseconds(now)
+        if self._wake is not None and time >= self._wake:
             self._wake = None
             self._tell(on.Woke(), now)
         jobs, self._jobs = self._jobs, []
@@ -230,18 +244,21 @@ class Core:
         """Hand in an update: result minus start, by segment name.
 
         Raises:
-            InvalidInput: names or shapes differ from the task's schema.
+            InvalidInput: names or shapes differ from the task's schema, no such time or number of samples.
         """
+        _nanoseconds(now)
+        if not isinstance(samples, int | np.integer) or samples >= 1 << 53:
+            raise InvalidInput(f"samples = {samples!r}: must be a whole number below 2**53")
         open_lease = self.server.view.leases.get(lease)
         if open_lease is None:
             return Told(False, "closed" if 0 <= lease < self.server.state.next_lease else "unknown")
         schema = self._tasks[open_lease.task].schema
         with np.errstate(over="ignore"):  # beyond float32 is refused as not finite
             flat = schema.flatten(delta)
-        self._told[lease] = Trained(flat, samples, {} if loss is None else {"loss": loss})
+        self._told[lease] = Trained(flat, int(samples), {} if loss is None else {"loss": loss})
         size = self.book.upload_size(open_lease.task)[0]
         before = self.server.view.tasks[open_lease.task].version
-        reason = self._tell(on.Arrived(lease, open_lease.client, size, samples), now)
+        reason = self._tell(on.Arrived(lease, open_lease.client, size, int(samples)), now)
         after = self.server.view.tasks[open_lease.task].version
         return Told(not reason, reason, after if after != before else None)
 
@@ -278,7 +295,7 @@ class Core:
         return [self._told.pop(lease.id) for lease in leases]
 
     def _tell(self, event: Event, now: float) -> str:
-        time = round(now * SECOND)
+        time = _nanoseconds(now)
         if time < self._now:
             raise InvalidInput(f"now = {now}: before {self._now / SECOND}; time only goes forward")
         self._now = time

@@ -11,9 +11,13 @@ generators", OOPSLA 2014), a bijection of the 64-bit integers.
 
 from hashlib import blake2b
 from math import cos, log, pi, sqrt
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hocket.errors import InvalidInput
 
 MASK = (1 << 64) - 1
 _TO_UNIT = 2.0**-52
@@ -33,19 +37,40 @@ def mix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def key(*parts: int | str) -> int:
+def key(*parts: SupportsIndex | str) -> int:
     """Derive a key from parts; any change in any part gives an unrelated key.
 
-    Integers may be negative or large; names are hashed with BLAKE2b, so they are the same on every host.
+    Integers, NumPy's too, count modulo 2**64; names are hashed with BLAKE2b, so they are the same on every host.
+
+    Raises:
+        InvalidInput: a part that is neither.
 
     >>> key(0, "train", "digits", 17) == key(0, "train", "digits", 17) != key(0, "train", "digits", 18)
     True
     """
     state = 0x6A09E667F3BCC908
     for part in parts:
-        word = part & MASK if isinstance(part, int) else _word(part)
+        word = _word(part) if isinstance(part, str) else _whole(part, "part of a key") & MASK
         state = mix(state ^ word) ^ (state << 1 & MASK)
     return mix(state)
+
+
+def seeded(seed: SupportsIndex) -> int:
+    """The seed of a run as a plain integer.
+
+    Raises:
+        InvalidInput: no whole number from 0 to 2**64 - 1.
+    """
+    if isinstance(seed, str | bool) or not 0 <= (whole := _whole(seed, "seed")) <= MASK:
+        raise InvalidInput(f"seed = {seed!r}: must be a whole number from 0 to 2**64 - 1")
+    return whole
+
+
+def _whole(value: SupportsIndex, what: str) -> int:
+    try:
+        return index(value)
+    except TypeError:
+        raise InvalidInput(f"{what} = {value!r}: must be a whole number") from None
 
 
 def _word(name: str) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import blake2b
 from math import prod
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -93,14 +94,28 @@ class Schema(Struct, frozen=True):
         """One float32 vector from named arrays.
 
         Raises:
-            InvalidInput: a name is missing or unknown, or a shape differs from the schema's.
+            InvalidInput: a name is missing or unknown, a shape differs from the schema's, or something is no array of
+                real numbers.
         """
+        if not isinstance(tensors, Mapping):
+            raise InvalidInput(f"tensors: {type(tensors).__name__}; give a mapping of names to arrays")
         want = {s.name: s for s in self.travelling}
         if wrong := sorted(want.keys() ^ tensors.keys()):
             raise InvalidInput(f"tensors: {', '.join(wrong)} missing or unknown; the schema has {', '.join(want)}")
+        arrays = {n: _array(n, tensors[n]) for n in want}
         for name, s in want.items():
-            if tuple(tensors[name].shape) != s.shape:
-                raise InvalidInput(f"tensor {name!r} has shape {tuple(tensors[name].shape)}, not {s.shape}")
+            if arrays[name].shape != s.shape:
+                raise InvalidInput(f"tensor {name!r} has shape {arrays[name].shape}, not {s.shape}")
         if not want:
             return np.empty(0, np.float32)
-        return np.concatenate([np.asarray(tensors[n], np.float32).ravel() for n in want])
+        return np.concatenate([a.astype(np.float32, copy=False).ravel() for a in arrays.values()])
+
+
+def _array(name: str, value: object) -> NDArray[Any]:
+    try:
+        a = np.asarray(value)
+    except (RuntimeError, TypeError, ValueError) as e:  # a tensor that needs a gradient, or is not in main memory
+        raise InvalidInput(f"tensor {name!r}: {type(value).__name__} cannot be read as an array: {e}") from e
+    if a.dtype.kind not in "biuf":
+        raise InvalidInput(f"tensor {name!r} is {a.dtype}; give real numbers")
+    return a

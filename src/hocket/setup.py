@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hocket.book import Book, Source
 from hocket.core import Tasks, build, named, resolve
 from hocket.errors import InvalidInput
+from hocket.keyed import seeded
 from hocket.learning.task import Task
 from hocket.received import Received
 from hocket.schedule import Change, checked
@@ -50,7 +51,7 @@ class Setup(Struct, frozen=True, eq=False):
         if not isinstance(seed, int) or seed < 0:
             raise InvalidInput(f"seed = {seed}: must be a whole number, 0 or more")
         strategy, tasks = resolve(named(task), method)
-        return cls(tasks, strategy, until, evaluation or Evaluation(), seed, measure, checked(schedule, tasks))
+        return cls(tasks, strategy, until, evaluation or Evaluation(), seeded(seed), measure, checked(schedule, tasks))
 
     def build(
         self,

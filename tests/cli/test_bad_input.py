@@ -47,7 +47,7 @@ CASES = {  # override: how the line begins
     "until.updates=100000000000000000000": "until.updates = 100000000000000000000: must be at most 2**53",
     "until={}": "until: no stop condition; give accuracy,",
     "evaluation.every=0": "evaluation.every = 0: must be 1 or more",
-    "seed=-1": "seed = -1: must be 0 or more",
+    "seed=-1": "seed = -1: must be a whole number from 0 to 2**64 - 1",
     "task.alpha=-1": "task.alpha is -1.0; it must be positive",
     "task.clients=0": "task.clients = 0: must be 1 or more",
     "task.clients=5000": "task.clients: dirichlet: 1257 samples cannot give 5000 clients 2 each;",
@@ -104,6 +104,9 @@ def test_a_run_that_is_not_finite_is_one_line_that_names_the_client(here, hocket
     ("text", "begins"),
     [
         ("seed = ", "bad.toml: not TOML (Invalid value"),
+        ("seed = " + "9" * 5000, "bad.toml: not TOML (Exceeds the limit"),
+        ("seed = " + "[" * 50000, "bad.toml: not TOML (maximum recursion depth"),
+        ("a." * 50000 + "a = 1", "bad.toml: tables within tables, more than 32 deep"),
         ("[until]\naccuracy = 0.9", "fleet: missing; the file needs fleet, strategy"),
         ("fleet = {}\nstrategy = {}\nuntil = {updates = 1}", "task: missing; give a table such as [task]"),
     ],

@@ -78,6 +78,25 @@ def test_random_tensors_come_back_within_the_bound(codec, seed, n, exponent):
             assert np.dot(y - x, y - x) <= worst * energy * 1.001 + schema.size * 1e-88
 
 
+@pytest.mark.parametrize("codec", [*ALL, QSGD(bits=8), QSGD(levels=32767)], ids=composition.name)
+@pytest.mark.parametrize("n", [0, 1, 7, 257])
+def test_the_largest_and_smallest_numbers_come_back_finite(codec, n):
+    schema = Schema((Segment("w", (n // 7, 7)), Segment("b", (n % 7,)), Segment("none", (0, 3))))
+    signs = np.where(generator(n).random(n) < 0.5, -1, 1)
+    for value in (np.finfo(np.float32).max, np.finfo(np.float32).smallest_subnormal):
+        for x in (value * signs, value * signs * (np.arange(n) == n // 2)):
+            data = wire.encode(codec, x.astype(np.float32), schema, 5)
+            assert np.isfinite(wire.decode(codec, data, schema)).all()
+    for value in (np.nan, np.inf, -np.inf):
+        x = np.ones(n, np.float32)
+        x[n // 2 : n // 2 + 1] = value
+        if codec.lossless or not n:
+            assert wire.decode(codec, wire.encode(codec, x, schema, 5), schema).tobytes() == x.tobytes()
+        else:
+            with pytest.raises(InvalidInput):
+                wire.encode(codec, x, schema, 5)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("codec", ALL, ids=composition.name)
 def test_a_million_malformed_bodies(codec):

@@ -226,3 +226,20 @@ def test_a_lease_below_zero_is_unknown():
 def test_an_update_beyond_float32_is_refused():
     c = core(fedasync(2))
     assert c.tell(c.ask(now=0.0)[0].lease, ones(1e300), samples=1, now=0.0) == Told(False, "not finite")
+
+
+@pytest.mark.parametrize("now", [float("nan"), float("inf"), 1e300, 2**80, -1.0, "soon", None])
+def test_a_time_that_there_is_not(now):
+    c = core(fedasync(2))
+    lease = c.ask(now=0.0)[0].lease
+    for act in (lambda: c.ask(now), lambda: c.tell(lease, ones(), 1, now), lambda: c.fail(lease, now)):
+        with pytest.raises(InvalidInput, match=r"^now = .*: must be seconds from 0 to 9e\+09$"):
+            act()
+    assert c.tell(lease, ones(), samples=1, now=1.7e9).accepted
+
+
+@pytest.mark.parametrize("samples", [2.5, float("nan"), "many", None, 2**60])
+def test_samples_are_counted(samples):
+    c = core(fedasync(2))
+    with pytest.raises(InvalidInput, match=r"^samples = .*: must be a whole number below 2\*\*53$"):
+        c.tell(c.ask(now=0.0)[0].lease, ones(), samples, now=0.0)

@@ -1,5 +1,6 @@
 """A hidden state per band: replicas of different sub-models agree bit for bit, what is published, what is refused."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -8,7 +9,7 @@ from hocket.downlink import HiddenBands
 from hocket.downlink.frame import FRAME
 from hocket.downlink.hidden_bands import HiddenBanded
 from hocket.errors import Diverged, InvalidInput
-from hocket.lease import INDEX, Cover, Node
+from hocket.lease import ALL, INDEX, Cover, Node
 from hocket.ranking import Ranking, listing
 from hocket.record.ledger import Ledger
 from hocket.schema import Schema, Segment
@@ -177,3 +178,35 @@ def test_a_snapshot_goes_on_with_the_same_bytes():
     _, value, node = origin.policy.commit(again, "a", None, origin.x, 4, 4)
     assert node == origin.node and value.tobytes() == origin.values[4].tobytes()
     assert pack(again) == pack(origin.state)
+
+
+def test_the_whole_is_fetched_ahead_from_whatever_part_is_held():
+    """Of a part only its bands are followed; after a ranking all of it is sent again, with its lists."""
+    origin, client = Origin(HiddenBands(QSGD(bits=8))), Replica()
+
+    def whole() -> list:
+        want = msgspec.structs.replace(origin.node, cover=ALL)
+        edges = origin.policy.path(origin.state, client.node, want, SCHEMA)
+        for edge in edges:
+            if edge.target.kind != INDEX:
+                client.held = origin.policy.apply(client.held, edge, origin.read(edge), SCHEMA)
+        client.node = want
+        order = origin.rankings[origin.epoch].positions(SIZE)
+        assert client.held.tobytes() == origin.values[want.version][order].tobytes()
+        return list(edges)
+
+    def lists(edges: list) -> int:
+        return sum(e.target.kind == INDEX for e in edges)
+
+    origin.step()
+    client.follow(origin, 60)
+    origin.step()
+    assert lists(whole()) == 2, "of the bands that were not held"
+    origin.step()
+    again = whole()
+    assert lists(again) == 0 and sum(e.size for e in again) < SCHEMA.nbytes
+    for steps in (1, 3):
+        origin.rank()
+        for _ in range(steps):
+            origin.step()
+        assert lists(whole()) == 4

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from hocket.errors import InvalidInput
 from hocket.keyed import (
     MASK,
     below,
@@ -17,6 +18,7 @@ from hocket.keyed import (
     mix,
     mix_array,
     normal,
+    seeded,
     uniform,
     uniform_array,
 )
@@ -153,3 +155,16 @@ def test_a_generator_is_fixed_by_its_key():
     assert (one == b.standard_normal(1000)).all()
     assert abs(np.corrcoef(one, c.standard_normal(1000))[0, 1]) < 4 / sqrt(1000)
     assert generator(-1).random() == generator(MASK).random()
+
+
+@pytest.mark.parametrize("seed", [-1, MASK + 1, 1.5, None, "one", True])
+def test_a_seed_is_a_whole_number_of_64_bits(seed):
+    with pytest.raises(InvalidInput, match=r"^seed = .*: must be a whole number"):
+        seeded(seed)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert seeded(np.int64(7)) == 7 and type(seeded(np.uint8(7))) is int
+    assert key(np.int64(7), "x") == key(7, "x")
+    with pytest.raises(InvalidInput, match=r"^part of a key = 0\.5: must be a whole number$"):
+        key(0.5)

@@ -73,12 +73,20 @@ def test_flatten_takes_any_numbers_as_float32():
         ({"embedding": np.zeros((9, 9))}, "tensors: embedding missing or unknown"),
         ({"w": np.zeros((3, 2))}, r"tensor 'w' has shape \(3, 2\), not \(2, 3\)"),
         ({"b": np.zeros(())}, r"tensor 'b' has shape \(\), not \(1,\)"),
+        ({"b": np.zeros(1, complex)}, "tensor 'b' is complex128; give real numbers"),
+        ({"b": ["one"]}, "tensor 'b' is <U3; give real numbers"),
+        ({"b": [[1.0], [1.0, 2.0]]}, "tensor 'b': list cannot be read as an array"),
     ],
 )
 def test_tensors_that_do_not_fit(change, message):
     tensors = {"w": np.zeros((2, 3)), "mean": np.zeros(3), "b": np.zeros(1)} | change
     with pytest.raises(InvalidInput, match=message):
         MODEL.flatten({k: v for k, v in tensors.items() if v is not None})
+
+
+def test_a_vector_is_no_mapping():
+    with pytest.raises(InvalidInput, match="tensors: ndarray; give a mapping of names to arrays"):
+        MODEL.flatten(np.zeros(MODEL.size))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from hocket.record.account import Account
 from hocket.scheduler import Scheduler
 from hocket.server import Server
 from hocket.service import host
+from hocket.shelf import Shelf
 from hocket.snapshot import pack, unpack
 from hocket.store import recovery
 from hocket.store.journal import Journal
@@ -463,14 +464,14 @@ def _(original: Any) -> Any:
     return lambda self, lease, staleness: self.decay.weight(staleness + (lease.id % 5 == 0))
 
 
-@bug("start values are dropped with the first reader", Book, "_close")
+@bug("start values are dropped with the first reader", Shelf, "let_go")
 def _(original: Any) -> Any:
-    def close(self: Any, shelf: Any, v: int) -> None:
-        original(self, shelf, v)
-        if v != shelf.node.version:
-            shelf.values.pop(v, None)
+    def let_go(self: Any, v: int) -> None:
+        original(self, v)
+        if v != self.node.version:
+            self.values.pop(v, None)
 
-    return close
+    return let_go
 
 
 @bug("start values are never dropped", Book, "release")

@@ -179,6 +179,21 @@ def test_without_recovery_nothing_differs_until_it_sets_in(task):
     assert one.summary["bytes"] == other.summary["bytes"]
 
 
+@pytest.mark.parametrize("of", ["models", "updates"])
+def test_at_density_one_it_is_what_whole_models_give(of):
+    """Bands, lists and masks change nothing where everybody trains everything."""
+    parts = hk.strategies.prfl(window=30.0, start=(1.0,), least=1.0, recovery=False, of=of)
+    t = parts.task
+    whole = hk.Strategy(
+        "whole", parts.pacing, parts.matching, task=hk.TaskPart(merge=t.merge, optimizer=t.optimizer, guard=t.guard)
+    )
+    small = hk.reference_tasks.gaussian(12, classes=3, dim=6, samples=24, held_out=50)
+    fast = hk.Fleet.synthetic(12, seed=1, down=float("inf"), up=float("inf"))
+    one, other = (hk.simulate(small, fast, method, hk.Until(updates=100), seed=3) for method in (parts, whole))
+    assert one.models["gaussian"].tobytes() == other.models["gaussian"].tobytes()
+    assert one.summary["virtual_time_s"] == other.summary["virtual_time_s"]
+
+
 def test_a_hidden_state_per_band_sends_a_fraction(task):
     """Four bits down in place of 32, but for the values at the beginning of an epoch."""
     until, slow = hk.Until(updates=400), {**SHORT, "interval": 20, "recovery": False}

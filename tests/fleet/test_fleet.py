@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from hocket.errors import InvalidInput
-from hocket.fleet import Exponential, Fleet, Renewal, synthetic
+from hocket.fleet import Exponential, Fleet, Renewal, Trace, synthetic
 
 TABLE = {
     "down": (synthetic.DL_KBPS, 128.0),
@@ -214,6 +215,25 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("hello")
     with pytest.raises(InvalidInput, match=r"text\.parquet: not a Parquet file"):
         Fleet.from_parquet(tmp_path / "text.parquet")
+
+
+@pytest.mark.parametrize("form", ["parquet", "npz"])
+def test_whatever_is_damaged_is_one_error(form: str, tmp_path: Path) -> None:
+    """Bytes cut off, put in, taken out, or changed; sizes of 2**62."""
+    rng, path = random.Random(form), tmp_path / f"devices.{form}"
+    if form == "npz":
+        np.savez(path, a=np.arange(1.0, 50.0), b=np.arange(1.0, 30.0))
+    else:
+        Fleet.synthetic(8).to_parquet(path)
+    whole = path.read_bytes()
+    for _ in range(300):
+        at, more = rng.randrange(len(whole)), rng.choice([0, 0, 1, 8])
+        new = rng.choice([rng.randbytes(more), (2**62).to_bytes(8, "little"), whole[: rng.randrange(30)]])
+        path.write_bytes(whole[:at] + new + rng.choice([whole[at + more :], whole[at + more :], b""]))
+        try:
+            Fleet.from_parquet(path) if form == "parquet" else Trace.read(path)
+        except InvalidInput as error:
+            assert "\n" not in str(error)
 
 
 @pytest.mark.data

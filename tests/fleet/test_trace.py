@@ -113,6 +113,7 @@ def test_an_experiment_file_names_an_archive_and_keeps_a_copy(tmp_path):
         (lambda: Trace(((1.0,), (0.0, 0.0))), "trace 1: 2 rates"),
         (lambda: Trace(((1.0,),), step=0.0), "step = 0.0"),
         (lambda: Trace.read("no/such.npz"), "no archive of traces"),
+        (lambda: Trace.read(__file__), "damaged npz"),
         (lambda: fleet(egress=1e6, down_trace=Trace(((1.0,),))), "egress and down_trace"),
         (lambda: fleet(up_trace=3), "up_trace=3"),
     ],

@@ -1,6 +1,7 @@
 """The torch learner: any module, every path by the same suite, bad input in one line."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from sys import platform
 from typing import Any
 
@@ -14,7 +15,7 @@ from hocket import TorchLearner
 from hocket.errors import Diverged, InvalidInput
 from hocket.keyed import generator
 from hocket.learning import MLP, ClientData, Examples, Job, LocalSGD, NumpyLearner, torch_learner
-from hocket.learning.order import batches
+from hocket.learning.order import batches, width
 from hocket.testing.learner import LearnerConformance, check_lane_rule, draw_jobs, same
 
 SIZES = (13, 5, 20, 1, 9)
@@ -305,6 +306,92 @@ class TestAttendingMapped(LearnerConformance):
 
     def learner(self) -> TorchLearner:
         return learner("attending", path="vmap")
+
+
+def hooked() -> nn.Module:
+    model = mlp()
+    model[0].register_forward_hook(lambda module, inputs, output: 2 * output)
+    return model
+
+
+def hooked_back() -> nn.Module:
+    model = mlp()
+    model[1].register_full_backward_hook(lambda module, below, above: (0.1 * below[0],))
+    return model
+
+
+def patched() -> nn.Module:
+    model = mlp()
+    model[1].forward = torch.sin
+    return model
+
+
+class Still(nn.Sequential):
+    """Its norm keeps its statistics in training."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+
+    def train(self, mode: bool = True) -> "Still":
+        super().train(mode)
+        self[1].eval()
+        return self
+
+
+def tied() -> nn.Module:
+    model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 4))
+    model[2].weight = model[0].weight
+    return model
+
+
+def in_place() -> nn.Module:
+    return nn.Sequential(
+        nn.LeakyReLU(0.5, inplace=True), nn.Linear(6, 8), nn.ELU(inplace=True), nn.Linear(8, 8), nn.SiLU(inplace=True),
+        nn.Linear(8, 4),
+    )  # fmt: skip
+
+
+def clipped() -> nn.Module:
+    model = mlp()
+    model[0].weight.register_hook(lambda gradient: gradient.clamp(-1, 1))
+    return model
+
+
+def derived() -> nn.Module:
+    """With a tensor that was computed from a parameter."""
+    model = mlp()
+    model[0].scaled = 2 * model[0].weight
+    return model
+
+
+@pytest.mark.parametrize("build", [hooked, hooked_back, patched, Still, tied, in_place])
+def test_a_module_does_on_its_path_what_it_does_by_itself(build: Callable[[], nn.Module]) -> None:
+    """A chain is not one if a module of it does more than its type does."""
+    samples, g = data(), generator(3)
+    model, local = build(), LocalSGD(lr=0.1, batch_size=4, epochs=2)
+    before = samples.test.features.tobytes()
+    own = TorchLearner(model, samples, threads=1)
+    jobs = draw_jobs(own, (local,), 6, 1)
+    for job, done in zip(jobs, own.train(jobs), strict=True):
+        plain = deepcopy(model).train()
+        tensors = {n: t for n, t in plain.state_dict(keep_vars=True).items() if n in own.schema.views(job.start)}
+        for name, value in own.schema.views(job.start).items():
+            tensors[name].data.copy_(torch.from_numpy(value))
+        rows = samples.train.take(slice(*samples.offsets[job.client : job.client + 2]))
+        n = len(rows.labels)
+        for batch in batches(local, np.array([job.seed], np.uint64), np.array([n]), width(local, n)):
+            at = batch.rows[0][batch.scale[0] > 0]
+            x, y = torch.from_numpy(rows.features[at]), torch.from_numpy(rows.labels[at])
+            loss = nn.functional.cross_entropy(plain(x), y)
+            trained = [p for p in plain.parameters() if p.requires_grad]
+            with torch.no_grad():
+                for p, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
+                    p -= 0.1 * gradient
+        moved = own.schema.flatten({n: t.detach().numpy() for n, t in tensors.items()}) - job.start
+        np.testing.assert_allclose(done.delta, moved, atol=1e-5)
+    x = (own.initial(0) + 0.1 * g.standard_normal(own.schema.size)).astype(np.float32)
+    assert own.evaluate(x, "test") == own.evaluate(x, "test")
+    assert samples.test.features.tobytes() == before, "data are not written to"
 
 
 TWO = (
@@ -632,6 +719,8 @@ class Between(nn.Linear):
         (lambda: nn.Linear(6, 4).double(), data, {}, "parameter 'weight' is torch.float64; it must be float32"),
         (nn.ReLU, data, {}, "nothing is trainable among no parameters"),
         (Overlapping, data, {}, "'one.weight' and 'two.weight' share memory and are two tensors"),
+        (clipped, data, {}, "parameter '0.weight' has a gradient hook, which copies of it lose"),
+        (derived, data, {}, "it cannot be copied, and every client needs a copy: Only Tensors created"),
     ],
 )
 def test_bad_input(build: Any, samples: Any, kwargs: dict[str, Any], message: str) -> None:

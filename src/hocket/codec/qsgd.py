@@ -33,6 +33,7 @@ from hocket.schema import Schema, Vector
 from hocket.strategy import policy
 
 _ROUND_UP = 1.0 + 2.0**-15  # a norm in single precision never falls short of the largest value
+_LARGEST = float(np.finfo(np.float32).max)
 _PART = 4096  # values whose squares are summed at once
 _PLAIN = 1e-30, 1e37  # sums of squares within are as good as exact in single precision
 
@@ -120,7 +121,7 @@ class QSGD(Struct, frozen=True, tag="qsgd", tag_field="kind", forbid_unknown_fie
                 row = grid[i].astype(np.float64)
                 finite(self, row)
                 exact = sqrt(float(np.add.reduce(row * row))) * _ROUND_UP
-                norms[i] = min(exact + (2.0**-149 if exact else 0.0), float(np.finfo(np.float32).max))
+                norms[i] = min(exact + (2.0**-149 if exact else 0.0), _LARGEST)
         return norms
 
     def decode(self, body: Any, schema: Schema) -> Vector:
@@ -138,6 +139,7 @@ class QSGD(Struct, frozen=True, tag="qsgd", tag_field="kind", forbid_unknown_fie
             raise InvalidInput(f"codec qsgd: level {int(codes.max())}; there are {2 * s + 1}")
         shrink = 1.0 + self.omega(d) if self.shrink else 1.0
         unit = (norms.astype(np.float64) / (s * shrink)).astype(np.float32)
+        np.minimum(unit, np.nextafter(np.float32(_LARGEST / s), np.float32(0)), out=unit)  # s of them are no infinity
         out = np.empty(n, np.float32)
         whole = n // d * d
         step = max(1, BLOCK // d)

@@ -167,7 +167,8 @@ class Anchors(Struct, frozen=True, tag="anchors", tag_field="kind", forbid_unkno
                 return snapshot
             edges.append(Edge(at, message.source, message.size, message.exact))
             at = message.source
-        return tuple(reversed(edges)) if sum(e.size for e in edges) < state.full else snapshot
+        shorter = sum(e.size for e in edges) < state.full
+        return tuple(reversed(edges)) if shorter or want.kind == ANCHOR else snapshot  # there is none of an anchor
 
     def open(self, state: Anchored, edge: Edge, value: Vector | None, schema: Schema) -> bytes:
         if edge.target.kind == ANCHOR:

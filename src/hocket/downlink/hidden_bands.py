@@ -158,11 +158,12 @@ class HiddenBands(Struct, frozen=True, tag="hidden_bands", tag_field="kind", for
         return (*lists(epoch, known, want, schema), *values)
 
     def _whole(self, state: HiddenBanded, have: Node | None, want: Node, schema: Schema) -> tuple[Edge, ...]:
-        """With sub-models nobody trains all of it, and this is what a broadcast to everybody takes."""
+        """With sub-models nobody trains all of it: this is what is fetched ahead, and what a broadcast takes."""
         if state.ranking is not None:
             every = Cover(state.epoch, schema.size)
-            at = None if have is None else replace(have, cover=every)
-            return self.path(state, at, replace(want, cover=every), schema)
+            if have is not None and have.cover == ALL and have.version >= _since(state):
+                have = replace(have, cover=every)
+            return self.path(state, have, replace(want, cover=every), schema)
         values = Edge(want, None, FRAME.size + FULL.size(schema)[0])
         replayed = None if have is None else self._replayed(state, have, want, 1, ())
         return (values,) if replayed is None or sum(e.size for e in replayed) > values.size else (*replayed,)
@@ -202,6 +203,11 @@ class HiddenBands(Struct, frozen=True, tag="hidden_bands", tag_field="kind", for
         inner, known, outer = (np.empty(0, np.float32),) * 3 if held is None else np.split(held, (begin, end))
         band = successor(self.codec, known if len(known) == end - begin else None, data, edge.target, part, where)
         return np.concatenate([inner, band, outer] if _replays(edge) else [inner, band])
+
+
+def _since(state: HiddenBanded) -> int:
+    """The first version whose whole is in the order of the newest epoch for sure: a ranking comes after a version."""
+    return state.epochs[state.epoch].version + (state.epoch > 0)
 
 
 def _node(task: str, version: int, value: Vector | None) -> Node:

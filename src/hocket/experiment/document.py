@@ -23,7 +23,6 @@ otherwise. Number of clients: the fleet's or the tasks', whichever is given (100
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,11 @@ import tomli_w
 from msgspec import Struct, structs
 
 from hocket.errors import InvalidInput
-from hocket.experiment import edits, fleet_table, strategy_table, task_table
+from hocket.experiment import edits, fleet_table, strategy_table, task_table, toml
 from hocket.experiment.call import plain
 from hocket.experiment.strict import blaming, convert, unknown
 from hocket.fleet import Fleet
+from hocket.keyed import seeded
 from hocket.learning.task import Task
 from hocket.schedule import Change
 from hocket.setup import Setup
@@ -130,14 +130,14 @@ def load(path: str | Path, overrides: Iterable[str] = (), data: Path | None = No
     """
     path = Path(path)
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; give an experiment in TOML") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: not TOML ({error})") from None
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from None
-    return parse(tree, overrides, name=path.stem, folder=path.parent, data=data)
+    return parse(toml.loads(text, str(path)), overrides, name=path.stem, folder=path.parent, data=data)
 
 
 def parse(
@@ -159,8 +159,7 @@ def parse(
     edited = {k: _copy(v) for k, v in tree.items()}
     edits.assign(edited, overrides)
     document: Document = convert(edited, Document, "")
-    if document.seed < 0:
-        raise InvalidInput(f"seed = {document.seed}: must be 0 or more")
+    seeded(document.seed)
     tables = _tasks(document)
     parsed = {at: task_table.read(table, at) for at, table in tables.values()}
     fleet_read = fleet_table.read(document.fleet)

@@ -62,7 +62,7 @@ def _value(text: str, edit: str) -> Any:
     if "\n" not in text:
         try:
             return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             if _BARE.fullmatch(text):
                 return text
     raise InvalidInput(f"--set {edit!r}: {text!r} is not a TOML value; quote text as '\"text\"'")

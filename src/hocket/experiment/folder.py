@@ -209,7 +209,7 @@ def _experiment(folder: Path) -> dict[str, Any]:
         return tomllib.loads((folder / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise Damaged(f"{folder / FILE}: {error}") from None
 
 

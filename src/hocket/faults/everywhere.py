@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from hocket import actions as do
 from hocket import events as on
 from hocket.archive import Archive
-from hocket.book import Shelf
 from hocket.events import Event
 from hocket.faults.disk import Disk, DiskFile
 from hocket.faults.disk_store import DiskStore
@@ -27,6 +26,7 @@ from hocket.received import Sent
 from hocket.service.host import Host
 from hocket.service.messages import Message
 from hocket.setup import Setup
+from hocket.shelf import Shelf
 from hocket.snapshot import digest, pack, unpack
 from hocket.store.journal import state_digest
 from hocket.store.recovery import COMPUTED

@@ -73,10 +73,12 @@ def write(
 
 def _table(path: str | PathLike[str]) -> Any:
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
+        table.column_names  # noqa: B018  (raises where they are no text)
+        return table
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file; give a Parquet file of devices") from None
-    except (pa.ArrowInvalid, IsADirectoryError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from None
 
 
@@ -96,7 +98,10 @@ def _floats(path: str | PathLike[str], table: Any, name: str) -> Floats:
 
 
 def _classes(path: str | PathLike[str], table: Any) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    names = np.array([str(name) for name in _whole(path, table, "kind").to_pylist()])
+    try:
+        names = np.array([str(name) for name in _whole(path, table, "kind").to_pylist()])
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: column kind is no text ({error}); give names of classes") from None
     kinds, kind = np.unique(names, return_inverse=True)
     return tuple(kinds.tolist()), kind
 

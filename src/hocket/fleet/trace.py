@@ -11,12 +11,13 @@ found exactly from the running sum of the trace.
 
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from hocket import keyed
+from hocket import keyed, npz
 from hocket.errors import InvalidInput
 
 Floats = NDArray[np.float64]
@@ -58,10 +59,10 @@ class Trace(Struct, frozen=True, dict=True, forbid_unknown_fields=True):
             InvalidInput: no such file, no archive, or no array of such a name.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                named = {name: archive[name] for name in sorted(archive.files) if only in name}
-        except (OSError, ValueError) as error:
+            raw = Path(path).read_bytes()
+        except OSError as error:
             raise InvalidInput(f"{path}: no archive of traces ({error}); give an .npz file of one array each") from None
+        named = {name: a for name, a in sorted(npz.arrays(raw, str(path)).items()) if only in name}
         if not named:
             raise InvalidInput(f"{path}: no trace whose name contains {only!r}")
         if wrong := [name for name, a in named.items() if a.ndim != 1 or a.dtype.kind not in "fiu"]:

@@ -50,7 +50,8 @@ class TorchLearner:
     Features go to the model as they are, float32 or int64[batch, ...]; uint8 ones become float32 divided by 255.
     Parameters that are not trained stay as the model has them and do not travel; running statistics travel as
     buffers; a tensor with several names travels once. Dropout layers draw from (lease, step), so they must be
-    ``nn.Dropout`` modules.
+    ``nn.Dropout`` modules. Modules with hooks, a mode or a forward pass of their own, and with tied tensors, are
+    computed by themselves, one client after another.
 
     Args:
         model: a module, which is copied and starts from its own values, or a function that builds one from torch's
@@ -247,7 +248,7 @@ class TorchLearner:
         def rows(i: int) -> tuple[Tensor, Tensor]:
             with self._whole.borrow() as own:
                 own.bind(flat)
-                outputs = own.module.eval()(as_input(features[i : i + _ROWS])).cpu()
+                outputs = own.module.eval()(as_input(features[i : i + _ROWS].clone())).cpu()  # which it may write to
             return outputs, self._objective.loss(outputs, labels[i : i + _ROWS].cpu())
 
         parts = self._workers.map(rows, range(0, len(labels), _ROWS))

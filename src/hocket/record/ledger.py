@@ -11,7 +11,7 @@ message once. Parts of interrupted transfers count.
 
 from msgspec import Struct
 
-from hocket.lease import Edge, Lease
+from hocket.lease import WHOLE, Edge, Lease
 
 REMEMBERED = 1024  # target versions whose edges are told apart; an older one counts as published anew
 
@@ -38,7 +38,9 @@ class Ledger(Struct):
         """An edge starts to be sent to somebody; the first time it is published."""
         versions = self.opened.setdefault(edge.target.task, {})
         edges = versions.setdefault(edge.target.version, [])
-        name = (-1 if edge.source is None else edge.source.version, edge.band, edge.target.cover.epoch)
+        cover = edge.target.cover
+        epoch = WHOLE if cover.length == WHOLE else cover.epoch
+        name = (-1 if edge.source is None else edge.source.version, edge.band, epoch)
         if name not in edges:
             edges.append(name)
             self.published += edge.size

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import tomllib
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hocket.errors import InvalidInput
-from hocket.experiment import document
+from hocket.experiment import document, toml
 from hocket.learning.learner import Learner
 from hocket.service.daemon import Daemon, check_run
 from hocket.service.keep import Keep, writing
@@ -125,10 +124,7 @@ def _table(text: str) -> dict[str, Any]:
     Raises:
         InvalidInput: it is none, or names a file.
     """
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise InvalidInput(f"the server's experiment is not TOML ({e}); is it of another version?") from None
+    table = toml.loads(text, "the server's experiment")
     fleet, tasks = table.get("fleet", {}), table.get("tasks", {})
     places = [fleet, fleet.get("down_trace", {}), fleet.get("up_trace", {}), *tasks.values()]
     if named := [key for place in places for key in ("path", "data", "make") if key in place]:

@@ -151,10 +151,12 @@ class Loop:
 
     def tell(self, event: Event) -> None:
         """Give the server an event and carry out what it asks for; results come before whatever is later."""
+        self._events.append(event)
+        if not self._draining:
+            self._drain()
+
+    def _drain(self) -> None:
         events, journal, server = self._events, self.journal, self.server
-        events.append(event)
-        if self._draining:
-            return
         self._draining = True
         while events:
             event = events.popleft()
@@ -166,10 +168,14 @@ class Loop:
         self._draining = False
 
     def _do(self, actions: Sequence[Any]) -> None:
+        """Carry out all of them before the server hears of any: it could take back what is still to be done."""
+        outermost, self._draining = not self._draining, True
         for action in actions:
             if (carry := self._carry.get(type(action))) is None:
                 raise InvalidInput(f"loopback: nothing here carries out {action}; simulate the run instead")
             carry(action)
+        if outermost:
+            self._drain()
 
     def _plan(self, a: do.Plan) -> None:
         if self._planner is None:

@@ -103,7 +103,7 @@ def run_loopback(
         overlap = isinstance(fleet, Fleet) and fleet.links == "parallel"
         loop = Loop(
             server, book, received, tasks, clock or RealClock(at.now), pool,
-            seed=seed, overlap=overlap, journal=told, account=at.account, evaluation=setup.evaluation,
+            seed=setup.seed, overlap=overlap, journal=told, account=at.account, evaluation=setup.evaluation,
             schedule=setup.schedule, now=at.now,
             planner=Planner(setup, fleet, book) if isinstance(fleet, Fleet) else None,
         )  # fmt: skip
@@ -117,7 +117,7 @@ def run_loopback(
             told.sync()
     account = loop.account
     summary = summarise(
-        server, account.ledger, account.totals(*loop.under_way()), account.curve, loop.now, until, seed
+        server, account.ledger, account.totals(*loop.under_way()), account.curve, loop.now, until, setup.seed
     )  # fmt: skip
     return LoopbackResult(summary, {n: book.model(n) for n in tasks}, loop.log, account.curve, server.snapshot(), end)
 

@@ -1,13 +1,14 @@
 """A run directory: checkpoints to go on from, and what a finished run leaves.
 
 A checkpoint is one safetensors file of byte tensors (server, book, world, curve, updates so far) that also names the
-kernels the learners compute with, so that a run goes on to the same bits. It is replaced in one move, so a kill at any
-moment leaves the one before it. What merges keep of every client beyond memory lies in a file of its own, in places
-that are not used again before the next checkpoint. The log is flushed first, and segments written after the checkpoint
-are removed when the run goes on.
+kernels the learners compute with, so that a run goes on to the same bits, and a digest of all that, so that nobody goes
+on from a damaged one. It is replaced in one move, so a kill at any moment leaves the one before it. What merges keep of
+every client beyond memory lies in a file of its own, in places that are not used again before the next checkpoint. The
+log is flushed first, and segments written after the checkpoint are removed when the run goes on.
 """
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +23,12 @@ from hocket.files import replace
 from hocket.record.curve import Curve
 from hocket.simulation.engine import Engine
 from hocket.simulation.world import World
-from hocket.snapshot import pack, unpack
+from hocket.snapshot import digest, pack, unpack
 
 if TYPE_CHECKING:
     from hocket.simulation.run import Run
 
-FORMAT = "1"
+FORMAT = "2"
 FILE = "checkpoint.safetensors"
 SPILL = "_{}.latest"
 """Clients' latest models of a task, among the events; readers of Parquet pass over names that begin so."""
@@ -67,6 +68,7 @@ def save(folder: Path, engine: Engine, curve: Curve, name: str) -> None:
     arrays = {k: np.frombuffer(v, np.uint8) for k, v in state.items()}
     kernels = json.dumps(engine.training.kernels)
     meta = {"format": FORMAT, "run": name, "segments": str(engine.log.segments), "kernels": kernels}
+    meta["digest"] = _digest(state, meta)
     for archive in engine.book.archives():
         archive.sync()
     replace(folder / FILE, lambda path: save_file(arrays, path, metadata=meta))
@@ -84,30 +86,19 @@ def load(folder: Path, engine: Engine, curve: Curve, name: str) -> bool:
     path = folder / FILE
     if not path.exists():
         return False
-    try:
-        arrays = load_file(path)
-        with open(path, "rb") as f:
-            size = int.from_bytes(f.read(8), "little")
-            meta = json.loads(f.read(size))["__metadata__"]
-        state = {k: v.tobytes() for k, v in arrays.items()}
-        if meta["format"] != FORMAT:
-            raise Damaged(f"{path}: format {meta['format']}, this version reads {FORMAT}")
-        if meta["run"] != name:
-            raise InvalidInput(
-                f"{path} belongs to another experiment (tasks, fleet, strategy, stop rule or seed differ); resume with "
-                "the same ones or choose another directory"
-            )
-        engine.training.pin(json.loads(meta.get("kernels", "{}")))
-        engine.server.restore(state["server"])
-        engine.book.restore(state["book"])
-        for archive in engine.book.archives():
-            archive.guard(FILE)
-        engine.thaw(unpack(state["world"], World))
-        restored = unpack(state["curve"], Curve)
-    except (SafetensorError, KeyError, ValueError, OSError) as e:
-        if isinstance(e, InvalidInput):
-            raise
-        raise Damaged(f"{path}: {e}; remove it to start the run again") from e
+    state, meta = _read(path)
+    if meta["run"] != name:
+        raise InvalidInput(
+            f"{path} belongs to another experiment (tasks, fleet, strategy, stop rule or seed differ); resume with "
+            "the same ones or choose another directory"
+        )
+    engine.training.pin(json.loads(meta["kernels"]))
+    engine.server.restore(state["server"])
+    engine.book.restore(state["book"])
+    for archive in engine.book.archives():
+        archive.guard(FILE)
+    engine.thaw(unpack(state["world"], World))
+    restored = unpack(state["curve"], Curve)
     curve.points, curve.confirm = restored.points, restored.confirm
     assert engine.log is not None, "a run directory has a log"
     engine.log.forget_after(int(meta["segments"]))
@@ -121,12 +112,28 @@ def saved_curve(folder: Path) -> Curve | None:
         Damaged: it cannot be read.
     """
     path = folder / FILE
-    if not path.exists():
-        return None
+    return unpack(_read(path)[0]["curve"], Curve) if path.exists() else None
+
+
+def _read(path: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """What is in a checkpoint, as it was written."""
     try:
-        return unpack(load_file(path)["curve"].tobytes(), Curve)
-    except (SafetensorError, KeyError, OSError) as e:
+        state = {k: v.tobytes() for k, v in load_file(path).items()}
+        with open(path, "rb") as f:
+            size = int.from_bytes(f.read(8), "little")
+            meta: dict[str, str] = json.loads(f.read(size))["__metadata__"]
+        if meta["format"] != FORMAT:
+            raise Damaged(f"{path}: format {meta['format']}, this version reads {FORMAT}; remove it to start again")
+        if meta.pop("digest") != _digest(state, meta):
+            raise Damaged(f"{path}: not what was written; remove it to start the run again")
+    except (SafetensorError, KeyError, ValueError, OSError) as e:
         raise Damaged(f"{path}: {e}; remove it to start the run again") from e
+    return state, meta
+
+
+def _digest(state: Mapping[str, bytes], meta: Mapping[str, str]) -> str:
+    """Stands for all of a checkpoint."""
+    return digest(sorted(meta.items()), *(part for item in sorted(state.items()) for part in item))
 
 
 def finish(folder: Path, run: "Run") -> None:

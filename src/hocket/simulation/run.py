@@ -235,10 +235,10 @@ def simulate(
     engine, curve = sim.engine, sim.curve
     if folder is not None and not (resume and checkpoint.load(folder, engine, curve, sim.name)):
         checkpoint.begin(folder, resume)
-    about = {"strategy": sim.strategy.name, "tasks": ", ".join(sim.tasks), "clients": len(fleet), "seed": seed}
+    about = {"strategy": sim.strategy.name, "tasks": ", ".join(sim.tasks), "clients": len(fleet), "seed": setup.seed}
     with Telling(sinks, about, curve) as telling:
         _drive(engine, curve, folder, sim.name, checkpoint_every, until, report, telling)
-        summary = summarise(engine.server, engine.ledger, engine.totals(), curve, engine.now, until, seed)
+        summary = summarise(engine.server, engine.ledger, engine.totals(), curve, engine.now, until, setup.seed)
         telling.summary = summary
     machine = _machine(engine, wall.perf_counter() - began)
     models = {n: engine.book.model(n) for n in sim.tasks}

@@ -5,7 +5,10 @@ With d_k the update of the client's k-th job and e its residual (0 at first):
     m_k = encode(d_k + e),   e <- d_k + e - decode(m_k),   and if m_k is refused or lost, e <- e + decode(m_k)
 
 so that what was delivered plus what is owed is all that the client ever learned. The residual is a vector per client
-that has worked, and messages stay with the client until it hears what became of them.
+that has worked, and messages stay with the client until it hears what became of them. It stays bounded only if the
+codec leaves less out than it is given: with one that is unbiased but coarse (rand_k with ``scale``, QSGD of a few bits
+in large buckets) it grows from job to job, and the model is lost. Take ``scale=False``, ``shrink=True``, or no
+feedback.
 
 Seide et al., "1-bit stochastic gradient descent", Interspeech 2014; Karimireddy et al., "Error feedback fixes SignSGD",
 ICML 2019 (arXiv 1901.09847).

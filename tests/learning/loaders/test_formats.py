@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from hocket import npz
 from hocket.errors import InvalidInput
 from hocket.learning.loaders import cifar, idx, table, text
 
@@ -65,7 +66,7 @@ def test_cifar_forms_agree() -> None:
     binary = b"".join(bytes([label]) + image.tobytes() for label, image in zip([3, 9], planar, strict=True))
     images, labels = cifar.decode_binary(binary)
     packed = cifar.decode_xz(lzma.compress(as_npy(COLOURS)))
-    arrays = cifar.decode_npz(as_npz(images=COLOURS, labels=np.array([3, 9])))
+    arrays = npz.arrays(as_npz(images=COLOURS, labels=np.array([3, 9])), "f")
     for got in (images, packed, cifar.channels_first(arrays["images"])):
         assert got.dtype == np.uint8
         np.testing.assert_array_equal(got, planar)
@@ -89,9 +90,9 @@ BOXED = np.array([{"an": "object"}], object)
         (cifar.decode_xz, lzma.compress(as_npy(COLOURS)[:-5]), "f: not a plain array"),
         (cifar.decode_xz, lzma.compress(as_npy(BOXED)), "f: not a plain array"),
         (cifar.decode_xz, lzma.compress(as_npy(COLOURS.astype(int))), r"images are int64\[2, 32, 32, 3\]; give uint8"),
-        (cifar.decode_npz, b"PK", "f: damaged npz"),
-        (cifar.decode_npz, as_npz(x=COLOURS)[:-30], "f: damaged npz"),
-        (cifar.decode_npz, as_npz(x=BOXED), "f: not a plain array"),
+        (npz.arrays, b"PK", "f: damaged npz"),
+        (npz.arrays, as_npz(x=COLOURS)[:-30], "f: damaged npz"),
+        (npz.arrays, as_npz(x=BOXED), "f: not a plain array"),
     ],
 )
 def test_cifar_refusals(decode, raw: bytes, message: str) -> None:

@@ -28,6 +28,7 @@ _ACTIVATIONS: dict[Any, Callable[[], nn.Module]] = {
     F.tanh: nn.Tanh, torch.tanh: nn.Tanh, "tanh": nn.Tanh,
     F.sigmoid: nn.Sigmoid, torch.sigmoid: nn.Sigmoid, "sigmoid": nn.Sigmoid,
 }  # fmt: skip
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _WITH_ARGUMENTS: dict[Any, Callable[..., nn.Module]] = {
     F.gelu: nn.GELU, F.silu: nn.SiLU, F.elu: nn.ELU, F.leaky_relu: nn.LeakyReLU, F.softplus: nn.Softplus,
     F.max_pool2d: nn.MaxPool2d, F.avg_pool2d: nn.AvgPool2d, F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
@@ -36,7 +37,16 @@ _WITH_ARGUMENTS: dict[Any, Callable[..., nn.Module]] = {
 
 
 def chain(module: nn.Module, sample: Tensor) -> list[Link] | None:
-    """The layers in order, by the path of two samples [2, ...]; None if the model is no chain, or uses one twice."""
+    """The layers in order, by the path of two samples [2, ...].
+
+    None if the model is no chain, uses a layer or a tensor twice, or if a module does something else in training than
+    others of its type: hooks, a forward pass or a mode of its own.
+    """
+    if not all(_usual(child) for child in module.modules()):
+        return None
+    tensors = len(dict(module.named_parameters())), len(dict(module.named_parameters(remove_duplicate=False)))
+    if tensors[0] < tensors[1]:
+        return None
     found = _traced(module) if list(module.children()) else [("", module)]
     if found is None:
         return None
@@ -56,6 +66,11 @@ def chain(module: nn.Module, sample: Tensor) -> list[Link] | None:
         for n, b in module.named_buffers():
             b.copy_(held[n])
     return links
+
+
+def _usual(module: nn.Module) -> bool:
+    """Whether a call of a module in training is its type's forward pass and nothing else."""
+    return module.training and not any(vars(module).get(name) for name in ("forward", *_HOOKS))
 
 
 def _traced(module: nn.Module) -> list[tuple[str, nn.Module]] | None:

@@ -48,6 +48,7 @@ class Lanes:
         links = kernel.links
         plane = _plane(net, lanes, width, links[0].before, kernel.images)
         self._first = plane
+        self._lent = type(links[0].module) is nn.Linear  # it only reads, and nothing of what lies between lanes
         before: Layer | None = None
         self._layers: list[Layer] = []
         self._delayed: Delayed | None = None
@@ -92,8 +93,10 @@ class Lanes:
             self._delayed.at(s)
         elif self._images:
             self._first.value(k).copy_(self._inputs[s].flatten(1, 2))
-        else:
+        elif self._lent:
             self._first.use(self._inputs[:k, s].flatten(2))
+        else:
+            self._first.value(k).copy_(self._inputs[:k, s].flatten(2))
         for layer in self._layers:
             layer.forward(k, step)
         losses = self._top.step(k, self._targets[:k, s], scale)

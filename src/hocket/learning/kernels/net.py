@@ -37,7 +37,8 @@ class Net:
         trainable: names of parameters (``*`` and ``?`` allowed) or a test of a name; None: all that require a gradient.
 
     Raises:
-        InvalidInput: no module, nothing to train, a parameter that is not float32, or two that share memory.
+        InvalidInput: no module, one that cannot be copied, nothing to train, a parameter that is not float32 or has a
+            gradient hook, or two that share memory.
     """
 
     def __init__(self, source: Source, trainable: Trainable = None) -> None:
@@ -45,7 +46,7 @@ class Net:
         self.memory = Recycler()
         built = self._build(0)
         _check_apart(built)
-        self.module = with_keyed_dropout(deepcopy(built).cpu()).train()
+        self.module = with_keyed_dropout(_copied(built).cpu()).train()
         state: dict[str, Tensor] = self.module.state_dict(keep_vars=True)
         first: dict[int, str] = {}
         names = {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
@@ -139,10 +140,25 @@ class Net:
     def needs_two(self, inputs: Tensor) -> bool:
         """Whether training refuses a batch of one sample, as batch norm over features does."""
         try:
-            deepcopy(self.module)(inputs[:1])
+            deepcopy(self.module)(inputs[:1].clone())
         except ValueError:
             return True
         return False
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """A copy that behaves as the module does."""
+    for name, parameter in module.named_parameters():
+        if parameter._backward_hooks:
+            raise InvalidInput(
+                f"model: parameter {name!r} has a gradient hook, which copies of it lose; change the gradient in the "
+                "forward pass (torch.autograd.Function) or by a hook of its module"
+            )
+    try:
+        return deepcopy(module)
+    except (RuntimeError, TypeError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise InvalidInput(f"model: it cannot be copied, and every client needs a copy: {said}") from error
 
 
 def forward(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
@@ -154,7 +170,7 @@ def forward(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
     set_step([m for m in module.modules() if isinstance(m, KeyedDropout)], 0)
     try:
         with torch.no_grad():
-            out = module(inputs)
+            out = module(inputs.clone())  # it may write to what it is given
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         said = str(error).strip().partition("\n")[0]
         kind = str(inputs.dtype).removeprefix("torch.")

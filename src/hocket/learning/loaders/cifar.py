@@ -4,25 +4,23 @@
 |---|---|---|
 | binary (official) | | 3,073 bytes per image: its class, then 1,024 red, green and blue values |
 | ``.npy.xz`` | ``fd 37 7a`` | an array of images |
-| ``.npz`` | ``PK`` | arrays of labels, of images, or both |
+| ``.npz`` | ``PK`` | arrays of labels, of images, or both (:func:`hocket.npz.arrays`) |
 
 Source: Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
 """
 
-import io
 import lzma
-import zipfile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hocket.errors import InvalidInput
+from hocket.npz import MOST, array
 
 CLASSES = 10
 SHAPE = (3, 32, 32)
 _RECORD = 1 + 3 * 32 * 32
-_MOST = 200 << 20  # bytes of one unpacked file: a fifth more than all 60,000 images
 
 
 def decode_binary(raw: bytes, name: str = "cifar") -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -51,30 +49,12 @@ def decode_xz(raw: bytes, name: str = "cifar") -> NDArray[np.uint8]:
     """
     unpack = lzma.LZMADecompressor(memlimit=1 << 30)
     try:
-        plain = unpack.decompress(raw, max_length=_MOST)
+        plain = unpack.decompress(raw, max_length=MOST)
     except lzma.LZMAError as error:
         raise InvalidInput(f"{name}: damaged xz ({error}); get the file again") from None
     if not unpack.eof:
-        raise InvalidInput(f"{name}: cut off, or larger than {_MOST} bytes unpacked; get the file again")
-    return channels_first(_array(io.BytesIO(plain), name), name)
-
-
-def decode_npz(raw: bytes, name: str = "cifar") -> dict[str, NDArray[Any]]:
-    """The arrays of an ``.npz`` file by name.
-
-    Raises:
-        InvalidInput: not an npz file, damaged, too large, or with Python objects inside.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _MOST:
-                raise InvalidInput(f"{name}: larger than {_MOST} bytes unpacked")
-            return {
-                entry.filename.removesuffix(".npy"): _array(io.BytesIO(archive.read(entry)), name)
-                for entry in archive.infolist()
-            }
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, OSError) as error:
-        raise InvalidInput(f"{name}: damaged npz ({error}); get the file again") from None
+        raise InvalidInput(f"{name}: cut off, or larger than {MOST} bytes unpacked; get the file again")
+    return channels_first(array(plain, name), name)
 
 
 def channels_first(images: NDArray[Any], name: str = "cifar") -> NDArray[np.uint8]:
@@ -104,11 +84,3 @@ def check_labels(labels: NDArray[Any], name: str = "cifar", classes: int = CLASS
         row = int(wrong.argmax())
         raise InvalidInput(f"{name}: label {labels[row]} of row {row} is not a class from 0 to {classes - 1}")
     return labels.astype(np.int64)
-
-
-def _array(stream: io.BytesIO, name: str) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
-        raise InvalidInput(f"{name}: not a plain array ({error}); get the file again") from None
-    return array

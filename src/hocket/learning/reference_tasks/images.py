@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hocket import npz
 from hocket.errors import InvalidInput
 from hocket.keyed import generator, key
 from hocket.learning.data import ClientData, Examples
@@ -195,7 +196,7 @@ def _cifar(batch: str, data: str | Path | None) -> Images:
         return Images(*cifar.decode_binary(binary.read(data), binary.path))
     raw = images.read(data)
     pixels = kept(images.sha256, lambda: cifar.decode_xz(raw, images.path))
-    labels = cifar.decode_npz(catalog.CIFAR10_LABELS.read(data), catalog.CIFAR10_LABELS.path)
+    labels = npz.arrays(catalog.CIFAR10_LABELS.read(data), catalog.CIFAR10_LABELS.path)
     start = {"data_batch_1": 0, "data_batch_2": 10_000, "test_batch": 0}[batch]
     held = labels["test" if batch == "test_batch" else "train"][start : start + len(pixels)]
     return Images(pixels, cifar.check_labels(held, catalog.CIFAR10_LABELS.path))

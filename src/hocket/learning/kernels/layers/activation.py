@@ -1,6 +1,7 @@
 """Activations, elementwise on all of a plane's memory: by hand where torch has a function for the way back."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import torch
@@ -63,14 +64,16 @@ class Other:
 
     def __init__(self, made: Made) -> None:
         self.below, self.above = made.below, made.above
-        self._module = made.link.module
+        module: Any = copy(made.link.module)
+        module.inplace = False  # what is below is needed on the way back
+        self._module = module
 
     def forward(self, k: int, step: Step) -> None:
         """See :class:`~hocket.learning.kernels.layers.layer.Layer`."""
         if isinstance(self._module, nn.GELU):
             _aten.gelu.out(self.below.flat_value(k), approximate=self._module.approximate, out=self.above.flat_value(k))
         else:
-            self.above.flat_value(k).copy_(self._module(self.below.flat_value(k).clone()))
+            self.above.flat_value(k).copy_(self._module(self.below.flat_value(k)))
 
     def backward(self, k: int, step: Step, through: bool) -> None:
         """See :class:`~hocket.learning.kernels.layers.layer.Layer`."""
