@@ -66,9 +66,10 @@ def test_staleness_is_that_of_the_ratio(ratio: int, low: float, high: float) -> 
     assert low <= mean_staleness <= high
 
 
-def test_joint_rounds_wait_for_every_task() -> None:
+@pytest.mark.parametrize("late", ["cancel", "finish"])
+def test_joint_rounds_wait_for_every_task(late: str) -> None:
     """A4: 36 +- 2 rounds in 600, as many of each task."""
-    sim = replayed(hk.strategies.sync_st(asked=300, cohort=30, shares=SHARES), COST)
+    sim = replayed(hk.strategies.sync_st(asked=300, cohort=30, shares=SHARES, late=late), COST)
     versions = {t.version for t in sim.engine.server.state.tasks.values()}
     assert len(versions) == 1 and versions.pop() in range(34, 39)
 

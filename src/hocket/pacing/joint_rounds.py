@@ -1,24 +1,26 @@
 """Synchronous rounds of several tasks at once, with one barrier over all of them (Sync-ST).
 
 A round asks ``asked`` clients in all and splits them at random over the tasks that go on, in proportion to ``shares``.
-A task takes the first ``cohort`` updates that arrive; the round ends for every task when all tasks have theirs, and
-whoever is still at work then is cancelled.
+A task takes the first ``cohort`` updates that arrive; the round ends for every task when all tasks have theirs.
+Whoever is still at work then is cancelled, which frees them, or finishes (``late``), for nothing: who is asked again
+before begins the new job when the old one is done, as in the program of the FedAST comparison.
 
 Bhuyan, Moharir, "Multi-model federated learning", COMSNETS 2022, the baseline that FedAST is compared with.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from msgspec import Struct
 
 from hocket.actions import Request
 from hocket.errors import InvalidInput
 from hocket.events import Event
+from hocket.guard import Chain, Staleness
 from hocket.pacing.allocation import proportional
 from hocket.pacing.in_flight import PerTask, check_timeout, of, positive
 from hocket.policies import Due, Slots
-from hocket.strategy import policy
+from hocket.strategy import FullStrategy, FullTask, policy
 from hocket.view import TaskState, View
 
 
@@ -37,12 +39,14 @@ class JointRounds(Struct, frozen=True, tag="joint_rounds", tag_field="kind", for
         asked: clients asked per round, over all tasks.
         cohort: updates that a task waits for (one number, or per task); at most what it asks.
         shares: what each task's part of ``asked`` is in proportion to; equal if left out.
+        late: whether who is at work when the round ends is cancelled, or finishes and is refused by the guard.
         timeout: seconds after which a lease expires and another client is asked.
     """
 
     asked: int = 20
     cohort: PerTask = 10
     shares: dict[str, float] | None = None
+    late: Literal["cancel", "finish"] = "cancel"
     timeout: float | None = None
     refill_first: ClassVar[bool] = False
     observes: ClassVar[tuple[type[Event], ...]] = ()
@@ -76,8 +80,15 @@ class JointRounds(Struct, frozen=True, tag="joint_rounds", tag_field="kind", for
         if all(state.version.get(n) != t.version for n, t in going.items()):
             state.version = {n: t.version for n, t in going.items()}
             state.asked = self._split(list(going)) if going else {}
-        missing = {n: asked - going[n].open - len(going[n].buffer) for n, asked in state.asked.items() if n in going}
-        return {n: k for n, k in missing.items() if k > 0 and state.version[n] == going[n].version}
+        here = {n: going[n] for n in state.asked if n in going and state.version[n] == going[n].version}
+        missing = {n: state.asked[n] - self._at_work(t, view) - len(t.buffer) for n, t in here.items()}
+        return {n: k for n, k in missing.items() if k > 0}
+
+    def _at_work(self, task: TaskState, view: View) -> int:
+        """Clients that have not delivered in this round."""
+        if self.late == "cancel":
+            return task.open
+        return sum(x.task == task.name and x.version == task.version for x in view.leases.values())
 
     def due(self, state: Round, view: View, now: int) -> Due | None:
         ready: TaskState | None = None
@@ -90,11 +101,25 @@ class JointRounds(Struct, frozen=True, tag="joint_rounds", tag_field="kind", for
         if ready is None:
             return None
         first = tuple(ready.buffer[: of(self.cohort, ready.name, "cohort")])
+        if self.late == "finish":
+            return Due(ready.name, first)
         return Due(ready.name, first, tuple(i for i, x in view.leases.items() if x.task == ready.name))
 
     def observe(self, state: Round, fact: Event, view: View, now: int) -> Sequence[Request]:
         return ()
 
-    def largest(self, tasks: Mapping[str, object]) -> int:
-        """Leases open at once over these tasks."""
-        return self.asked
+    def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:
+        """Late updates must not be taken for those of the round in which they arrive."""
+        if self.late == "finish":
+            for name, part in strategy.tasks.items():
+                guards = part.guard.guards if isinstance(part.guard, Chain) else (part.guard,)
+                if not any(isinstance(g, Staleness) and g.limit == 0 for g in guards):
+                    return (
+                        f'pacing joint_rounds lets late clients finish (late = "finish"), and the guard of task '
+                        f"{name!r} does not refuse what they bring; set guard staleness with limit = 0"
+                    )
+        return None
+
+    def largest(self, tasks: Mapping[str, object]) -> int | None:
+        """Leases open at once over these tasks; None where late ones wait for slow clients as long as it takes."""
+        return self.asked if self.late == "cancel" else None
