@@ -44,8 +44,7 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
 
     def match(self, state: None, slots: Slots, view: View, key: int) -> list[Pick]:
         # key is uniform on 64 bits
-        among = view.online if self.busy == "queue" else view.idle
-        members = among.items
+        members = (view.online if self.busy == "queue" else view.idle).items
         n = len(members)
         if not n:
             return []
@@ -58,7 +57,7 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
         wanted = deal(slots, view)
         if self.busy == "queue" and not self.once:
             return [Pick(t, members[below(key ^ i, n)], 1.0 / n) for i, t in enumerate(wanted)]
-        order = draw(among, len(wanted) if not self.once else n, key)
+        order = draw(view.online if self.busy == "queue" else view.idle, len(wanted) if not self.once else n, key)
         if self.once:
             return _fresh_first(wanted, order, n, view)
         return [Pick(t, c, 1.0 / n) for t, c in zip(wanted, order, strict=False)]
