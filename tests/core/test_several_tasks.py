@@ -162,9 +162,18 @@ def test_late_clients_finish_and_count_for_nothing() -> None:
     assert queued > 10
 
 
-def test_late_clients_need_a_guard_and_a_uniform_choice() -> None:
-    with pytest.raises(InvalidInput, match="guard of task 'full' does not refuse what they bring"):
-        hk.simulate(TASKS, FLEET, hk.Strategy("x", hk.pacing.JointRounds(12, 3, late="finish")), hk.Until(updates=9))
+def test_late_updates_do_not_count_without_a_guard_either() -> None:
+    """Discarded at the next step in place of refused at once; the models are the same."""
+    guarded = hk.strategies.sync_st(asked=12, cohort=3, late="finish")
+    bare = hk.Strategy("b", guarded.pacing, guarded.matching)
+    free = hk.Fleet.equal(CLIENTS, 0.05, float("inf"), float("inf"), compute_law=hk.fleet.Exponential())
+    a, b = (hk.simulate(TASKS, free, m, hk.Until(steps=40), seed=0) for m in (guarded, bare))
+    assert a.summary["refused"] and not b.summary["refused"]
+    assert a.summary["virtual_time_s"] == b.summary["virtual_time_s"]
+    assert all(a.models[t.name].tobytes() == b.models[t.name].tobytes() for t in TASKS)
+
+
+def test_late_clients_go_with_a_uniform_choice() -> None:
     with pytest.raises(InvalidInput, match='it goes with choose = "uniform" only'):
         hk.strategies.sync_st(choose="ucb", late="finish")
 

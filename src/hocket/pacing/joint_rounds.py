@@ -8,6 +8,7 @@ before begins the new job when the old one is done, as in the program of the Fed
 Bhuyan, Moharir, "Multi-model federated learning", COMSNETS 2022, the baseline that FedAST is compared with.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -16,19 +17,22 @@ from msgspec import Struct
 from hocket.actions import Request
 from hocket.errors import InvalidInput
 from hocket.events import Event
-from hocket.guard import Chain, Staleness
 from hocket.pacing.allocation import proportional
 from hocket.pacing.in_flight import PerTask, check_timeout, of, positive
 from hocket.policies import Due, Slots
-from hocket.strategy import FullStrategy, FullTask, policy
+from hocket.strategy import policy
 from hocket.view import TaskState, View
 
 
 class Round(Struct):
-    """Per task of the round: the version it started from, and how many clients were asked."""
+    """Per task of the round: the version it started from, and how many clients were asked.
+
+    ``late``: leases (keys) of rounds before that went on, and are at work or wait in a buffer.
+    """
 
     version: dict[str, int] = {}
     asked: dict[str, int] = {}
+    late: dict[int, None] = {}
 
 
 @policy("pacing")
@@ -39,7 +43,8 @@ class JointRounds(Struct, frozen=True, tag="joint_rounds", tag_field="kind", for
         asked: clients asked per round, over all tasks.
         cohort: updates that a task waits for (one number, or per task); at most what it asks.
         shares: what each task's part of ``asked`` is in proportion to; equal if left out.
-        late: whether who is at work when the round ends is cancelled, or finishes and is refused by the guard.
+        late: whether who is at work when the round ends is cancelled, or finishes; what then comes is discarded, at
+            once if a guard refuses what is stale.
         timeout: seconds after which a lease expires and another client is asked.
     """
 
@@ -81,45 +86,36 @@ class JointRounds(Struct, frozen=True, tag="joint_rounds", tag_field="kind", for
             state.version = {n: t.version for n, t in going.items()}
             state.asked = self._split(list(going)) if going else {}
         here = {n: going[n] for n in state.asked if n in going and state.version[n] == going[n].version}
-        missing = {n: state.asked[n] - self._at_work(t, view) - len(t.buffer) for n, t in here.items()}
+        before = Counter(x.task for i in state.late if (x := view.leases.get(i)) is not None)
+        missing = {n: state.asked[n] - (t.open - before[n]) - len(_fresh(t, state)) for n, t in here.items()}
         return {n: k for n, k in missing.items() if k > 0}
-
-    def _at_work(self, task: TaskState, view: View) -> int:
-        """Clients that have not delivered in this round."""
-        if self.late == "cancel":
-            return task.open
-        return sum(x.task == task.name and x.version == task.version for x in view.leases.values())
 
     def due(self, state: Round, view: View, now: int) -> Due | None:
         ready: TaskState | None = None
         for name, t in view.tasks.items():
             if t.status != "active" or state.version.get(name) != t.version or t.stepping:
                 continue  # over, not in this round, or done with it
-            if len(t.buffer) < of(self.cohort, name, "cohort"):
+            if len(_fresh(t, state)) < of(self.cohort, name, "cohort"):
                 return None
             ready = ready or t
         if ready is None:
             return None
-        first = tuple(ready.buffer[: of(self.cohort, ready.name, "cohort")])
-        if self.late == "finish":
-            return Due(ready.name, first)
-        return Due(ready.name, first, tuple(i for i, x in view.leases.items() if x.task == ready.name))
+        first = tuple(_fresh(ready, state)[: of(self.cohort, ready.name, "cohort")])
+        at_work = tuple(i for i, x in view.leases.items() if x.task == ready.name)
+        if self.late == "cancel":
+            return Due(ready.name, first, at_work)
+        waiting = {i for t in view.tasks.values() if t is not ready for i in t.buffer}
+        state.late = {i: None for i in state.late if i in view.leases or i in waiting} | dict.fromkeys(at_work)
+        return Due(ready.name, first)
 
     def observe(self, state: Round, fact: Event, view: View, now: int) -> Sequence[Request]:
         return ()
 
-    def objection(self, strategy: FullStrategy, task: FullTask | None) -> str | None:
-        """Late updates must not be taken for those of the round in which they arrive."""
-        if self.late == "finish":
-            for name, part in strategy.tasks.items():
-                guards = part.guard.guards if isinstance(part.guard, Chain) else (part.guard,)
-                if not any(isinstance(g, Staleness) and g.limit == 0 for g in guards):
-                    return (
-                        f'pacing joint_rounds lets late clients finish (late = "finish"), and the guard of task '
-                        f"{name!r} does not refuse what they bring; set guard staleness with limit = 0"
-                    )
-        return None
-
     def largest(self, tasks: Mapping[str, object]) -> int | None:
         """Leases open at once over these tasks; None where late ones wait for slow clients as long as it takes."""
         return self.asked if self.late == "cancel" else None
+
+
+def _fresh(task: TaskState, state: Round) -> list[int]:
+    """Updates of this round that came so far."""
+    return [i for i in task.buffer if i not in state.late] if state.late else task.buffer
