@@ -2,7 +2,7 @@
 
 How rules of allocation and baselines compare, how many tasks it takes, which ratio of budget to buffer, step sizes and
 local steps against a bound on the staleness, other asynchronous methods per task under strong label skew, tasks that
-change in mid-run; and the four real data sets at reduced size (``--real``, 5 minutes of processor time more).
+change in mid-run; and the four real data sets at reduced size (``--real``, 12 minutes of processor time more).
 The learning problems are those of ``hocket.reproduce.fedast_tasks``.
 """
 
