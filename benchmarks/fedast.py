@@ -405,7 +405,7 @@ def real_page(found: dict[str, Any]) -> str:
     out += [CLOCK, clock_table(found["clock"])]
     rows = [r for r in rows if "tasks" in r]
     out += [WORTH, table(["method", "seed", *COST], [worths(r) for r in rows])]
-    out += [LEVEL, level_table(rows)]
+    out += [LEVEL, level_table(rows), luck(rows)]
     if found.get("alone"):
         out += [ALONE_SAID, alone_table(found["alone"])]
     log = found["operated"]
@@ -469,6 +469,20 @@ def level_table(rows: list[dict[str, Any]]) -> str:
         out.append([f"shorter than {SAID[k]}", *(f"{v:.0%}" for v in apart), f"{mean(apart):.0%}"])
     head = f"Seeds {', '.join(map(str, sorted(seeds)))}." if len(seeds) > 1 else f"Seed {min(seeds)}."
     return head + "\n\n" + table(["method", *(f"{v:.0%}" for v in LEVELS), "mean"], out)
+
+
+def luck(rows: list[dict[str, Any]]) -> str:
+    """How far CIFAR-10's last measurement lies above those before, and how they jump in the second half of a run."""
+    above, jumps = [], dict[str, list[float]]()
+    for r in rows:
+        seen = np.array(r["tasks"]["cifar"]["accuracy"])
+        above.append(seen[-1] - seen[-11:-1].mean())
+        jumps.setdefault(r["method"], []).append(float(np.diff(seen[len(seen) // 2 :]).std()))
+    said = ", ".join(f"{SAID[k]} {min(jumps[k]):.3f} to {max(jumps[k]):.3f}" for k in SAID)
+    return (
+        f"\nThe measurement that ended CIFAR-10 was {min(above):.2f} to {max(above):.2f} above the mean of the ten before "
+        f"it. Standard deviation from\none measurement to the next in the second half of a run: {said}."
+    )
 
 
 def alone_table(rows: list[dict[str, Any]]) -> str:
