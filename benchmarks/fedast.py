@@ -480,8 +480,8 @@ def luck(rows: list[dict[str, Any]]) -> str:
         jumps.setdefault(r["method"], []).append(float(np.diff(seen[len(seen) // 2 :]).std()))
     said = ", ".join(f"{SAID[k]} {min(jumps[k]):.3f} to {max(jumps[k]):.3f}" for k in SAID)
     return (
-        f"\nThe measurement that ended CIFAR-10 was {min(above):.2f} to {max(above):.2f} above the mean of the ten before "
-        f"it. Standard deviation from\none measurement to the next in the second half of a run: {said}."
+        f"\nThe measurement that ended CIFAR-10 was {min(above):.2f} to {max(above):.2f} above the mean of the ten "
+        f"before it. Standard deviation from one\nto the next in the second half of a run: {said}."
     )
 
 
