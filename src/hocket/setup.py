@@ -48,8 +48,6 @@ class Setup(Struct, frozen=True, eq=False):
         Raises:
             InvalidInput: something contradicts something else.
         """
-        if not isinstance(seed, int) or seed < 0:
-            raise InvalidInput(f"seed = {seed}: must be a whole number, 0 or more")
         strategy, tasks = resolve(named(task), method)
         return cls(tasks, strategy, until, evaluation or Evaluation(), seeded(seed), measure, checked(schedule, tasks))
 

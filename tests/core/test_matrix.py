@@ -18,6 +18,7 @@ import hocket as hk
 from hocket.errors import InvalidInput
 from hocket.fleet.law import Exponential
 from hocket.lease import Lease
+from hocket.pacing import JointRounds
 from hocket.policies import Facts
 from hocket.setup import Setup
 from hocket.simulation import checkpoint
@@ -70,11 +71,15 @@ def test_every_pair_trains_and_resumes(row: composition.Row, tmp_path: Path):
     stepped: list[int] = []
     step = sim.engine.book.step
     sim.engine.book.step = lambda name, keep: stepped.append((e := step(name, keep)).count) or e
+    discarded: list[int] = []
+    discard = sim.engine.book.discard
+    sim.engine.book.discard = lambda lease, name: discarded.append(lease) or discard(lease, name)
     slices = run(sim.engine)
     state = sim.engine.server.state
     (t,) = state.tasks.values()
     assert (state.finished, state.updates) == ("updates", UPDATES)
-    assert sum(stepped) + len(t.buffer) == t.accepted == UPDATES
+    assert sum(stepped) + len(discarded) + len(t.buffer) == t.accepted == UPDATES
+    assert not discarded or row["pacing"] == JointRounds(late="finish"), "only what comes late is discarded"
     assert len(stepped) == t.version > 0
     x = sim.engine.book.model("gaussian")
     assert x is not None and np.isfinite(x).all() and x.any(), "the model has moved and is finite"

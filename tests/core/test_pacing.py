@@ -174,6 +174,7 @@ def test_a_budget_s_buffer_follows_what_is_outstanding():
         (lambda: JointRounds(shares={"a": 1.0}).init(empty_view()), "no share for task 'b'"),
         (lambda: JointRounds(shares={"a": 0.0}), "every one must be above 0"),
         (lambda: Uniform(distinct=3), 'distinct = 3, busy = "skip"'),
+        (lambda: Uniform("queue", once=True, distinct=3), "distinct = 3, .* once = True"),
     ],
 )
 def test_settings_of_several_tasks_that_cannot_work(build, sentence):

@@ -1,6 +1,7 @@
 """Several tasks in one run, each with its own downlink, uplink and bound; clients hold one replica of each."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import hocket as hk
 from hocket.codec import QSGD
 from hocket.downlink import HiddenState
+from hocket.errors import InvalidInput
 from hocket.matching import BODS, UCB
 from hocket.merge import MeanByWeight
 from hocket.pacing import InFlight
@@ -128,6 +130,52 @@ def test_joint_rounds_choose_jointly(choose: str) -> None:
     first = [row for row in a.log.table().to_pylist() if row["kind"] == KINDS.index("assigned")][:12]
     assert len({row["client"] for row in first}) == 12
     assert sorted(Counter(row["task"] for row in first).values()) == [4, 4, 4]
+
+
+def test_late_clients_finish_and_count_for_nothing() -> None:
+    """Updates are of the round in which they arrive; a busy client that is asked again begins when it is done."""
+    method = hk.strategies.sync_st(asked=12, cohort=3, late="finish")
+    free = hk.Fleet.equal(CLIENTS, 0.05, float("inf"), float("inf"), compute_law=hk.fleet.Exponential())
+    done = hk.simulate(TASKS, free, method, hk.Until(updates=360), seed=0, log=True)
+    assert all(done.summary["tasks"][t.name]["accuracy"] > 0.8 * t.bayes for t in TASKS)
+    rows = done.log.table().to_pylist()
+    kinds = ("assigned", "started", "arrived", "refused", "cancelled")
+    at = {k: {r["lease"]: r for r in rows if r["kind"] == KINDS.index(k)} for k in kinds}
+    assert at["refused"] and not at["cancelled"], "late ones go on, and are refused"
+    steps = [r for r in rows if r["kind"] == KINDS.index("stepped")]
+    version = lambda t, now: sum(s["task"] == t and s["time_ns"] < now for s in steps)  # noqa: E731
+    given = at["assigned"]
+    for lease, r in at["arrived"].items():
+        fresh = given[lease]["value"] == version(given[lease]["task"], r["time_ns"])
+        assert fresh == (lease not in at["refused"])
+    rounds: dict[int, list[int]] = {}
+    for r in given.values():
+        rounds.setdefault(r["time_ns"], []).append(r["client"])
+    assert all(len(c) == len(set(c)) == 12 for c in rounds.values()), "nobody is asked twice in a round"
+    queued = 0
+    for c in range(CLIENTS):
+        own = sorted(lease for lease, r in given.items() if r["client"] == c and lease in at["started"])
+        for before, lease in pairwise(own):
+            asked, idle = given[lease]["time_ns"], at["arrived"][before]["time_ns"]
+            assert at["started"][lease]["time_ns"] == max(asked, idle)
+            queued += idle > asked
+    assert queued > 10
+
+
+def test_late_updates_do_not_count_without_a_guard_either() -> None:
+    """Discarded at the next step in place of refused at once; the models are the same."""
+    guarded = hk.strategies.sync_st(asked=12, cohort=3, late="finish")
+    bare = hk.Strategy("b", guarded.pacing, guarded.matching)
+    free = hk.Fleet.equal(CLIENTS, 0.05, float("inf"), float("inf"), compute_law=hk.fleet.Exponential())
+    a, b = (hk.simulate(TASKS, free, m, hk.Until(steps=40), seed=0) for m in (guarded, bare))
+    assert a.summary["refused"] and not b.summary["refused"]
+    assert a.summary["virtual_time_s"] == b.summary["virtual_time_s"]
+    assert all(a.models[t.name].tobytes() == b.models[t.name].tobytes() for t in TASKS)
+
+
+def test_late_clients_go_with_a_uniform_choice() -> None:
+    with pytest.raises(InvalidInput, match='it goes with choose = "uniform" only'):
+        hk.strategies.sync_st(choose="ucb", late="finish")
 
 
 def test_ucb_asks_those_it_does_not_know_then_those_of_high_loss() -> None:

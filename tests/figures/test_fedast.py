@@ -8,6 +8,7 @@ from statistics import mean
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import hocket as hk
 from hocket.merge import Spread
@@ -15,8 +16,11 @@ from hocket.policies import Contribution
 from hocket.record.log import KINDS
 from hocket.reproduce.fedast_tasks import (
     COST,
+    REACHED,
     ROUNDS,
     SHARES,
+    Late,
+    clocked,
     fleet,
     gaussians,
     learned,
@@ -66,21 +70,32 @@ def test_staleness_is_that_of_the_ratio(ratio: int, low: float, high: float) -> 
     assert low <= mean_staleness <= high
 
 
-def test_joint_rounds_wait_for_every_task() -> None:
+@pytest.mark.parametrize("late", ["cancel", "finish"])
+def test_joint_rounds_wait_for_every_task(late: str) -> None:
     """A4: 36 +- 2 rounds in 600, as many of each task."""
-    sim = replayed(hk.strategies.sync_st(asked=300, cohort=30, shares=SHARES), COST)
+    sim = replayed(hk.strategies.sync_st(asked=300, cohort=30, shares=SHARES, late=late), COST)
     versions = {t.version for t in sim.engine.server.state.tasks.values()}
     assert len(versions) == 1 and versions.pop() in range(34, 39)
 
 
-def test_rounds_that_the_paper_needed() -> None:
+@pytest.mark.parametrize("late", ["cancel", "finish"])
+def test_rounds_that_the_paper_needed(late: Late) -> None:
     """The targets of the real tasks are set by them: counted in the delay model, which is the paper's but for seeds."""
-    assert all(found == pytest.approx(ROUNDS[n], rel=0.06) for n, found in rounds_until().items())
+    assert all(found == pytest.approx(ROUNDS[late][n], rel=0.06) for n, found in rounds_until(late).items())
+
+
+def test_the_clock_alone_gives_the_published_advantage() -> None:
+    """If a version is worth eta_s of a round, FedAST ends when the paper says, and as much before Sync-ST."""
+    own = clocked(static(), 0.1, ROUNDS["finish"])
+    sync = clocked(hk.strategies.sync_st(300, 30, shares=SHARES, late="finish"), 1.0, ROUNDS["finish"])
+    assert all(sync[n] == pytest.approx(t, rel=0.07) for n, t in REACHED.items()), "as counted"
+    assert max(own.values()) == own["cifar"] == pytest.approx(619, rel=0.03)
 
 
 def test_the_real_tasks_keep_the_ratios_of_the_program() -> None:
     """An update counts for as much in both methods, and R, buffers and cohorts are two thirds of the program's."""
-    (own, every), (sync, rounds) = real_methods().values()
+    (own, every), (sync, rounds), (late, also) = real_methods().values()
+    assert late.pacing == replace(sync.pacing, late="finish") and also == rounds
     sizes = own.pacing.in_flight, own.matching.distinct, sync.pacing.asked, sync.pacing.cohort
     assert sizes == tuple(round(k * 2 / 3) for k in (384, 300, 300, 30))
     buffer = own.pacing.in_flight // 4 // own.pacing.ratio

@@ -22,9 +22,9 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
     ``busy`` "skip": without replacement among online clients that have no open lease (FedAvg, FedBuff).
     "queue": with replacement among all online clients; a busy one queues the job (AsyncSGD, FedAST).
     ``once``: clients that were already given this version of the task come last, so a cohort that replaces
-    lost members does not ask the fast ones twice. ``distinct``: with "queue", so many clients may have work at once;
-    who is drawn beyond that and has none is passed over until somebody is done. Slots for any task are dealt to the
-    active tasks in turn.
+    lost members does not ask the fast ones twice; with "queue", nobody is drawn twice at a time.
+    ``distinct``: with "queue", so many clients may have work at once; who is drawn beyond that and has none is passed
+    over until somebody is done. Slots for any task are dealt to the active tasks in turn.
     """
 
     busy: Literal["skip", "queue"] = "skip"
@@ -33,9 +33,10 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
     observes: ClassVar[tuple[type[Event], ...]] = ()
 
     def __post_init__(self) -> None:
-        if self.distinct is not None and (self.busy != "queue" or self.distinct < 1):
+        if self.distinct is not None and (self.busy != "queue" or self.once or self.distinct < 1):
             raise InvalidInput(
-                f'uniform: distinct = {self.distinct}, busy = "{self.busy}"; distinct is 1 or more, with busy = "queue"'
+                f'uniform: distinct = {self.distinct}, busy = "{self.busy}", once = {self.once}; '
+                'distinct is 1 or more, with busy = "queue" and without once'
             )
 
     def init(self, view: View) -> None:
@@ -54,9 +55,9 @@ class Uniform(Struct, frozen=True, tag="uniform", tag_field="kind", forbid_unkno
             if count == 1 and task != ANY:
                 return [Pick(task, members[(key >> 32) * n >> 32], 1.0 / n)]
         wanted = deal(slots, view)
-        if self.busy == "queue":
+        if self.busy == "queue" and not self.once:
             return [Pick(t, members[below(key ^ i, n)], 1.0 / n) for i, t in enumerate(wanted)]
-        order = draw(view.idle, len(wanted) if not self.once else n, key)
+        order = draw(view.online if self.busy == "queue" else view.idle, len(wanted) if not self.once else n, key)
         if self.once:
             return _fresh_first(wanted, order, n, view)
         return [Pick(t, c, 1.0 / n) for t, c in zip(wanted, order, strict=False)]

@@ -9,6 +9,9 @@ x_m <- x_m + (eta_s / k_m) sum_i D_i, and the round ends when every task has its
 | k_m | ``cohort`` | updates a task waits for |
 | eta_s | ``lr`` | server learning rate |
 
+Who is too late is cancelled at the end of the round. The program of that comparison lets them finish (``late``), for
+nothing, and draws from all clients, so that a busy one that is asked again begins late: its rounds are longer.
+
 Bhuyan, Moharir, "Multi-model federated learning", COMSNETS 2022; with over-commitment as in the FedAST comparison
 (arXiv 2406.00302). ``choose`` "ucb" is Sync-UCB-ST and "bods" Sync-Bayes-ST: who is asked is chosen for all tasks at
 once, by :mod:`hocket.matching.ucb` or :mod:`hocket.matching.bods`.
@@ -16,6 +19,8 @@ once, by :mod:`hocket.matching.ucb` or :mod:`hocket.matching.bods`.
 
 from typing import Literal
 
+from hocket.errors import InvalidInput
+from hocket.guard import Staleness
 from hocket.matching import BODS, UCB, Uniform
 from hocket.merge import MeanByCount
 from hocket.optimizer import SGD
@@ -34,18 +39,25 @@ def sync_st(
     lr: float = 1.0,
     timeout: float | None = None,
     choose: Literal["uniform", "ucb", "bods"] = "uniform",
+    late: Literal["cancel", "finish"] = "cancel",
 ) -> Strategy:
     """Joint rounds of ``asked`` clients.
 
     Args:
         choose: who is asked for what: "uniform", or by the losses seen, "ucb" or "bods" (:mod:`hocket.matching`).
 
+    Raises:
+        InvalidInput: late clients finish, and clients are not chosen uniformly.
+
     >>> sync_st(asked=60, cohort=12).pacing.asked
     60
     """
+    finish = late == "finish"
+    if finish and choose != "uniform":
+        raise InvalidInput(f'sync_st: late = "finish", choose = {choose!r}; it goes with choose = "uniform" only')
     return Strategy(
         name="sync-st" if choose == "uniform" else f"sync-{choose}-st",
-        pacing=JointRounds(asked, cohort, shares, timeout),
-        matching=CHOOSE[choose],
-        task=TaskPart(merge=MeanByCount(), optimizer=SGD(lr)),
+        pacing=JointRounds(asked, cohort, shares, late, timeout),
+        matching=Uniform("queue", once=True) if finish else CHOOSE[choose],
+        task=TaskPart(merge=MeanByCount(), optimizer=SGD(lr), guard=Staleness(limit=0) if finish else None),
     )
