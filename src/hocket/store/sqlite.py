@@ -9,10 +9,11 @@ Bodies lie beside their record in its row: with 64 KiB bodies that writes severa
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
+from weakref import finalize
 
 from hocket.errors import Damaged, Fenced, HocketError, InvalidInput, StoreFailed
 from hocket.files import sync_folder
@@ -208,29 +209,52 @@ def read(folder: Path) -> Recovered:
     """
     if not (folder / JOURNAL).exists():
         raise InvalidInput(f"journal {folder} does not exist; give the folder that the run wrote")
-    with _reading(folder) as db:
+    with ExitStack() as opened:
+        db = opened.enter_context(_reading(folder))
         _check(folder, db)
-        return _recover(folder, db)
+        found = _recover(folder, db)
+        finalize(found.records, opened.pop_all().close)
+    return found
 
 
 def _recover(folder: Path, db: sqlite3.Connection) -> Recovered:
     start = checkpoint.newest(folder)
-    number = covers = 0 if start is None else start.covers
-    records: list[Record] = []
-    before = 0
-    query = "SELECT number, term, data, bodies, sum FROM record WHERE number > ? ORDER BY number"
-    for found, term, data, bodies, total in db.execute(query, (covers,)):
-        number += 1
-        where = f"store {folder}: record {number}"
-        if found != number:
-            raise Damaged(f"{where} is missing, the next one is {found}; take the store from a copy")
-        if total != _sum(found, term, data, bodies):
-            raise Damaged(f"{where} does not match its checksum; take the store from a copy")
-        if term < before:
-            raise Damaged(f"{where} is of term {term}, after one of term {before}; take the store from a copy")
-        before = term
-        records.append(Record(number, term, data, {} if bodies is None else unpack(bodies, dict[str, bytes])))
-    return Recovered(start, records)
+    covers = 0 if start is None else start.covers
+    (last,) = db.execute("SELECT max(number) FROM record").fetchone()
+    return Recovered(start, Records(folder, db, covers, max(0, (last or 0) - covers)))
+
+
+class Records(Collection[Record]):
+    """The ``count`` records after the first ``covers``; each is read and checked when its turn has come.
+
+    Raises:
+        Damaged: while they are gone through.
+    """
+
+    def __init__(self, folder: Path, db: sqlite3.Connection, covers: int, count: int) -> None:
+        self._folder, self._db, self._covers, self._count = folder, db, covers, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, record: object) -> bool:
+        return any(record == r for r in self)
+
+    def __iter__(self) -> Iterator[Record]:
+        number, before = self._covers, 0
+        query = "SELECT number, term, data, bodies, sum FROM record WHERE number > ? ORDER BY number"
+        with _failing(self._folder, Damaged):
+            for found, term, data, bodies, total in self._db.execute(query, (number,)):
+                number += 1
+                where = f"store {self._folder}: record {number}"
+                if found != number:
+                    raise Damaged(f"{where} is missing, the next one is {found}; take the store from a copy")
+                if total != _sum(found, term, data, bodies):
+                    raise Damaged(f"{where} does not match its checksum; take the store from a copy")
+                if term < before:
+                    raise Damaged(f"{where} is of term {term}, after one of term {before}; take the store from a copy")
+                before = term
+                yield Record(number, term, data, {} if bodies is None else unpack(bodies, dict[str, bytes]))
 
 
 def _check(folder: Path, db: sqlite3.Connection) -> None:
@@ -288,7 +312,10 @@ def _reading(folder: Path) -> Iterator[sqlite3.Connection]:
     """The database, to be looked at: nothing in it changes, not even on closing."""
     with _failing(folder, Damaged):
         uri = f"{(folder / JOURNAL).absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)) as db:
+        db = sqlite3.connect(  # whoever lets go of it last closes it, in any thread
+            uri, uri=True, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+        )
+        with closing(db):
             db.text_factory = bytes
             db.execute("BEGIN")
             yield db
