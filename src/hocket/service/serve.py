@@ -231,7 +231,7 @@ class Service:
         routes = Routes(
             self.setup, self.experiment.told, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold, rates
         )
-        operator = Operator(desk, register, sessions, exchanges, uploads, meters, routes.rates, self.stop)
+        operator = Operator(desk, register, sessions, exchanges, uploads, meters, rates, plans, self.stop)
         runners: list[web.AppRunner] = []
         listening: asyncio.Server | None = None
         sweeping = asyncio.create_task(_sweep(uploads, o.patience / 4))
