@@ -45,6 +45,7 @@ from hocket.service.watch import Meters, Watch
 from hocket.simulation import checkpoint
 from hocket.simulation.run import Run
 from hocket.store import SQLiteStore
+from hocket.store.aside import Aside
 from hocket.store.journal import EVERY, state_digest
 from hocket.store.secret import take
 from hocket.store.spill import beside
@@ -203,11 +204,13 @@ class Service:
         meters, exchanges = Meters(), Exchanges()
         context, ca = tls_of(o, self.folder)
         tasks, events = tuple(self.setup.tasks), self.folder / "events"
-        log = EventLog(tasks, events, len(list(events.glob("*.parquet"))))
+        aside = Aside()
+        log = EventLog(tasks, events, len(list(events.glob("*.parquet"))), aside.give)
         register = Register(self.folder / REGISTER, self._clients)
         loop, rates = asyncio.get_running_loop(), dict[int, Rates]()
         desk = Desk(
-            lambda say: self._host(say, Watch(meters, log), plans), exchanges.deliver, self._failed, o.patience / 4
+            lambda say: self._host(say, Watch(meters, log), plans, aside), exchanges.deliver, self._failed,
+            o.patience / 4,
         )  # fmt: skip
 
         def no_plan(error: BaseException) -> None:
@@ -217,6 +220,7 @@ class Service:
         began = monotonic()
         with ExitStack() as undo:
             undo.callback(register.close)
+            undo.callback(aside.close)
             door = undo.enter_context(self._door())  # first: who cannot listen must not take a run over from who can
             host = await desk.open()
             undo.pop_all()
@@ -258,6 +262,7 @@ class Service:
             pool.shutdown(cancel_futures=True)
             register.close()
             (self.folder / "operator.sock").unlink(missing_ok=True)
+            await asyncio.to_thread(aside.close)
         if self._error is not None:
             raise self._error
         log.flush()
@@ -287,12 +292,13 @@ class Service:
                 data = source.read_bytes()
                 replace(self.folder / name, lambda p, data=data: p.write_bytes(data))  # type: ignore[misc]
 
-    def _host(self, say: Callable[[Message], None], watch: Watch, plans: Plans) -> Host:
+    def _host(self, say: Callable[[Message], None], watch: Watch, plans: Plans, aside: Aside) -> Host:
         """In the core's thread: SQLite wants to be used where it was opened."""
         hidden = any(part.privacy is not None for part in self.setup.strategy.tasks.values())
         secret = take(self.folder / JOURNAL) if hidden else None
+        store = SQLiteStore(self.folder / JOURNAL, aside=aside)
         return Host(
-            self.setup, SQLiteStore(self.folder / JOURNAL), say, watch, step=lambda name: None, secret=secret,
+            self.setup, store, say, watch, step=lambda name: None, secret=secret,
             every=self.options.every, patience=int(self.options.patience * 1e9), down=self.experiment.fleet.down,
             everybody=False, plan=plans.ask, log=watch, spill=beside(self.folder / JOURNAL),
         )  # fmt: skip
