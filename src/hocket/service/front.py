@@ -23,6 +23,7 @@ from hocket.service.watch import Meters
 STALL = 10.0  # seconds that a body may stand still
 SLOWEST = 1024  # bytes per second of a body, averaged, after the first STALL seconds
 EMPTY = digest_header(b"")
+CLAIM = "claim"  # of a request
 
 LOG = getLogger("hocket.service")
 """Of errors of ours; what is no HTTP is its sender's, who could fill a disk with it otherwise."""
@@ -52,7 +53,7 @@ class Front:
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn rejections into answers, and slow down addresses that cause them, but for sessions that are open."""
         try:
-            claim = Claim.read(request.headers.get(protocol.AUTHORIZATION, ""))
+            claim = request[CLAIM] = Claim.read(request.headers.get(protocol.AUTHORIZATION, ""))
             known = claim is not None and self.sessions.find(claim.session) is not None
             if not known and (wait := self._failures.wait(request.remote)):
                 raise Rejected(429, "address", "too many rejected requests from this address", wait)
@@ -76,7 +77,7 @@ class Front:
         Raises:
             Rejected: nobody we know, or a request that was sent before.
         """
-        claim = Claim.read(request.headers.get(protocol.AUTHORIZATION, ""))
+        claim: Claim | None = request[CLAIM]
         session = None if claim is None else self.sessions.find(claim.session)
         if claim is None or session is None:
             raise Rejected(401, "session", "no such session; open one")
@@ -129,21 +130,23 @@ async def read(request: web.Request, limit: int, take: Callable[[bytes], None]) 
     if (request.content_length or 0) > limit:
         raise Rejected(413, "size", f"a body of {request.content_length} bytes; at most {limit}")
     loop = asyncio.get_running_loop()
-    began, got = loop.time(), 0
-    while True:
-        try:
-            async with asyncio.timeout(STALL):
-                chunk = await request.content.readany()
-        except TimeoutError:
-            raise Rejected(408, "slow", f"the body stood still for {STALL:g} s") from None
-        if not chunk:
-            return
-        got += len(chunk)
-        if got > limit:
-            raise Rejected(413, "size", f"a body of more than {limit} bytes")
-        if loop.time() - began > STALL and got < SLOWEST * (loop.time() - began):
-            raise Rejected(408, "slow", f"fewer than {SLOWEST} bytes/s")
-        take(chunk)
+    began = looked = loop.time()
+    got = 0
+    try:
+        async with asyncio.timeout(STALL) as patience:
+            while chunk := await request.content.readany():
+                got += len(chunk)
+                if got > limit:
+                    raise Rejected(413, "size", f"a body of more than {limit} bytes")
+                now = loop.time()
+                if now - began > STALL and got < SLOWEST * (now - began):
+                    raise Rejected(408, "slow", f"fewer than {SLOWEST} bytes/s")
+                if now - looked > STALL / 8:  # most bodies come at once
+                    looked = now
+                    patience.reschedule(now + STALL)
+                take(chunk)
+    except TimeoutError:
+        raise Rejected(408, "slow", f"the body stood still for {STALL:g} s") from None
 
 
 def answer(what: Body, status: int = 200) -> web.Response:

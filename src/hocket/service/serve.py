@@ -8,6 +8,7 @@ import resource
 import signal
 import ssl
 import sys
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -54,6 +55,8 @@ JOURNAL, REGISTER, TLS, UPLOADS = "journal", "register.sqlite", "tls", "uploads"
 MEASURED = "measured.parquet"
 MEASURE = ("finite",)
 BACKLOG = 4096
+READ = 1 << 16  # bytes read from a connection at once; asyncio keeps a buffer for so many (256 KiB) per TLS connection
+YOUNG = 10_000  # objects made and not let go of between two collections: what a request leaves behind has no cycles
 HEADER_S = 5.0  # for a handshake, for the header of a request, and between two requests of a connection
 
 
@@ -174,8 +177,10 @@ class Service:
         def settled(serving: Serving) -> None:
             gc.collect()
             gc.freeze()  # libraries and the experiment stay: a full collection over them would make updates wait
+            gc.set_threshold(YOUNG)
             up(serving)
 
+        SSLProtocol.max_size = READ
         _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # a connection is one
         return asyncio.run(until_signalled())
