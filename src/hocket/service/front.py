@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from logging import getLogger
+from weakref import WeakSet
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -23,7 +24,7 @@ from hocket.service.watch import Meters
 STALL = 10.0  # seconds that a body may stand still
 SLOWEST = 1024  # bytes per second of a body, averaged, after the first STALL seconds
 EMPTY = digest_header(b"")
-CLAIM = "claim"  # of a request
+CLAIM = web.RequestKey("claim", Claim)
 
 LOG = getLogger("hocket.service")
 """Of errors of ours; what is no HTTP is its sender's, who could fill a disk with it otherwise."""
@@ -48,13 +49,16 @@ class Front:
     ) -> None:
         self.run, self.term, self.register, self.sessions = run, term, register, sessions
         self._meters, self._failures, self._each = meters, failures, each
+        self._proven: WeakSet[asyncio.BaseTransport] = WeakSet()
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn rejections into answers, and slow down addresses that cause them, but for sessions that are open."""
         try:
-            claim = request[CLAIM] = Claim.read(request.headers.get(protocol.AUTHORIZATION, ""))
+            claim = Claim.read(request.headers.get(protocol.AUTHORIZATION, ""))
             known = claim is not None and self.sessions.find(claim.session) is not None
+            if claim is not None:
+                request[CLAIM] = claim
             if not known and (wait := self._failures.wait(request.remote)):
                 raise Rejected(429, "address", "too many rejected requests from this address", wait)
             return await handler(request)
@@ -77,7 +81,7 @@ class Front:
         Raises:
             Rejected: nobody we know, or a request that was sent before.
         """
-        claim: Claim | None = request[CLAIM]
+        claim = request.get(CLAIM)
         session = None if claim is None else self.sessions.find(claim.session)
         if claim is None or session is None:
             raise Rejected(401, "session", "no such session; open one")
@@ -99,7 +103,19 @@ class Front:
         if not session.takes(claim.number):
             raise Rejected(409, "replay", f"request {claim.number} of this session was made before, or is too old")
         self.sessions.heard(session)
+        if request.transport is not None:
+            self._proven.add(request.transport)
         return session
+
+    async def hang_up(self, server: web.Server, every: float) -> None:
+        """Close connections on which no device has proven who it is in ``every`` s, or twice as many; never returns."""
+        before: set[web.RequestHandler] = set()
+        while True:
+            await asyncio.sleep(every)
+            strangers = {c for c in server.connections if c.transport not in self._proven}
+            for connection in strangers & before:
+                connection.close()
+            before = strangers
 
 
 async def body(request: web.Request, kind: type[protocol.T], limit: int = protocol.CONTROL) -> protocol.T:
@@ -129,12 +145,18 @@ async def read(request: web.Request, limit: int, take: Callable[[bytes], None]) 
         )
     if (request.content_length or 0) > limit:
         raise Rejected(413, "size", f"a body of {request.content_length} bytes; at most {limit}")
+    content = request.content
+    if content.is_eof():  # it came with its header
+        if len(data := content.read_nowait()) > limit:
+            raise Rejected(413, "size", f"a body of more than {limit} bytes")
+        take(data)
+        return
     loop = asyncio.get_running_loop()
     began = looked = loop.time()
     got = 0
     try:
         async with asyncio.timeout(STALL) as patience:
-            while chunk := await request.content.readany():
+            while chunk := await content.readany():
                 got += len(chunk)
                 if got > limit:
                     raise Rejected(413, "size", f"a body of more than {limit} bytes")

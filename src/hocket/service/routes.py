@@ -266,7 +266,10 @@ class Routes:
             return await self._answered(client, lease_id)
         if not 0 < length <= most:
             raise Rejected(413, "size", f"an update of {length} bytes; this task takes at most {most}")
-        part = self._uploads.begin(client, lease_id, length, digest)
+        try:
+            part = self._uploads.begin(client, lease_id, length, digest)
+        except OSError as e:
+            raise _no_room(e) from None
         if part is None:
             raise Rejected(503, "busy", "this update, or too many others, are on their way", 0.1)
         if part.offset != offset:
@@ -282,9 +285,9 @@ class Routes:
         def take(chunk: bytes) -> None:
             try:
                 self._uploads.append(part, chunk)
-            except OSError as e:  # a large update goes to a file
+            except OSError as e:
                 self._uploads.release(part)
-                raise Rejected(503, "disk", f"no room for updates: {e.strerror}", 5.0) from None
+                raise _no_room(e) from None
             self._meters.received.inc(len(chunk))
 
         part.busy = True
@@ -365,6 +368,11 @@ class Routes:
         if np.isfinite(largest := float(np.abs(decoded.delta).max(initial=0.0))) and largest > LARGEST:
             raise InvalidInput(f"a coordinate of {largest:.3g}; at most {LARGEST:g}")
         return Update(client, lease.id, head.samples, head.metrics, head.start, len(update), update, decoded)
+
+
+def _no_room(error: OSError) -> Rejected:
+    """A large update goes to a file, and there is no room for it."""
+    return Rejected(503, "disk", f"no room for updates: {error.strerror}", 5.0)
 
 
 def _check(head: Head, most: int, needs: frozenset[str]) -> None:

@@ -57,7 +57,8 @@ MEASURE = ("finite",)
 BACKLOG = 4096
 READ = 1 << 16  # bytes read from a connection at once; asyncio keeps a buffer for so many (256 KiB) per TLS connection
 YOUNG = 10_000  # objects made and not let go of between two collections: what a request leaves behind has no cycles
-HEADER_S = 5.0  # for a handshake, for the header of a request, and between two requests of a connection
+HEADER_S = 5.0  # for a handshake, and for a first request by a device that is known
+KEEP_S = 30.0  # between two requests of a connection; longer than devices keep theirs
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -156,6 +157,7 @@ class Service:
             raise InvalidInput(f"task {bare[0]!r} is size-only; give it a learner, or simulate the run")
         self._error: BaseException | None = None
         self._stop = asyncio.Event()
+        self._watching: list[asyncio.Task[None]] = []
         self.parts: Uploads
         self.edges: Edges
 
@@ -254,7 +256,8 @@ class Service:
             if self._error is None and any(r.known for r in routes.rates.values()):
                 replace(self.folder / MEASURED, lambda p: write_fleet(p, routes.rates, self._clients))
         finally:
-            sweeping.cancel()
+            for task in (sweeping, *self._watching):
+                task.cancel()
             routes.ready = False
             if listening is not None:
                 listening.close()
@@ -325,13 +328,14 @@ class Service:
         app = web.Application(middlewares=[front.guard], client_max_size=0)
         app.add_routes(routes.table())
         runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, handler_cancellation=True, keepalive_timeout=HEADER_S,
+            app, access_log=None, handle_signals=False, handler_cancellation=True, keepalive_timeout=KEEP_S,
             shutdown_timeout=5.0, lingering_time=1.0, auto_decompress=False, logger=LOG,
         )  # fmt: skip
         await runner.setup()
         runners.append(runner)
         loop = asyncio.get_running_loop()
         assert runner.server is not None, "it was set up"
+        self._watching.append(asyncio.create_task(front.hang_up(runner.server, HEADER_S)))
         handshake = None if context is None else HEADER_S
         return await loop.create_server(
             runner.server, sock=door, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=handshake

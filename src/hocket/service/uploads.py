@@ -7,8 +7,10 @@ byte until the core has dealt with it, so a server that cannot keep up sends dev
 
 from collections.abc import Callable
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
+from tempfile import TemporaryFile
+from typing import IO
 
 from msgspec import Struct
 
@@ -24,7 +26,7 @@ class Part(Struct, eq=False):
     lease: int
     length: int
     digest: bytes
-    file: "SpooledTemporaryFile[bytes]"
+    file: IO[bytes]
     touched: float
     offset: int = 0
     busy: bool = False
@@ -73,7 +75,7 @@ class Uploads:
         if part is None:
             if self.announced + length > self._limit:
                 return None
-            file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(IN_MEMORY, dir=str(self._folder))  # noqa: SIM115
+            file = BytesIO() if length <= IN_MEMORY else TemporaryFile(dir=self._folder)  # noqa: SIM115
             part = self._parts[client, lease] = Part(client, lease, length, digest, file, self._clock())
             self.announced += length
         return part
