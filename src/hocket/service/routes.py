@@ -238,14 +238,22 @@ class Routes:
 
     async def progress(self, request: web.Request) -> web.Response:
         client, lease = self._front.session(request).client, int(request.match_info["lease"])
-        if self._conflicts(lease, bytes.fromhex(request.match_info["digest"])):
+        if self._conflicts(client, lease, bytes.fromhex(request.match_info["digest"])):
             return answer(Progress(0, "conflict"))
         said = await self._desk.call(lambda host: host.said(client, lease))
         return answer(Progress(self._uploads.offset(client, lease), said))
 
-    def _conflicts(self, lease: int, digest: bytes) -> bool:
-        """Whether another update was handed in for a lease."""
-        return self._digests.get(lease, digest) != digest
+    def _conflicts(self, client: int, lease: int, digest: bytes) -> bool:
+        """Whether another update was handed in for a lease.
+
+        Raises:
+            Rejected: one is being handed in, which may turn out to be damaged.
+        """
+        if self._digests.get(lease, digest) == digest:
+            return False
+        if self._uploads.busy(client, lease):
+            raise Rejected(503, "busy", "another update of this lease is on its way", 0.1)
+        return True
 
     async def update(self, request: web.Request) -> web.Response:
         client, lease_id = self._front.session(request).client, int(request.match_info["lease"])
@@ -254,7 +262,7 @@ class Routes:
         if digest is None:
             raise Rejected(400, "digest", "an update names its digest")
         lease = self._host.server.view.leases.get(lease_id)  # a look at one entry, whole or absent
-        if self._conflicts(lease_id, digest):
+        if self._conflicts(client, lease_id, digest):
             return answer(Progress(0, "conflict"))
         if lease is None or lease.client != client or lease.issued < 0:
             return await self._answered(client, lease_id)
@@ -310,13 +318,13 @@ class Routes:
                 error = handled.exception()
                 self._uploads.release(part)
                 if error is not None or not handled.result():
+                    self._digests.pop(lease.id, None)
                     if not coming.done():
                         coming.set_exception(error or Spoilt())
-                    return
-                self._digests[lease.id] = part.digest
-                if len(self._digests) > REMEMBERED:
-                    self._digests.popitem(last=False)
 
+            self._digests[lease.id] = part.digest
+            if len(self._digests) > REMEMBERED:
+                self._digests.popitem(last=False)
             handled.add_done_callback(dealt_with)
             self._pool.submit(self._hand_in, client, lease, ranking, part, handled)
             try:

@@ -61,6 +61,11 @@ class Uploads:
         part = self._parts.get((client, lease))
         return 0 if part is None else part.offset
 
+    def busy(self, client: int, lease: int) -> bool:
+        """Whether an update is being sent or dealt with right now."""
+        part = self._parts.get((client, lease))
+        return part is not None and part.busy
+
     def begin(self, client: int, lease: int, length: int, digest: bytes) -> Part | None:
         """The part to append to; another update of the lease takes the place of one not whole.
 
