@@ -50,6 +50,7 @@ class Front:
         self.run, self.term, self.register, self.sessions = run, term, register, sessions
         self._meters, self._failures, self._each = meters, failures, each
         self._proven: WeakSet[asyncio.BaseTransport] = WeakSet()
+        self._answering: set[asyncio.BaseTransport | None] = set()
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -61,7 +62,7 @@ class Front:
                 request[CLAIM] = claim
             if not known and (wait := self._failures.wait(request.remote)):
                 raise Rejected(429, "address", "too many rejected requests from this address", wait)
-            return await handler(request)
+            return await (handler(request) if known else self._stranger(request, handler))
         except Rejected as e:
             if e.status in (400, 401, 403):
                 self._failures.take(request.remote)
@@ -74,6 +75,15 @@ class Front:
         except (ConnectionError, TimeoutError) as e:  # whoever asked is gone, or the core is busy
             self._meters.rejected.labels("cut").inc()
             return answer(Problem(f"{type(e).__name__}: come again", 1.0), 503)
+
+    async def _stranger(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Whoever is being answered is not hung up on."""
+        transport = request.transport
+        self._answering.add(transport)
+        try:
+            return await handler(request)
+        finally:
+            self._answering.discard(transport)
 
     def session(self, request: web.Request) -> Session:
         """Who sends a request.
@@ -114,7 +124,8 @@ class Front:
             await asyncio.sleep(every)
             strangers = {c for c in server.connections if c.transport not in self._proven}
             for connection in strangers & before:
-                connection.close()
+                if connection.transport not in self._answering:
+                    connection.force_close()
             before = strangers
 
 
