@@ -226,15 +226,17 @@ async def load(folder: Path, clients: int, rate: float, seconds: float, dropout:
     up = time.monotonic() - at
     await server.kill(signal.SIGTERM)
     counted = server.counted()
-    late = memory[len(memory) // 3 :]
+    late = memory[len(memory) // 3 :]  # the first third is for every connection to be open once
     slope = np.polyfit(*zip(*late, strict=True), 1)[0] * 1e6 / 2**20 if len(late) > 2 else float("nan")
+    resident = [size / 2**20 for _, size in memory]
     return {
         "clients": clients, "asked_per_s": rate, "seconds": wall, "accepted_per_s": sum(acknowledged.values()) / wall,
         **percentiles(taken), "max_ms": 1e3 * max(taken), "acknowledged": sum(acknowledged.values()),
         "lost": len(set(acknowledged) - set(counted)), "doubled": sum(n > 1 for n in counted.values()),
         "server_cpu": cpu / wall, "cpu_ms_per_update": 1e3 * cpu / max(1, len(taken)),
-        "of_it_event_loop": loop_cpu / cpu, "memory_slope_mib_per_million": float(slope), "recovery_s": server.recovery,
-        "restart_s": up,
+        "of_it_event_loop": loop_cpu / cpu, "event_loop_ms_per_update": 1e3 * loop_cpu / max(1, len(taken)),
+        "memory_mib": {"first": resident[0], "most": max(resident), "last": resident[-1]},
+        "memory_slope_mib_per_million": float(slope), "recovery_s": server.recovery, "restart_s": up,
     }  # fmt: skip
 
 

@@ -257,7 +257,7 @@ def _(original: Any) -> Any:
 @bug("the last record is not replayed", host, "recover")
 def _(original: Any) -> Any:
     def recover(found: Any, *args: Any, **kwargs: Any) -> Any:
-        return original(msgspec.structs.replace(found, records=found.records[:-1]), *args, **kwargs)
+        return original(msgspec.structs.replace(found, records=list(found.records)[:-1]), *args, **kwargs)
 
     return recover
 

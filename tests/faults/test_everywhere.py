@@ -233,7 +233,7 @@ def golden() -> tuple[Setup, Kept]:
         take(host, item)
     host.commit()
     found = DiskStore(disk).recover()
-    return setup, Kept(found.records, found.checkpoint, state_digest(host.server, host.book))
+    return setup, Kept(list(found.records), found.checkpoint, state_digest(host.server, host.book))
 
 
 def lead(setup: Setup, kept: Kept) -> str:

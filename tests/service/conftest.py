@@ -55,7 +55,7 @@ def entries(path: Path) -> list[tuple[int, Any]]:
 
 def rewrite(path: Path, records: Sequence[tuple[int, Any]]) -> Path:
     """A copy of a journal that says something else after its header; bodies stay with their lease."""
-    found = read(path).records
+    found = list(read(path).records)
     header, *rest = (decode(r, "journal") for r in found)
     bodies = {e.event.lease: r.bodies[e.body] for e, r in zip(rest, found[1:], strict=True) if e.body}
     to = path.with_name(f"{path.name}-{len(list(path.parent.iterdir()))}")

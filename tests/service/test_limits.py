@@ -9,22 +9,24 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from hocket.errors import InvalidInput, StoreFailed
-from hocket.lease import Edge, Node
+from hocket.lease import Edge, Lease, Node
 from hocket.record.log import EventLog
-from hocket.service import join, routes
+from hocket.service import join, routes, serve
 from hocket.service.door import Door
 from hocket.service.keep import Keep
 from hocket.service.link import digest_header
 from hocket.service.protocol import Step
 from hocket.service.register import Register
 from hocket.service.serve import Options
+from hocket.service.tls import client_context
 from hocket.service.uploads import Part, Uploads
-from tests.service.served import Hand, devices, experiment, hands, replayed, served
+from tests.service.served import Hand, Process, devices, experiment, hands, replayed, served
 from tests.service.test_hostile import raw, signed
 
 
@@ -248,6 +250,76 @@ def test_a_device_whose_disk_is_full_says_so_and_goes_on_later(
 
     asyncio.run(main())
     assert replayed(tmp_path / "run", e).server.state.updates == 3
+
+
+def test_updates_that_wait_for_the_core_count_against_the_limit(tmp_path: Path) -> None:
+    """While the core is held up, so many bytes are taken in and no more, whether their senders stay or not."""
+    e = experiment(clients=5, buffer=5, in_flight=5)
+
+    async def main() -> None:
+        limit = int(2.9 * e.tasks[0].schema.nbytes)  # of two updates, heads included
+        async with served(e, tmp_path / "run", part_limit=limit) as (service, serving):
+            async with hands(serving, tmp_path, service.setup, 5) as order:
+                work = [await hand.work() for hand in order]
+                going, held = Event(), asyncio.create_task(serving.desk.call(lambda host: going.wait()))
+                parts = service.parts
+
+                async def send(hand: Hand, lease: Lease) -> tuple[int, bytes]:
+                    update, path = hand.update(lease), f"/v1/updates/{lease.id}"
+                    sizes = {"Hocket-Offset": "0", "Hocket-Length": str(len(update))}
+                    return await raw(hand, "PATCH", path, signed(hand, "PATCH", path, update) | sizes, update)
+
+                try:
+                    stays, goes = (asyncio.create_task(send(*x)) for x in zip(order[:2], work[:2], strict=True))
+                    while sum(p.offset == p.length for p in parts._parts.values()) < 2:
+                        await asyncio.sleep(0.01)
+                    goes.cancel()
+                    await asyncio.sleep(0.1)  # the server hears of it
+                    for hand, lease in zip(order[2:], work[2:], strict=True):
+                        status, said = await send(hand, lease)
+                        assert status == 503 and b"too many others" in said
+                        assert parts.announced <= limit
+                finally:
+                    going.set()
+                assert await held
+                assert (await stays)[0] == 200
+                answers = [await hand.submit(lease) for hand, lease in zip(order, work, strict=True)]
+                assert answers == [""] * 5, "sent away, or sent twice, and accepted once"
+                assert parts.announced == len(parts) == 0
+                assert serving.host.server.state.updates == 5
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_waits_takes_little_memory(tmp_path: Path) -> None:
+    """Thousands of devices keep one open; by itself asyncio keeps 256 KiB for each."""
+    count = 150
+
+    async def main() -> None:
+        process = Process(tmp_path)
+        await process.start()
+        context, port = client_context(process.ca), int(process.url.rpartition(":")[2])
+
+        def resident() -> int:
+            pages = int(Path(f"/proc/{process.process.pid}/statm").read_text().split()[1])
+            return pages * os.sysconf("SC_PAGE_SIZE")
+
+        async def knock() -> asyncio.StreamWriter:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200 OK" in await reader.readline()
+            return writer
+
+        first = [await knock() for _ in range(10)]
+        before = resident()
+        writers = first + [await knock() for _ in range(count)]
+        each = (resident() - before) / count
+        for writer in writers:
+            writer.close()
+        await process.kill()
+        assert each < 2 * serve.READ, f"{each / 1024:.0f} KiB for a connection"
+
+    asyncio.run(main())
 
 
 def test_a_device_whose_memory_is_damaged_says_so(tmp_path: Path) -> None:

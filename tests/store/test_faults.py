@@ -37,10 +37,10 @@ def outcome(place: Path) -> list[bytes] | None:
         store = SQLiteStore(place)
         try:
             found = store.recover()
+            check(found)
+            return history(found)
         finally:
             store.close()
-        check(found)
-        return history(found)
     except Damaged as e:
         assert str(place) in str(e)
         return None

@@ -37,7 +37,7 @@ def test_round_trip() -> None:
     for now, event in EVENTS:
         journal.append(now, event, BODY if isinstance(event, on.Arrived) else b"")
     journal.sync()
-    records = store.recover().records
+    records = list(store.recover().records)
     header, *rest = (decode(r, "here") for r in records)
     assert header.event == Header(1, "run")
     assert [(e.now, e.event) for e in rest] == EVENTS

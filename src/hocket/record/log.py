@@ -7,6 +7,7 @@ drivers write it, so a simulated and a real run compare row by row.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from struct import Struct as Layout
 from typing import Any
@@ -32,11 +33,18 @@ EVENTS = b"events"
 class EventLog:
     """Rows in memory, written to ``folder`` a segment at a time (None: kept in memory).
 
-    ``pack`` turns an event or action of a kind into its packed row, for drivers in a hurry.
+    ``pack`` turns an event or action of a kind into its packed row, for drivers in a hurry. ``later`` has a segment
+    written, at once unless a driver does it in a thread of its own.
     """
 
-    def __init__(self, tasks: tuple[str, ...], folder: Path | None = None, segments: int = 0) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        folder: Path | None = None,
+        segments: int = 0,
+        later: Callable[[Callable[[], None]], object] = lambda job: job(),
+    ) -> None:
+        self.folder, self._later = folder, later
         self.segments = segments
         self.rows = bytearray()
         task = {t: i for i, t in enumerate(tasks)}
@@ -78,13 +86,7 @@ class EventLog:
         """
         if self.folder is None or len(self.rows) < least * ROW.size:
             return
-        table = as_table(self.rows)
-        if events is not None:
-            table = table.replace_schema_metadata({EVENTS: str(events)})
-        replace(
-            self.folder / f"{self.segments:06d}.parquet",
-            lambda path: pq.write_table(table, path, compression="zstd", use_dictionary=["kind", "task", "value"]),
-        )
+        self._later(partial(_write, self.folder / f"{self.segments:06d}.parquet", bytes(self.rows), events))
         self.segments += 1
         self.rows.clear()
 
@@ -111,7 +113,17 @@ class EventLog:
         return pa.concat_tables(parts)
 
 
-def as_table(rows: bytearray) -> pa.Table:
+def _write(path: Path, rows: bytes, events: int | None) -> None:
+    table = as_table(rows)
+    if events is not None:
+        table = table.replace_schema_metadata({EVENTS: str(events)})
+    replace(
+        path,
+        lambda p: pq.write_table(table, p, compression="zstd", use_dictionary=["kind", "task", "value"]),
+    )
+
+
+def as_table(rows: bytes | bytearray) -> pa.Table:
     """Columns from packed rows."""
     grid = np.frombuffer(bytes(rows), np.int64).reshape(-1, len(COLUMNS))
     kinds = {"kind": np.int8, "task": np.int16, "client": np.int32}

@@ -1,13 +1,12 @@
 """The one thread that runs the core: it takes turns, and whatever a turn says leaves when the turn is durable.
 
 A turn: look at the time, wake the server if it asked for that, deal with everything that has come, count out who is
-silent, commit. While one turn is being synced the next one's work piles up, so one sync serves many updates. Nothing
-else touches the server, the book or the journal.
+silent, commit. While one turn is being synced the next one's work piles up, so one sync serves many updates, and the
+event loop is woken once for all that a turn said and did. Nothing else touches the server, the book or the journal.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
 from threading import Event as Flag
@@ -24,6 +23,10 @@ TURN = 256  # things dealt with between two commits at most
 LOOK = 0.5  # seconds between two turns at most
 
 T = TypeVar("T")
+Item = tuple[Callable[[Host], Any], "asyncio.Future[Any] | None"]
+"""Something to do, and who waits for its result."""
+Outcome = tuple["asyncio.Future[Any] | None", Any, BaseException | None]
+"""Who waits, the result, and why there is none."""
 Make = Callable[[Callable[[Message], None]], Host]
 """Builds the host, in its own thread, around a function that takes what is said."""
 
@@ -48,33 +51,33 @@ class Desk:
         sweep: float,
     ) -> None:
         self._make, self._deliver, self._failed, self._sweep = make, deliver, failed, int(sweep * 1e9)
-        self._work: SimpleQueue[tuple[Callable[[Host], Any], Future[Any]] | None] = SimpleQueue()
-        self._ready: Future[Host] = Future()
+        self._work: SimpleQueue[Item | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[Host] = self._loop.create_future()
         self._over = Flag()
         self.over = asyncio.Event()
         self._said: list[Message] = []
-        self._loop = asyncio.get_running_loop()
         self._thread = Thread(target=self._run, name="core", daemon=True)
         self.turns = 0
 
     async def open(self) -> Host:
         """Start the thread; the host, once it has recovered."""
         self._thread.start()
-        return await asyncio.wrap_future(self._ready)
+        return await self._ready
 
     async def call(self, act: Callable[[Host], T]) -> T:
         """Have something done in a turn; its result, when the turn is durable and was delivered."""
-        future: Future[T] = Future()
+        future: asyncio.Future[T] = self._loop.create_future()
         self._work.put((act, future))
-        return await asyncio.wrap_future(future)
+        return await future
 
-    def post(self, message: Message) -> None:
-        """Have the host receive a message in the next turn."""
-        self._work.put((lambda host: host.receive(message, host.now), Future()))
+    def hand(self, act: Callable[[Host], T], future: "asyncio.Future[T]") -> None:
+        """As :meth:`call`, from any thread, with a future of the event loop's."""
+        self._work.put((act, future))
 
     def tell(self, event: Event) -> None:
         """Have the host told of something in the next turn; any thread may."""
-        self._work.put((lambda host: host.tell(event), Future()))
+        self._work.put((lambda host: host.tell(event), None))
 
     def close(self) -> None:
         """End the thread after what is under way, and wait for it."""
@@ -88,13 +91,13 @@ class Desk:
         try:
             host = self._make(self._said.append)
             clock = Uptime(host.now)
-            self._tell(self._ready, host, None)
+            self._loop.call_soon_threadsafe(self._settle, (), [(self._ready, host, None)])
             self._go(host, clock)
         except BaseException as error:
             if host is not None:
                 self._loop.call_soon_threadsafe(self._failed, error)
             else:
-                self._tell(self._ready, None, error)
+                self._loop.call_soon_threadsafe(self._settle, (), [(self._ready, None, error)])
             self._refuse(error)
         finally:
             if host is not None:
@@ -127,16 +130,15 @@ class Desk:
             if host.closed:
                 self._loop.call_soon_threadsafe(self.over.set)
             self.turns += 1
-            if self._said:
-                said, self._said[:] = list(self._said), []
-                self._loop.call_soon_threadsafe(self._deliver, said)
-            for future, result, error in done:
-                self._tell(future, result, error)
+            said, self._said[:] = list(self._said), []
+            waited = [x for x in done if x[0] is not None]
+            if said or waited:
+                self._loop.call_soon_threadsafe(self._settle, said, waited)
         host.commit()
 
-    def _take(self, timeout: float) -> tuple[list[tuple[Callable[[Host], Any], Future[Any]]], bool]:
+    def _take(self, timeout: float) -> tuple[list[Item], bool]:
         """What has come, after waiting for the first of it; and whether to go on."""
-        batch: list[tuple[Callable[[Host], Any], Future[Any]]] = []
+        batch: list[Item] = []
         try:
             item = self._work.get(timeout=max(timeout, 0.0))
             while item is not None:
@@ -148,17 +150,23 @@ class Desk:
         except Empty:
             return batch, True
 
-    def _tell(self, future: Future[Any], result: Any, error: BaseException | None) -> None:
-        def settle() -> None:
-            if future.set_running_or_notify_cancel():
-                future.set_result(result) if error is None else future.set_exception(error)
-
-        self._loop.call_soon_threadsafe(settle)
-
     def _refuse(self, error: BaseException) -> None:
+        """What is still to be done will not be."""
+        left: list[Outcome] = []
         while not self._work.empty():
             if (item := self._work.get_nowait()) is not None:
-                self._tell(item[1], None, error)
+                left.append((item[1], None, error))
+        self._loop.call_soon_threadsafe(self._settle, (), left)
+
+    # --- in the event loop -------------------------------------------------------------------------------
+
+    def _settle(self, said: Sequence[Message], done: Sequence[Outcome]) -> None:
+        """What a turn said goes to whoever waits for it, and so do the results of what it did."""
+        if said:
+            self._deliver(said)
+        for future, result, error in done:
+            if future is not None and not future.done():
+                future.set_result(result) if error is None else future.set_exception(error)
 
 
 def _try(act: Callable[[Host], Any], host: Host) -> tuple[Any, BaseException | None]:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from logging import getLogger
+from weakref import WeakSet
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -23,6 +24,7 @@ from hocket.service.watch import Meters
 STALL = 10.0  # seconds that a body may stand still
 SLOWEST = 1024  # bytes per second of a body, averaged, after the first STALL seconds
 EMPTY = digest_header(b"")
+CLAIM = web.RequestKey("claim", Claim)
 
 LOG = getLogger("hocket.service")
 """Of errors of ours; what is no HTTP is its sender's, who could fill a disk with it otherwise."""
@@ -47,6 +49,8 @@ class Front:
     ) -> None:
         self.run, self.term, self.register, self.sessions = run, term, register, sessions
         self._meters, self._failures, self._each = meters, failures, each
+        self._proven: WeakSet[asyncio.BaseTransport] = WeakSet()
+        self._answering: set[asyncio.BaseTransport | None] = set()
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -54,9 +58,11 @@ class Front:
         try:
             claim = Claim.read(request.headers.get(protocol.AUTHORIZATION, ""))
             known = claim is not None and self.sessions.find(claim.session) is not None
+            if claim is not None:
+                request[CLAIM] = claim
             if not known and (wait := self._failures.wait(request.remote)):
                 raise Rejected(429, "address", "too many rejected requests from this address", wait)
-            return await handler(request)
+            return await (handler(request) if known else self._stranger(request, handler))
         except Rejected as e:
             if e.status in (400, 401, 403):
                 self._failures.take(request.remote)
@@ -70,13 +76,22 @@ class Front:
             self._meters.rejected.labels("cut").inc()
             return answer(Problem(f"{type(e).__name__}: come again", 1.0), 503)
 
+    async def _stranger(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Whoever is being answered is not hung up on."""
+        transport = request.transport
+        self._answering.add(transport)
+        try:
+            return await handler(request)
+        finally:
+            self._answering.discard(transport)
+
     def session(self, request: web.Request) -> Session:
         """Who sends a request.
 
         Raises:
             Rejected: nobody we know, or a request that was sent before.
         """
-        claim = Claim.read(request.headers.get(protocol.AUTHORIZATION, ""))
+        claim = request.get(CLAIM)
         session = None if claim is None else self.sessions.find(claim.session)
         if claim is None or session is None:
             raise Rejected(401, "session", "no such session; open one")
@@ -98,7 +113,20 @@ class Front:
         if not session.takes(claim.number):
             raise Rejected(409, "replay", f"request {claim.number} of this session was made before, or is too old")
         self.sessions.heard(session)
+        if request.transport is not None:
+            self._proven.add(request.transport)
         return session
+
+    async def hang_up(self, server: web.Server, every: float) -> None:
+        """Close connections on which no device has proven who it is in ``every`` s, or twice as many; never returns."""
+        before: set[web.RequestHandler] = set()
+        while True:
+            await asyncio.sleep(every)
+            strangers = {c for c in server.connections if c.transport not in self._proven}
+            for connection in strangers & before:
+                if connection.transport not in self._answering:
+                    connection.force_close()
+            before = strangers
 
 
 async def body(request: web.Request, kind: type[protocol.T], limit: int = protocol.CONTROL) -> protocol.T:
@@ -128,22 +156,30 @@ async def read(request: web.Request, limit: int, take: Callable[[bytes], None]) 
         )
     if (request.content_length or 0) > limit:
         raise Rejected(413, "size", f"a body of {request.content_length} bytes; at most {limit}")
-    loop = asyncio.get_running_loop()
-    began, got = loop.time(), 0
-    while True:
-        try:
-            async with asyncio.timeout(STALL):
-                chunk = await request.content.readany()
-        except TimeoutError:
-            raise Rejected(408, "slow", f"the body stood still for {STALL:g} s") from None
-        if not chunk:
-            return
-        got += len(chunk)
-        if got > limit:
+    content = request.content
+    if content.is_eof():  # it came with its header
+        if len(data := content.read_nowait()) > limit:
             raise Rejected(413, "size", f"a body of more than {limit} bytes")
-        if loop.time() - began > STALL and got < SLOWEST * (loop.time() - began):
-            raise Rejected(408, "slow", f"fewer than {SLOWEST} bytes/s")
-        take(chunk)
+        take(data)
+        return
+    loop = asyncio.get_running_loop()
+    began = looked = loop.time()
+    got = 0
+    try:
+        async with asyncio.timeout(STALL) as patience:
+            while chunk := await content.readany():
+                got += len(chunk)
+                if got > limit:
+                    raise Rejected(413, "size", f"a body of more than {limit} bytes")
+                now = loop.time()
+                if now - began > STALL and got < SLOWEST * (now - began):
+                    raise Rejected(408, "slow", f"fewer than {SLOWEST} bytes/s")
+                if now - looked > STALL / 8:  # most bodies come at once
+                    looked = now
+                    patience.reschedule(now + STALL)
+                take(chunk)
+    except TimeoutError:
+        raise Rejected(408, "slow", f"the body stood still for {STALL:g} s") from None
 
 
 def answer(what: Body, status: int = 200) -> web.Response:

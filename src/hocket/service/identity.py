@@ -7,6 +7,7 @@ scheme: RFC 8032; of the header that names the digest: RFC 9530.
 
 import re
 from base64 import b64decode, b64encode
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
@@ -79,10 +80,15 @@ def verified(public: str, signature: str, text: bytes) -> bool:
     (True, False)
     """
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(bytes.fromhex(signature), text)
+        _public(public).verify(bytes.fromhex(signature), text)
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+@lru_cache(1 << 14)  # a device sends many requests
+def _public(key: str) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
 
 
 class Claim(Struct, frozen=True):

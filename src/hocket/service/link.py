@@ -39,6 +39,7 @@ from hocket.service.tls import loopback
 
 FIRST_S, LONGEST_S = 0.1, 30.0  # of a pause between two tries
 CONNECT_S, READ_S = 10.0, 20.0
+KEEP_S = 20.0  # that a connection is kept for the next request: a handshake costs both sides as much as an update
 UNSEEN_S = 10.0  # that a device which never saw its server looks for it
 LOUD = 6  # tries in a row, some ten seconds, after which a device says that it waits
 _DISK = {
@@ -101,7 +102,7 @@ class Link:
     async def __aenter__(self) -> "Link":
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
         tls = True if self._context is None else self._context
-        connector = aiohttp.TCPConnector(ssl=tls, limit=8, keepalive_timeout=4.0)
+        connector = aiohttp.TCPConnector(ssl=tls, limit=8, keepalive_timeout=KEEP_S)
         self._http = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         return self
 

@@ -31,6 +31,7 @@ from hocket.service.desk import Desk
 from hocket.service.exchange import Exchanges
 from hocket.service.host import Host
 from hocket.service.measured import Rates, write_fleet
+from hocket.service.plans import Plans
 from hocket.service.register import Register
 from hocket.service.sessions import Sessions
 from hocket.service.uploads import Uploads
@@ -52,8 +53,10 @@ class Operator:
         uploads: Uploads,
         meters: Meters,
         rates: Mapping[int, Rates],
+        plans: Plans,
         stop: Callable[[], None],
     ) -> None:
+        self._plans = plans
         self._desk, self._register, self._sessions, self._exchanges = desk, register, sessions, exchanges
         self._uploads, self._meters, self._rates, self._stop = uploads, meters, rates, stop
         self._draining: asyncio.Task[None] | None = None
@@ -97,7 +100,7 @@ class Operator:
             "finished": state.finished, "time_s": host.now / 1e9, "updates": state.updates, "refused": state.refused,
             "lost": state.lost, "online": len(state.online), "clients": state.clients, "leases": len(state.leases),
             "enrolled": self._register.enrolled, "sessions": len(self._sessions), "shared": self._sessions.shared,
-            "term": host.term, "tasks": tasks,
+            "term": host.term, "tasks": tasks, **({"no_new_plan": why} if (why := self._plans.trouble) else {}),
         }  # fmt: skip
 
     async def metrics(self, request: web.Request) -> web.Response:

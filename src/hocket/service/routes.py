@@ -37,6 +37,10 @@ FETCHES = 1 << 16  # leases whose sent bytes are remembered until their device h
 TOLD = 256  # things that a device may tell at once
 
 
+class Spoilt(Exception):
+    """An update that was damaged on its way: send it again."""
+
+
 class Routes:
     """Answers devices.
 
@@ -234,14 +238,22 @@ class Routes:
 
     async def progress(self, request: web.Request) -> web.Response:
         client, lease = self._front.session(request).client, int(request.match_info["lease"])
-        if self._conflicts(lease, bytes.fromhex(request.match_info["digest"])):
+        if self._conflicts(client, lease, bytes.fromhex(request.match_info["digest"])):
             return answer(Progress(0, "conflict"))
         said = await self._desk.call(lambda host: host.said(client, lease))
         return answer(Progress(self._uploads.offset(client, lease), said))
 
-    def _conflicts(self, lease: int, digest: bytes) -> bool:
-        """Whether another update was handed in for a lease."""
-        return self._digests.get(lease, digest) != digest
+    def _conflicts(self, client: int, lease: int, digest: bytes) -> bool:
+        """Whether another update was handed in for a lease.
+
+        Raises:
+            Rejected: one is being handed in, which may turn out to be damaged.
+        """
+        if self._digests.get(lease, digest) == digest:
+            return False
+        if self._uploads.busy(client, lease):
+            raise Rejected(503, "busy", "another update of this lease is on its way", 0.1)
+        return True
 
     async def update(self, request: web.Request) -> web.Response:
         client, lease_id = self._front.session(request).client, int(request.match_info["lease"])
@@ -250,7 +262,7 @@ class Routes:
         if digest is None:
             raise Rejected(400, "digest", "an update names its digest")
         lease = self._host.server.view.leases.get(lease_id)  # a look at one entry, whole or absent
-        if self._conflicts(lease_id, digest):
+        if self._conflicts(client, lease_id, digest):
             return answer(Progress(0, "conflict"))
         if lease is None or lease.client != client or lease.issued < 0:
             return await self._answered(client, lease_id)
@@ -262,7 +274,10 @@ class Routes:
             return await self._answered(client, lease_id)
         if not 0 < length <= most:
             raise Rejected(413, "size", f"an update of {length} bytes; this task takes at most {most}")
-        part = self._uploads.begin(client, lease_id, length, digest)
+        try:
+            part = self._uploads.begin(client, lease_id, length, digest)
+        except OSError as e:
+            raise _no_room(e) from None
         if part is None:
             raise Rejected(503, "busy", "this update, or too many others, are on their way", 0.1)
         if part.offset != offset:
@@ -274,16 +289,16 @@ class Routes:
 
     async def _receive(self, request: web.Request, part: Part) -> bool:
         """Take in what is sent; whether the update is whole."""
-        part.busy = True
 
         def take(chunk: bytes) -> None:
             try:
                 self._uploads.append(part, chunk)
-            except OSError as e:  # a large update goes to a file
-                self._uploads.drop(part.client, part.lease)
-                raise Rejected(503, "disk", f"no room for updates: {e.strerror}", 5.0) from None
+            except OSError as e:
+                self._uploads.release(part)
+                raise _no_room(e) from None
             self._meters.received.inc(len(chunk))
 
+        part.busy = True
         try:
             await read(request, part.length - part.offset, take)
         finally:
@@ -291,30 +306,34 @@ class Routes:
         return part.offset == part.length
 
     async def _submit(self, client: int, lease: Lease, ranking: Ranking | None, part: Part) -> web.Response:
-        """Decode a whole update off the loop, give it to the core, and wait for the answer."""
-        data = self._uploads.finish(part)
-        if data is None:
-            return answer(Progress(0), 409)  # damaged on its way: send it again
-        if self._conflicts(lease.id, part.digest):
-            return answer(Progress(0, "conflict"))
-        self._digests[lease.id] = part.digest
-        if len(self._digests) > REMEMBERED:
-            self._digests.popitem(last=False)
-        loop = asyncio.get_running_loop()
+        """Have a whole update decoded off the loop and dealt with by the core, and wait for the answer.
+
+        Whoever sent it may be gone before that: the part is kept until the core has dealt with it.
+        """
+        handled: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        part.busy = True
         with self._exchanges.answers.wait(client, lease.id) as coming:
-            try:
-                await loop.run_in_executor(self._pool, self._hand_in, client, lease, ranking, data)
-            except InvalidInput as e:
-                text = f"malformed: {e}"[: protocol.REASON]
-                failed = Told(client, on.Failed(lease.id, client, text))
-                await self._desk.call(lambda host: host.receive(failed, host.now))
-                self._meters.refused.labels("malformed").inc()
-                return answer(Progress(part.length, text))
+
+            def dealt_with(handled: asyncio.Future[bool]) -> None:
+                error = handled.exception()
+                self._uploads.release(part)
+                if error is not None or not handled.result():
+                    self._digests.pop(lease.id, None)
+                    if not coming.done():
+                        coming.set_exception(error or Spoilt())
+
+            self._digests[lease.id] = part.digest
+            if len(self._digests) > REMEMBERED:
+                self._digests.popitem(last=False)
+            handled.add_done_callback(dealt_with)
+            self._pool.submit(self._hand_in, client, lease, ranking, part, handled)
             try:
                 async with asyncio.timeout(self._hold):
                     said = await coming
             except TimeoutError:
                 return answer(Progress(part.length))
+            except Spoilt:
+                return answer(Progress(0), 409)
         assert isinstance(said, Answer), "an update is answered"
         return answer(Progress(part.length, said.reason))
 
@@ -324,9 +343,29 @@ class Routes:
         said = await self._desk.call(lambda host: host.said(client, lease))
         return answer(Progress(0, said))
 
-    def _hand_in(self, client: int, lease: Lease, ranking: Ranking | None, data: bytes) -> None:
-        """Decode an update and give it to the core, without a way back over the loop."""
-        self._desk.post(self._decode(client, lease, ranking, data))
+    def _hand_in(
+        self, client: int, lease: Lease, ranking: Ranking | None, part: Part, handled: "asyncio.Future[bool]"
+    ) -> None:
+        """In a decoder's thread: give an update to the core; ``handled``, in the end: whether it was whole."""
+
+        def act(host: Host) -> bool:
+            if update is not None:
+                host.receive(update, host.now)
+            elif text:
+                host.receive(Told(client, on.Failed(lease.id, client, text)), host.now)
+                host.outbox.append(Answer(client, lease.id, text))
+            return data is not None
+
+        update, text = None, ""
+        try:
+            if (data := part.whole()) is not None:
+                update = self._decode(client, lease, ranking, data)
+        except InvalidInput as e:
+            text = f"malformed: {e}"[: protocol.REASON]
+        except Exception as e:
+            handled.get_loop().call_soon_threadsafe(handled.set_exception, e)
+            return
+        self._desk.hand(act, handled)
 
     def _decode(self, client: int, lease: Lease, ranking: Ranking | None, data: bytes) -> Update:
         head, update = protocol.split_update(data)
@@ -337,6 +376,11 @@ class Routes:
         if np.isfinite(largest := float(np.abs(decoded.delta).max(initial=0.0))) and largest > LARGEST:
             raise InvalidInput(f"a coordinate of {largest:.3g}; at most {LARGEST:g}")
         return Update(client, lease.id, head.samples, head.metrics, head.start, len(update), update, decoded)
+
+
+def _no_room(error: OSError) -> Rejected:
+    """A large update goes to a file, and there is no room for it."""
+    return Rejected(503, "disk", f"no room for updates: {error.strerror}", 5.0)
 
 
 def _check(head: Head, most: int, needs: frozenset[str]) -> None:

@@ -8,6 +8,7 @@ import resource
 import signal
 import ssl
 import sys
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -46,6 +47,7 @@ from hocket.service.watch import Meters, Watch
 from hocket.simulation import checkpoint
 from hocket.simulation.run import Run
 from hocket.store import SQLiteStore
+from hocket.store.aside import Aside
 from hocket.store.journal import EVERY, state_digest
 from hocket.store.secret import take
 from hocket.store.spill import beside
@@ -54,7 +56,10 @@ JOURNAL, REGISTER, TLS, UPLOADS = "journal", "register.sqlite", "tls", "uploads"
 MEASURED = "measured.parquet"
 MEASURE = ("finite",)
 BACKLOG = 4096
-HEADER_S = 5.0  # for a handshake, for the header of a request, and between two requests of a connection
+READ = 1 << 16  # bytes read from a connection at once; asyncio keeps a buffer for so many (256 KiB) per TLS connection
+YOUNG = 10_000  # objects made and not let go of between two collections: what a request leaves behind has no cycles
+HEADER_S = 5.0  # for a handshake, and for a first request by a device that is known
+KEEP_S = 30.0  # between two requests of a connection; longer than devices keep theirs
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -158,6 +163,7 @@ class Service:
             )
         self._error: BaseException | None = None
         self._stop = asyncio.Event()
+        self._watching: list[asyncio.Task[None]] = []
         self.parts: Uploads
         self.edges: Edges
 
@@ -179,8 +185,10 @@ class Service:
         def settled(serving: Serving) -> None:
             gc.collect()
             gc.freeze()  # libraries and the experiment stay: a full collection over them would make updates wait
+            gc.set_threshold(YOUNG)
             up(serving)
 
+        SSLProtocol.max_size = READ
         _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # a connection is one
         return asyncio.run(until_signalled())
@@ -209,11 +217,13 @@ class Service:
         meters, exchanges = Meters(), Exchanges()
         context, ca = tls_of(o, self.folder)
         tasks, events = tuple(self.setup.tasks), self.folder / "events"
-        log = EventLog(tasks, events, len(list(events.glob("*.parquet"))))
+        aside = Aside()
+        log = EventLog(tasks, events, len(list(events.glob("*.parquet"))), aside.give)
         register = Register(self.folder / REGISTER, self._clients)
         loop, rates = asyncio.get_running_loop(), dict[int, Rates]()
         desk = Desk(
-            lambda say: self._host(say, Watch(meters, log), plans), exchanges.deliver, self._failed, o.patience / 4
+            lambda say: self._host(say, Watch(meters, log), plans, aside), exchanges.deliver, self._failed,
+            o.patience / 4,
         )  # fmt: skip
 
         def no_plan(error: BaseException) -> None:
@@ -223,6 +233,7 @@ class Service:
         began = monotonic()
         with ExitStack() as undo:
             undo.callback(register.close)
+            undo.callback(aside.close)
             door = undo.enter_context(self._door())  # first: who cannot listen must not take a run over from who can
             host = await desk.open()
             undo.pop_all()
@@ -237,7 +248,7 @@ class Service:
         routes = Routes(
             self.setup, self.experiment.told, desk, host, front, exchanges, edges, uploads, meters, pool, o.hold, rates
         )
-        operator = Operator(desk, register, sessions, exchanges, uploads, meters, routes.rates, self.stop)
+        operator = Operator(desk, register, sessions, exchanges, uploads, meters, rates, plans, self.stop)
         runners: list[web.AppRunner] = []
         listening: asyncio.Server | None = None
         sweeping = asyncio.create_task(_sweep(uploads, o.patience / 4))
@@ -251,7 +262,8 @@ class Service:
             if self._error is None and any(r.known for r in routes.rates.values()):
                 replace(self.folder / MEASURED, lambda p: write_fleet(p, routes.rates, self._clients))
         finally:
-            sweeping.cancel()
+            for task in (sweeping, *self._watching):
+                task.cancel()
             routes.ready = False
             if listening is not None:
                 listening.close()
@@ -264,6 +276,7 @@ class Service:
             pool.shutdown(cancel_futures=True)
             register.close()
             (self.folder / "operator.sock").unlink(missing_ok=True)
+            await asyncio.to_thread(aside.close)
         if self._error is not None:
             raise self._error
         log.flush()
@@ -293,12 +306,13 @@ class Service:
                 data = source.read_bytes()
                 replace(self.folder / name, lambda p, data=data: p.write_bytes(data))  # type: ignore[misc]
 
-    def _host(self, say: Callable[[Message], None], watch: Watch, plans: Plans) -> Host:
+    def _host(self, say: Callable[[Message], None], watch: Watch, plans: Plans, aside: Aside) -> Host:
         """In the core's thread: SQLite wants to be used where it was opened."""
         hidden = any(part.privacy is not None for part in self.setup.strategy.tasks.values())
         secret = take(self.folder / JOURNAL) if hidden else None
+        store = SQLiteStore(self.folder / JOURNAL, aside=aside)
         return Host(
-            self.setup, SQLiteStore(self.folder / JOURNAL), say, watch, step=lambda name: None, secret=secret,
+            self.setup, store, say, watch, step=lambda name: None, secret=secret,
             every=self.options.every, patience=int(self.options.patience * 1e9), down=self.experiment.fleet.down,
             everybody=False, plan=plans.ask, log=watch, spill=beside(self.folder / JOURNAL),
         )  # fmt: skip
@@ -320,13 +334,14 @@ class Service:
         app = web.Application(middlewares=[front.guard], client_max_size=0)
         app.add_routes(routes.table())
         runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, handler_cancellation=True, keepalive_timeout=HEADER_S,
+            app, access_log=None, handle_signals=False, handler_cancellation=True, keepalive_timeout=KEEP_S,
             shutdown_timeout=5.0, lingering_time=1.0, auto_decompress=False, logger=LOG,
         )  # fmt: skip
         await runner.setup()
         runners.append(runner)
         loop = asyncio.get_running_loop()
         assert runner.server is not None, "it was set up"
+        self._watching.append(asyncio.create_task(front.hang_up(runner.server, HEADER_S)))
         handshake = None if context is None else HEADER_S
         return await loop.create_server(
             runner.server, sock=door, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=handshake

@@ -1,7 +1,7 @@
 """Checkpoint files: a line that names the format, a checksum, and the checkpoint in MessagePack.
 
-A file is written beside its name, synced and moved there, so it is whole or not there at all; one that was
-damaged later is passed over.
+A file is written beside its name, synced (:func:`prepare`) and moved there (:func:`put`), so it is whole or not there
+at all; one that was damaged later is passed over.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from hocket.files import replace
+from hocket import files
 from hocket.store.store import Checkpoint, Hook
 
 MAGIC = b"hocket checkpoint 1\n"
@@ -18,11 +18,24 @@ _SUM = 16  # bytes of BLAKE2b
 _NAME = "checkpoint-"
 
 
-def write(folder: Path, covers: int, state: Mapping[str, bytes], hook: Hook) -> None:
-    """Write a checkpoint, whole or not at all."""
-    body = msgspec.msgpack.encode(Checkpoint(covers, dict(state)))
-    data = b"".join((MAGIC, blake2b(body, digest_size=_SUM).digest(), body))
-    replace(folder / f"{_NAME}{covers:015d}", lambda path: path.write_bytes(data), hook)
+def prepare(folder: Path, covers: int, state: Mapping[str, bytes], hook: Hook) -> None:
+    """Write a checkpoint beside its place."""
+
+    def write(path: Path) -> None:
+        body = msgspec.msgpack.encode(Checkpoint(covers, dict(state)))
+        with open(path, "wb") as file:
+            file.writelines((MAGIC, blake2b(body, digest_size=_SUM).digest(), body))
+
+    files.prepare(_path(folder, covers), write, hook)
+
+
+def put(folder: Path, covers: int, hook: Hook) -> None:
+    """Put a prepared checkpoint in its place; :func:`settle` makes that durable."""
+    files.put(_path(folder, covers), hook)
+
+
+def _path(folder: Path, covers: int) -> Path:
+    return folder / f"{_NAME}{covers:015d}"
 
 
 def newest(folder: Path) -> Checkpoint | None:
@@ -41,6 +54,14 @@ def drop(folder: Path, kept: list[int]) -> None:
     for path in folder.glob(f"{_NAME}*"):
         if path.name not in names:
             path.unlink(missing_ok=True)
+
+
+def settle(folder: Path, kept: list[int], hook: Hook) -> None:
+    """Make what was put in its place durable, then drop all others."""
+    hook("sync folder")
+    files.sync_folder(folder)
+    hook("drop checkpoints")
+    drop(folder, kept)
 
 
 def _files(folder: Path) -> list[Path]:

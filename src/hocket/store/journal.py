@@ -20,8 +20,8 @@ from hocket.store.store import Record, Store
 FORMAT = 1
 EVERY = 1000  # accepted updates from one checkpoint to the next
 QUEUE = 1024  # records that wait for a sync at most
-KEPT = ("checkpoint", "checkpoint before")
-"""Guards of what the checkpoints that a store keeps count on in files, the newest first."""
+KEPT = ("checkpoint", "checkpoint before", "checkpoint before that")
+"""Guards of what the checkpoints that a store keeps count on in files, the newest first; it may be on its way."""
 
 
 class Header(Event, frozen=True, gc=False, array_like=True, tag=True):

@@ -5,25 +5,35 @@ one vanishes. SQLite does not tell a torn commit from a durable one that was dam
 Therefore every record carries number, term and checksum, and ``durable`` notes the last number whose commit
 returned; the note itself is not synced, so it may lag behind after a power cut but never runs ahead.
 Bodies lie beside their record in its row: with 64 KiB bodies that writes several times faster than needed.
+
+A store that is given an :class:`~hocket.store.aside.Aside` lets its thread move the write-ahead log into the database
+and write checkpoints, so that a sync costs one sync of the log. What is durable when is the same, but for a
+checkpoint: it counts from the first sync after it is written.
 """
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from weakref import finalize
 
 from hocket.errors import Damaged, Fenced, HocketError, InvalidInput, StoreFailed
 from hocket.files import sync_folder
 from hocket.snapshot import pack, unpack
 from hocket.store import checkpoint
+from hocket.store.aside import Aside, at_once
 from hocket.store.store import Hook, Record, Recovered
 
 FORMAT = 1
 APPLICATION = 0x686F636B  # "hock", in the header of the database
 PAGE = 16384  # bytes; the fastest of 4, 16 and 64 KiB with 64 KiB bodies
-LOG_PAGES = 1024  # of the write-ahead log before SQLite moves it into the database
+LOG_PAGES = 1024  # of the write-ahead log before it is moved into the database
+LATEST = 4  # times so many pages, where the thread aside does not catch up, and a commit moves what is left
+FOLDS = 3  # passes at most; each moves what was logged during the one before it
 WAIT_S = 30.0  # for another process that holds the database
 NOTE = "durable"
 JOURNAL = "journal.sqlite"
@@ -40,7 +50,8 @@ _ENVIRONMENT = {3, 5, 6, 8, 10, 13, 14}  # permission, busy, locked, read only, 
 class SQLiteStore:
     """A :class:`~hocket.store.Store` in a folder, opened for writing; a folder that does not exist is made.
 
-    ``hook`` is called with the name of every step that touches the disk, before it is taken.
+    ``hook`` is called with the name of every step that touches the disk, before it is taken. ``aside`` does what no
+    commit has to wait for; whoever gives it closes it, after the store.
 
     Raises:
         Damaged: the store is not whole; nothing in it was changed.
@@ -59,8 +70,11 @@ class SQLiteStore:
     (1, [(2, b'second', [b'body'])])
     """
 
-    def __init__(self, folder: Path, *, hook: Hook = lambda step: None) -> None:
-        self._folder, self._hook = folder, hook
+    def __init__(self, folder: Path, *, hook: Hook = lambda step: None, aside: Aside | None = None) -> None:
+        self._folder, self._hook, self._aside = folder, hook, aside
+        self._give = at_once if aside is None else aside.give
+        self._written: tuple[int, Future[None]] | None = None  # a checkpoint on its way: what it covers
+        self._logged = 0  # bytes given to the write-ahead log since somebody last began to move it
         self._failure: StoreFailed | None = None
         self._queue: list[tuple[int, int, bytes, bytes | None, bytes]] = []
         with _failing(folder, StoreFailed):
@@ -90,7 +104,7 @@ class SQLiteStore:
         db = self._db
         for pragma in (f"page_size = {PAGE}", "journal_mode = WAL", "synchronous = FULL"):
             db.execute(f"PRAGMA {pragma}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES * (1 if self._aside is None else LATEST)}")
         self._hook("fold")  # pages of a commit whose sync failed are written again, never taken as synced
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._hook("take term")
@@ -118,9 +132,16 @@ class SQLiteStore:
     def sync(self) -> int:
         self._usable()
         with self._commit():
+            if self._written is not None and self._written[1].done() and not self._written[1].exception():
+                self._place(self._written[0])
             self._hook("insert")
             self._db.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", self._queue)
             self._drop(2 * len(self._queue))
+        if self._aside is not None:
+            self._logged += sum(len(record) + len(bodies or b"") for _, _, record, bodies, _ in self._queue)
+            if self._logged >= LOG_PAGES * PAGE:
+                self._logged = 0
+                self._give(partial(_fold, self._folder))
         self._queue.clear()
         with self._guard():
             self._hook("note")
@@ -130,19 +151,32 @@ class SQLiteStore:
 
     def save(self, covers: int, state: Mapping[str, bytes]) -> None:
         self._usable()
+        self._settle()
         least = self._kept[-1] if self._kept else 0
         if not least <= covers <= self._durable:
             raise InvalidInput(
                 f"store {self._folder}: a checkpoint of records 1 to {covers}; {least} to {self._durable} can be "
                 "covered (what is durable, and not before the newest checkpoint)"
             )
-        kept = [*(c for c in self._kept[-1:] if c != covers), covers]
-        with self._commit():
-            checkpoint.write(self._folder, covers, state, self._hook)
         with self._guard():
-            self._hook("drop checkpoints")
-            checkpoint.drop(self._folder, kept)
-        self._kept = kept
+            write = partial(checkpoint.prepare, self._folder, covers, dict(state), self._hook)
+            self._written = covers, self._give(write)
+        if self._aside is None:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Wait for a checkpoint that is being written."""
+        if self._written is not None:
+            with self._guard():
+                self._written[1].result()
+            with self._commit():
+                self._place(self._written[0])
+
+    def _place(self, covers: int) -> None:
+        """Within a commit, which makes sure that the term is not over: a written checkpoint counts from now on."""
+        checkpoint.put(self._folder, covers, self._hook)
+        self._written, self._kept = None, [*(c for c in self._kept[-1:] if c != covers), covers]
+        self._give(partial(checkpoint.settle, self._folder, self._kept, self._hook))
 
     def _drop(self, most: int) -> None:
         """Drop records that two checkpoints cover, a few per commit: all at once would make updates wait."""
@@ -158,6 +192,9 @@ class SQLiteStore:
 
     def close(self) -> None:
         if self._note >= 0:
+            with suppress(HocketError):
+                if self._failure is None and not (self._written and self._written[1].exception()):
+                    self._settle()
             with suppress(sqlite3.Error):
                 self._db.close()
             os.close(self._note)
@@ -167,6 +204,9 @@ class SQLiteStore:
     def _usable(self) -> None:
         if self._failure is not None:
             raise self._failure
+        if self._aside is not None:
+            with self._guard():
+                self._aside.check()
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -199,6 +239,16 @@ class SQLiteStore:
                 raise
 
 
+def _fold(folder: Path) -> None:
+    """Move the write-ahead log into the database, as far as it goes; the writer goes on meanwhile."""
+    with _failing(folder, StoreFailed), closing(sqlite3.connect(folder / JOURNAL, timeout=WAIT_S)) as db:
+        db.execute("PRAGMA synchronous = FULL")
+        for _ in range(FOLDS):
+            _, logged, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if moved == logged:
+                return
+
+
 def read(folder: Path) -> Recovered:
     """What a store holds, without becoming its writer.
 
@@ -208,29 +258,52 @@ def read(folder: Path) -> Recovered:
     """
     if not (folder / JOURNAL).exists():
         raise InvalidInput(f"journal {folder} does not exist; give the folder that the run wrote")
-    with _reading(folder) as db:
+    with ExitStack() as opened:
+        db = opened.enter_context(_reading(folder))
         _check(folder, db)
-        return _recover(folder, db)
+        found = _recover(folder, db)
+        finalize(found.records, opened.pop_all().close)
+    return found
 
 
 def _recover(folder: Path, db: sqlite3.Connection) -> Recovered:
     start = checkpoint.newest(folder)
-    number = covers = 0 if start is None else start.covers
-    records: list[Record] = []
-    before = 0
-    query = "SELECT number, term, data, bodies, sum FROM record WHERE number > ? ORDER BY number"
-    for found, term, data, bodies, total in db.execute(query, (covers,)):
-        number += 1
-        where = f"store {folder}: record {number}"
-        if found != number:
-            raise Damaged(f"{where} is missing, the next one is {found}; take the store from a copy")
-        if total != _sum(found, term, data, bodies):
-            raise Damaged(f"{where} does not match its checksum; take the store from a copy")
-        if term < before:
-            raise Damaged(f"{where} is of term {term}, after one of term {before}; take the store from a copy")
-        before = term
-        records.append(Record(number, term, data, {} if bodies is None else unpack(bodies, dict[str, bytes])))
-    return Recovered(start, records)
+    covers = 0 if start is None else start.covers
+    (last,) = db.execute("SELECT max(number) FROM record").fetchone()
+    return Recovered(start, Records(folder, db, covers, max(0, (last or 0) - covers)))
+
+
+class Records(Collection[Record]):
+    """The ``count`` records after the first ``covers``; each is read and checked when its turn has come.
+
+    Raises:
+        Damaged: while they are gone through.
+    """
+
+    def __init__(self, folder: Path, db: sqlite3.Connection, covers: int, count: int) -> None:
+        self._folder, self._db, self._covers, self._count = folder, db, covers, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, record: object) -> bool:
+        return any(record == r for r in self)
+
+    def __iter__(self) -> Iterator[Record]:
+        number, before = self._covers, 0
+        query = "SELECT number, term, data, bodies, sum FROM record WHERE number > ? ORDER BY number"
+        with _failing(self._folder, Damaged):
+            for found, term, data, bodies, total in self._db.execute(query, (number,)):
+                number += 1
+                where = f"store {self._folder}: record {number}"
+                if found != number:
+                    raise Damaged(f"{where} is missing, the next one is {found}; take the store from a copy")
+                if total != _sum(found, term, data, bodies):
+                    raise Damaged(f"{where} does not match its checksum; take the store from a copy")
+                if term < before:
+                    raise Damaged(f"{where} is of term {term}, after one of term {before}; take the store from a copy")
+                before = term
+                yield Record(number, term, data, {} if bodies is None else unpack(bodies, dict[str, bytes]))
 
 
 def _check(folder: Path, db: sqlite3.Connection) -> None:
@@ -288,7 +361,10 @@ def _reading(folder: Path) -> Iterator[sqlite3.Connection]:
     """The database, to be looked at: nothing in it changes, not even on closing."""
     with _failing(folder, Damaged):
         uri = f"{(folder / JOURNAL).absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)) as db:
+        db = sqlite3.connect(  # whoever lets go of it last closes it, in any thread
+            uri, uri=True, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+        )
+        with closing(db):
             db.text_factory = bytes
             db.execute("BEGIN")
             yield db

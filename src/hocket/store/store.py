@@ -1,6 +1,6 @@
 """The contract of durable memory: records in order, the bodies they refer to, and checkpoints of what came of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -26,17 +26,19 @@ class Record(Struct, frozen=True):
 
 
 class Recovered(Struct, frozen=True):
-    """What is durable: the newest whole checkpoint (None: there is none), and every record after it in order."""
+    """What is durable: the newest whole checkpoint (None: there is none), and every record after it in order.
+
+    Records may be read and checked only as somebody goes through them, so that a long journal needs little memory;
+    :class:`hocket.errors.Damaged` can then be raised on the way.
+    """
 
     checkpoint: Checkpoint | None
-    records: list[Record]
+    records: Collection[Record]
 
     @property
     def last(self) -> int:
         """The number of the last durable record, 0 if there is none."""
-        if self.records:
-            return self.records[-1].number
-        return 0 if self.checkpoint is None else self.checkpoint.covers
+        return (0 if self.checkpoint is None else self.checkpoint.covers) + len(self.records)
 
 
 class Store(Protocol):
@@ -83,7 +85,8 @@ class Store(Protocol):
         A torn tail that was never durable is cut. Changes nothing: it may be repeated, and interrupted.
 
         Raises:
-            Damaged: something durable is missing or changed; the message names the place.
+            Damaged: something durable is missing or changed, here or while the records are gone through; the message
+                names the place.
         """
 
     def close(self) -> None:

@@ -136,7 +136,8 @@ class StoreConformance:
     def test_a_new_store_is_empty(self, tmp_path: Path) -> None:
         """And syncing nothing is no error."""
         store = self.open(self.place(tmp_path))
-        assert store.recover() == Recovered(None, []) and store.sync() == 0
+        found = store.recover()
+        assert found.checkpoint is None and not found.records and store.sync() == 0
         store.close()
 
     def test_two_checkpoints_are_kept(self, tmp_path: Path) -> None:
