@@ -8,6 +8,7 @@ A case that ``docs/benchmarks/prfl.json`` has already is not run again; ``--tabl
 * schedule: PR-FL as published, with wider windows and all ages alike, with updates in place of models, and in rounds,
   at two least densities, on handwritten digits with an MLP 64-32-10, 1,200 virtual seconds, five seeds
 * sensitivity: an argument of PR-FL changed at a time, there too, 2,500 s
+* waiting: what a job's time goes to, up to 0.80, six seeds: rounds, windows, and a step per update
 * clients: 10 and 100 clients share the 20,000 images of Fashion-MNIST, 1,500 and 1,000 virtual seconds
 * thousand: 10 to 1,000 clients share them at half the resolution with an MLP 196-32-10, 400 virtual seconds
 * sizes: 10 to 1,000 clients without learning, 300 virtual seconds
@@ -68,6 +69,7 @@ POWER = Power(compute=4.0, download=1.0, upload=2.0)
 ALL: dict[str, Strategy] = {
     **{k: METHODS[k] for k in ("PR-FL", "synchronous", "FedAsyn", "FedAsync", "FedFIX", "FedAvg", "fixed densities")},
     "updates": METHODS["updates"],
+    "no waiting": METHODS["no waiting"],
     "HeteroFL": heterofl(10, WIDTHS),
     "HeteroFL, pruned": METHODS["fixed densities"],
 }
@@ -92,6 +94,8 @@ def outcome(
     run = hk.simulate(task, fleet, method, until, seed=seed, evaluation=measured, log=True)
     each = np.array(setting.jobs(run))
     out: dict[str, Any] = {
+        "gap": run.curve.points[-1].time_ns / 1e9 / len(run.curve.points) if run.curve.points else None,
+        "job": parts_of_a_job(run, fleet),
         "final": setting.final(run) if task.learner is not None else None,
         "to": {str(a): run.time_to(a) for a in targets},
         "updates": run.summary["updates"],
@@ -105,6 +109,22 @@ def outcome(
         ],
     }
     return {**out, "cpu_s": time.process_time() - began}
+
+
+def parts_of_a_job(run: hk.Run, fleet: Fleet) -> dict[str, float]:
+    """Mean seconds of a client's job: downloading, computing, uploading, and waiting for its next one."""
+    assert run.log is not None
+    (task,) = run.tasks.values()
+    leases = activity(run.log.table(), tuple(run.tasks)).accepted()
+    leases = leases.of(np.lexsort((leases.assigned, leases.client)))
+    again = np.flatnonzero(leases.client[1:] == leases.client[:-1])
+    computing = float(fleet.compute[0]) * task.cost * task.local.samples(100)
+    spans = {
+        "down": leases.started - leases.assigned,
+        "up": leases.ended - leases.started - computing,
+        "wait": (leases.assigned[1:] - leases.ended[:-1])[again],
+    }
+    return {"compute": computing, **{k: float(np.mean(v)) for k, v in spans.items()}}
 
 
 def joules(run: hk.Run, fleet: Fleet, until: float | None) -> float | None:
@@ -240,6 +260,15 @@ def among(method: str, number: int) -> Strategy:
     return part
 
 
+WAITING = {"synchronous": 1, "updates": 6, "no waiting": 11}
+"""Steps from one evaluation to the next, at least as far apart as rounds are."""
+
+
+def waiting(method: str, seed: int) -> dict[str, Any]:
+    targets = (0.7, 0.75, 0.78, 0.8)
+    return outcome(setting.task(seed), setting.fleet(), ALL[method], seed, SECONDS, targets, WAITING[method], stop=True)
+
+
 LENGTH = {10: 1500.0, 100: 1000.0}
 STEPS = {10: {"FedFIX": 5}, 100: {"FedFIX": 15, "single": 60, "windows": 16}, 1000: {"single": 600, "windows": 19}}
 """Steps from one evaluation to the next where many clients are at work: about 10 virtual seconds."""
@@ -313,7 +342,7 @@ def text(method: str, seed: int) -> dict[str, Any]:
 
 IID = 1e9
 MANY = ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAsync", "FedFIX", "FedAvg")
-TEN = [m for m in ALL if m not in ("fixed densities", "FedAsync")]
+TEN = [m for m in ALL if m not in ("fixed densities", "FedAsync", "no waiting")]
 QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]] = {
     "cifar": (
         cifar,
@@ -323,9 +352,10 @@ QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]
     "schedule": (schedule, [(x, m, s) for s in range(5) for x in (0.1, 0.05) for m in SCHEDULES]),
     "bits": (bits, [(c, 0) for c in BITS]),
     "sensitivity": (sensitivity, [(c, s) for s in range(3) for c in CHANGES]),
+    "waiting": (waiting, [(m, s) for s in range(6) for m in WAITING]),
     "clients": (
         clients,
-        [(m, n, s) for n in (10, 100) for s in range(2 if n == 10 else 1) for m in MANY],
+        [(m, n, s) for s in range(3) for n in (10, 100) for m in MANY],
     ),
     "thousand": (
         thousand,
@@ -334,7 +364,10 @@ QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]
     ),
     "sizes": (sizes, [(m, n) for n in (10, 100, 1000) for m in ("PR-FL", "synchronous", "FedAvg")]),
     "presence": (presence, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn")]),
-    "text": (text, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedFIX", "FedAvg")]),
+    "text": (
+        text,
+        [(m, s) for s in range(3) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedFIX", "FedAvg")],
+    ),
     "recovery": (recovery, [("patience 2", s) for s in range(3)]),
     "table": (table, [(m, s) for s in range(3) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAvg")]),
 }
