@@ -13,6 +13,7 @@ A case that ``docs/benchmarks/prfl.json`` has already is not run again; ``--tabl
 * thousand: 10 to 1,000 clients share them at half the resolution with an MLP 196-32-10, 400 virtual seconds
 * sizes: 10 to 1,000 clients without learning, 300 virtual seconds
 * bits: updates and a hidden state per band of four bits, up to 0.80
+* longer: with recovery and without, twice as long
 * presence: clients come (900 s on average) and go (300 s)
 * table: heart disease in four hospitals, an MLP of 32 units charged as 25.19 MiB, on links 0, 3, 6 and 9
 * text: the next character of ten roles of Shakespeare, an LSTM of 64 units charged as 25.19 MiB, 1,000 virtual seconds
@@ -96,6 +97,7 @@ def outcome(
     out: dict[str, Any] = {
         "gap": run.curve.points[-1].time_ns / 1e9 / len(run.curve.points) if run.curve.points else None,
         "job": parts_of_a_job(run, fleet),
+        "swing": swing([p.metrics["accuracy"] for p in run.curve.points], targets[-2]) if targets else None,
         "final": setting.final(run) if task.learner is not None else None,
         "to": {str(a): run.time_to(a) for a in targets},
         "updates": run.summary["updates"],
@@ -109,6 +111,14 @@ def outcome(
         ],
     }
     return {**out, "cpu_s": time.process_time() - began}
+
+
+def swing(accuracies: list[float], above: float) -> float | None:
+    """Standard deviation of an evaluation around its neighbours' mean, from the first one at ``above`` on; None if
+    there are fewer than ten."""
+    first = next((i for i, a in enumerate(accuracies) if a >= above), len(accuracies))
+    x = np.array(accuracies[first:])
+    return float(np.sqrt(np.mean((x[1:-1] - (x[:-2] + x[2:]) / 2) ** 2) / 1.5)) if len(x) >= 10 else None
 
 
 def parts_of_a_job(run: hk.Run, fleet: Fleet) -> dict[str, float]:
@@ -184,7 +194,7 @@ def convolutions(data: ClientData, r: float) -> Learner:
     return TorchLearner(lambda: cnn(3, 16, 10, (round(16 * r), round(32 * r))), data, threads=1)
 
 
-SPACED = {"PR-FL": 6, "aligned": 4, "updates": 6, "synchronous": 1}
+SPACED = {"PR-FL": 6, "aligned": 4, "updates": 6, "no waiting": 11, "synchronous": 1}
 """Steps from one evaluation to the next: 9 to 10 virtual seconds, so that three in a row say the same of all."""
 
 
@@ -204,7 +214,7 @@ def cifar_perceptron(method: str, alpha: float, seed: int) -> dict[str, Any]:
 
 SCHEDULES: dict[str, dict[str, Any]] = {
     "PR-FL": {}, "aligned": {"window": 1.5, "decay": Constant()}, "updates": {"of": "updates"},
-    "synchronous": {"cohort": 10},
+    "no waiting": {"of": "updates", "window": 0.0}, "synchronous": {"cohort": 10},
 }  # fmt: skip
 
 
@@ -260,17 +270,17 @@ def among(method: str, number: int) -> Strategy:
     return part
 
 
-WAITING = {"synchronous": 1, "updates": 6, "no waiting": 11}
-"""Steps from one evaluation to the next, at least as far apart as rounds are."""
-
-
 def waiting(method: str, seed: int) -> dict[str, Any]:
-    targets = (0.7, 0.75, 0.78, 0.8)
-    return outcome(setting.task(seed), setting.fleet(), ALL[method], seed, SECONDS, targets, WAITING[method], stop=True)
+    targets = (0.7, 0.75, 0.8)
+    return outcome(setting.task(seed), setting.fleet(), ALL[method], seed, SECONDS, targets, SPACED[method], stop=True)
 
 
 LENGTH = {10: 1500.0, 100: 1000.0}
-STEPS = {10: {"FedFIX": 5}, 100: {"FedFIX": 15, "single": 60, "windows": 16}, 1000: {"single": 600, "windows": 19}}
+STEPS = {
+    10: {"FedFIX": 5, "no waiting": 11},
+    100: {"FedFIX": 15, "single": 60, "windows": 16, "no waiting": 110},
+    1000: {"single": 600, "windows": 19},
+}
 """Steps from one evaluation to the next where many clients are at work: about 10 virtual seconds."""
 
 
@@ -308,6 +318,11 @@ def presence(method: str, seed: int) -> dict[str, Any]:
     if isinstance(part.pacing, Rounds):
         part = replace(part, pacing=Rounds(10, timeout=60.0))
     return outcome(setting.task(seed), fleet, part, seed, SECONDS, (0.8, 0.82))
+
+
+def longer(method: str, seed: int) -> dict[str, Any]:
+    part = METHODS[method]
+    return outcome(setting.task(seed), setting.fleet(), part, seed, 2 * SECONDS, (0.82, 0.84), 12)
 
 
 def recovery(change: str, seed: int) -> dict[str, Any]:
@@ -352,22 +367,23 @@ QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]
     "schedule": (schedule, [(x, m, s) for s in range(5) for x in (0.1, 0.05) for m in SCHEDULES]),
     "bits": (bits, [(c, 0) for c in BITS]),
     "sensitivity": (sensitivity, [(c, s) for s in range(3) for c in CHANGES]),
-    "waiting": (waiting, [(m, s) for s in range(6) for m in WAITING]),
+    "waiting": (waiting, [(m, s) for s in range(6) for m in ("synchronous", "updates", "no waiting")]),
     "clients": (
         clients,
         [(m, n, s) for s in range(3) for n in (10, 100) for m in MANY],
     ),
     "thousand": (
         thousand,
-        [(m, n, 0) for n in (10, 100) for m in MANY]
+        [(m, n, 0) for n in (10, 100) for m in (*MANY, "no waiting")]
         + [(m, 1000, 0) for m in ("PR-FL", "updates", "FedAsyn", "FedAsync")],
     ),
     "sizes": (sizes, [(m, n) for n in (10, 100, 1000) for m in ("PR-FL", "synchronous", "FedAvg")]),
     "presence": (presence, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn")]),
     "text": (
         text,
-        [(m, s) for s in range(3) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedFIX", "FedAvg")],
+        [(m, s) for s in range(3) for m in (*(m for m in MANY if m != "FedAsync"), "no waiting")],
     ),
+    "longer": (longer, [(m, s) for s in range(3) for m in ("PR-FL", "no recovery")]),
     "recovery": (recovery, [("patience 2", s) for s in range(3)]),
     "table": (table, [(m, s) for s in range(3) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAvg")]),
 }
