@@ -1,7 +1,7 @@
 """Questions that PR-FL's paper leaves open, each with a figure: ``python -m benchmarks.prfl [question ...]``.
 
-A case that ``docs/benchmarks/prfl.json`` has already is not run again; ``--tables`` prints what it holds,
-``--figures`` draws it. About 30 minutes of one core in all; the setting is that of ``hocket.reproduce.prfl``.
+A case that ``docs/benchmarks/prfl.json`` has already is not run again; :mod:`benchmarks.prfl_page` draws what it holds.
+About 50 minutes of one core in all; the setting is that of ``hocket.reproduce.prfl``.
 
 * cifar: 20,000 images at half the resolution, two 5x5 convolutions (16, 32) and a linear layer, charged as VGG-11's
   37.2 MiB, at the local rate of the reference task (0.05); cifar_perceptron: the same with an MLP 768-128-64-10
@@ -23,10 +23,9 @@ A case that ``docs/benchmarks/prfl.json`` has already is not run again; ``--tabl
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -410,166 +409,9 @@ def answered(names: list[str], seeds: int | None) -> None:
             FILE.write_text(json.dumps(found, separators=(",", ":")) + "\n")
 
 
-# --- the page --------------------------------------------------------------------------------------------
-
-
-def grouped(rows: list[dict[str, Any]]) -> Iterator[tuple[list[Any], list[dict[str, Any]]]]:
-    """Cases that differ in their seed alone."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(json.dumps(row["case"][:-1]), []).append(row)
-    return ((json.loads(k), v) for k, v in groups.items())
-
-
-def average(values: list[float | None], none: str = "never") -> str:
-    """The mean if all there are, else how many are."""
-    there = [v for v in values if v is not None]
-    if len(there) < len(values):
-        return none if not there else f"{len(there)} of {len(values)}"
-    return f"{mean(there):.0f}"
-
-
-def tables() -> None:
-    """Markdown of all that is known."""
-    for name, rows in known().items():
-        print(f"\n### {name}\n")
-        if name == "sizes":
-            print("| method, clients | updates | published MB | received MB | rarest |\n|---|---|---|---|---|")
-            for r in rows:
-                print(
-                    f"| {r['case'][0]}, {r['case'][1]} | {r['updates']} | {r['published'] / 1e6:.0f} | "
-                    f"{r['down'] / 1e6:.0f} | {r['rarest']:.2f} |"
-                )
-            continue
-        targets = list(rows[0]["to"])
-        head = [
-            "case",
-            "seeds",
-            *(f"s to {a}" for a in targets),
-            "at the end",
-            "rarest",
-            *(f"kJ to {a}" for a in targets),
-            "up, down, published MB",
-        ]
-        print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
-        for case, runs in grouped(rows):
-            cells = [", ".join(str(c) for c in case), str(len(runs))]
-            cells += [average([r["to"][a] for r in runs]) for a in targets]
-            cells += [f"{mean(r['final'] for r in runs):.3f}", f"{mean(r['rarest'] for r in runs):.2f}"]
-            cells += [
-                average([None if r["joules"][a] is None else r["joules"][a] / 1e3 for r in runs], "") for a in targets
-            ]
-            cells.append(", ".join(f"{mean(r[k] for r in runs) / 1e6:.0f}" for k in ("up", "down", "published")))
-            print("| " + " | ".join(cells) + " |")
-
-
-def figures() -> None:
-    """Accuracy by time on CIFAR-10, schedules, and what one argument does, as SVG."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "hocket"
-    from matplotlib import pyplot as plt
-
-    found = known()
-
-    def finish(name: str, x: str, y: str = "") -> None:
-        plt.xlabel(x)
-        plt.ylabel(y)
-        plt.tight_layout()
-        plt.savefig(DOCS / f"prfl-{name}.svg", metadata={"Date": None})
-        plt.close()
-
-    plt.figure(figsize=(8.5, 4))
-    for method in TEN:
-        runs = [r["curve"] for r in found["cifar"] if r["case"] == [method, 1.0, 0]]
-        if not runs:
-            continue
-        at = np.linspace(50, 2450, 49)
-        lines = [np.interp(at, *zip(*c, strict=True)) for c in runs]  # type: ignore[arg-type]
-        smooth = np.convolve(np.mean(lines, axis=0), np.ones(5) / 5, "valid")
-        strong = method in ("PR-FL", "updates")
-        plt.plot(at[2:-2], smooth, label=NAMES.get(method, method), linewidth=2.2 if strong else 1.2)
-    plt.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    finish("cifar", "virtual seconds", "test accuracy (mean over 250 s), seed 0")
-
-    fig, sides = plt.subplots(1, 2, figsize=(8.5, 3.4), sharey=True)
-    groups = {tuple(case): runs for case, runs in grouped(found["thousand"])}
-    for side, target in zip(sides, ("0.6", "0.65"), strict=True):
-        for method in MANY:
-            each = [(n, [r["to"][target] for r in groups.get((method, n), [])]) for n in STEPS]
-            points = [(n, mean(times)) for n, times in each if times and None not in times]
-            if points:
-                strong = method in ("PR-FL", "updates")
-                side.plot(
-                    *zip(*points, strict=True), "o-", label=NAMES.get(method, method), linewidth=2.2 if strong else 1.2
-                )
-        side.set_xscale("log")
-        side.set_yscale("log")
-        side.set_xticks(list(STEPS), [f"{n:,}" for n in STEPS])
-        side.minorticks_off()
-        side.set_yticks([50, 100, 200, 400, 800], ["50", "100", "200", "400", "800"])
-        side.set_xlabel("clients")
-        side.set_title(f"virtual seconds to {float(target):.2f}", fontsize=10)
-    sides[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    fig.tight_layout()
-    plt.savefig(DOCS / "prfl-clients.svg", metadata={"Date": None})
-    plt.close()
-
-    fig, sides = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
-    for side, least in zip(sides, (0.05, 0.1), strict=True):
-        for i, method in enumerate(reversed(SCHEDULES)):
-            runs = [r["to"] for r in found["schedule"] if r["case"][:2] == [least, method]]
-            for offset, target in ((0.2, "0.8"), (-0.2, "0.85")):
-                value = mean(r[target] or 1200.0 for r in runs)
-                side.barh(i + offset, value, 0.36, color="C0" if target == "0.8" else "C1")
-                side.text(value + 15, i + offset, f"{value:.0f}", va="center", fontsize=8)
-        side.set_title(f"least density {least}", fontsize=10)
-        side.set_xlim(right=1000)
-        side.set_xlabel("seconds to 0.80 (upper), 0.85")
-        side.set_yticks(range(len(SCHEDULES)), [NAMES.get(m, m) for m in reversed(SCHEDULES)])
-    fig.tight_layout()
-    plt.savefig(DOCS / "prfl-schedule.svg", metadata={"Date": None})
-    plt.close()
-
-    fig, sides = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
-    each = {case[0]: runs for case, runs in grouped(found["sensitivity"])}
-    for i, runs in enumerate(reversed(each.values())):
-        times, ends = [r["to"]["0.85"] or SECONDS for r in runs], [r["final"] for r in runs]
-        sides[0].barh(i, mean(times), 0.6, color="C0")
-        sides[0].plot(times, [i] * len(times), "k|")
-        sides[1].plot(mean(ends), i, "o", color="C2")
-        sides[1].plot(ends, [i] * len(ends), "k|")
-    sides[0].set_yticks(range(len(each)), list(reversed(each)))
-    sides[0].set_xlabel("virtual seconds to 0.85 (marks: seeds)")
-    sides[1].set_xlabel("accuracy at the end (marks: seeds)")
-    sides[1].set_xlim(0.9, 0.97)
-    sides[1].grid(axis="y", alpha=0.3)
-    fig.tight_layout()
-    plt.savefig(DOCS / "prfl-sensitivity.svg", metadata={"Date": None})
-    plt.close()
-
-
-NAMES = {
-    "PR-FL": "PR-FL, as published",
-    "aligned": "PR-FL, wide windows, equal ages",
-    "updates": "PR-FL, updates over the fleet",
-    "synchronous": "PR-FL, rounds",
-    "FedAsync": "FedAsync, its own mixing",
-    "HeteroFL": "HeteroFL, width slices",
-    "HeteroFL, pruned": "HeteroFL as in the paper",
-}
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("questions", nargs="*", default=list(QUESTIONS))
-    parser.add_argument("--seeds", type=int)
-    parser.add_argument("--tables", action="store_true")
-    parser.add_argument("--figures", action="store_true")
+    parser.add_argument("--seeds", type=int, help="only those below; all by default")
     given = parser.parse_args()
-    if given.tables:
-        tables()
-    elif given.figures:
-        figures()
-    else:
-        answered(given.questions, given.seeds)
+    answered(given.questions, given.seeds)

@@ -70,6 +70,7 @@ def prfl(
     """Sub-models by time, all clients at work, a step a ``window`` after the first arrival.
 
     Args:
+        window: seconds; 0 is a step, and a version published, per arrival.
         up: codec of the updates, one scale per band.
         down: publish differences of a hidden state per band through this codec (QAFeL's, ``downlink.HiddenBands``)
             instead of values in full precision.
