@@ -8,7 +8,7 @@ About 50 minutes of one core in all; the setting is that of ``hocket.reproduce.p
 * schedule: PR-FL as published, with wider windows and all ages alike, with updates in place of models, and in rounds,
   at two least densities, on handwritten digits with an MLP 64-32-10, 1,200 virtual seconds, five seeds
 * sensitivity: an argument of PR-FL changed at a time, there too, 2,500 s
-* waiting: what a job's time goes to, up to 0.80, six seeds: rounds, windows, and a step per update
+* waiting: what a job's time goes to, up to 0.80, twelve seeds: rounds, windows, and a step per update
 * clients: 10 and 100 clients share the 20,000 images of Fashion-MNIST, 1,500 and 1,000 virtual seconds
 * thousand: 10 to 1,000 clients share them at half the resolution with an MLP 196-32-10, 400 virtual seconds
 * sizes: 10 to 1,000 clients without learning, 300 virtual seconds
@@ -24,6 +24,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from fcntl import LOCK_EX, flock
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -366,7 +367,7 @@ QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]
     "schedule": (schedule, [(x, m, s) for s in range(5) for x in (0.1, 0.05) for m in SCHEDULES]),
     "bits": (bits, [(c, 0) for c in BITS]),
     "sensitivity": (sensitivity, [(c, s) for s in range(3) for c in CHANGES]),
-    "waiting": (waiting, [(m, s) for s in range(6) for m in ("synchronous", "updates", "no waiting")]),
+    "waiting": (waiting, [(m, s) for s in range(12) for m in ("synchronous", "updates", "no waiting")]),
     "clients": (
         clients,
         [(m, n, s) for s in range(3) for n in (10, 100) for m in MANY],
@@ -389,7 +390,7 @@ QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]
 
 
 def known() -> dict[str, list[dict[str, Any]]]:
-    return json.loads(FILE.read_text()) if FILE.exists() else {}
+    return json.loads(FILE.read_text() or "{}") if FILE.exists() else {}
 
 
 def answered(names: list[str], seeds: int | None) -> None:
@@ -404,9 +405,11 @@ def answered(names: list[str], seeds: int | None) -> None:
             print(name, case, {k: v for k, v in row.items() if k not in ("case", "curve")}, flush=True)
             if name != "cifar":
                 del row["curve"]  # nothing draws it
-            found = known()
-            found.setdefault(name, []).append(row)
-            FILE.write_text(json.dumps(found, separators=(",", ":")) + "\n")
+            with open(FILE, "a+") as file:
+                flock(file, LOCK_EX)  # another question may be under way
+                found = known()
+                found.setdefault(name, []).append(row)
+                FILE.write_text(json.dumps(found, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":
