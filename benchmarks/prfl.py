@@ -13,7 +13,6 @@ About 50 minutes of one core in all; the setting is that of ``hocket.reproduce.p
 * thousand: 10 to 1,000 clients share them at half the resolution with an MLP 196-32-10, 400 virtual seconds
 * sizes: 10 to 1,000 clients without learning, 300 virtual seconds
 * bits: updates and a hidden state per band of four bits, up to 0.80
-* longer: with recovery and without, twice as long
 * presence: clients come (900 s on average) and go (300 s)
 * table: heart disease in four hospitals, an MLP of 32 units charged as 25.19 MiB, on links 0, 3, 6 and 9
 * text: the next character of ten roles of Shakespeare, an LSTM of 64 units charged as 25.19 MiB, 1,000 virtual seconds
@@ -320,11 +319,6 @@ def presence(method: str, seed: int) -> dict[str, Any]:
     return outcome(setting.task(seed), fleet, part, seed, SECONDS, (0.8, 0.82))
 
 
-def longer(method: str, seed: int) -> dict[str, Any]:
-    part = METHODS[method]
-    return outcome(setting.task(seed), setting.fleet(), part, seed, 2 * SECONDS, (0.82, 0.84), 12)
-
-
 def recovery(change: str, seed: int) -> dict[str, Any]:
     part = prfl(**{**OURS, **CHANGES[change]})  # type: ignore[arg-type]
     return outcome(setting.task(seed), setting.fleet(), part, seed, SECONDS, (0.8, 0.82))
@@ -383,7 +377,6 @@ QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]
         text,
         [(m, s) for s in range(3) for m in (*(m for m in MANY if m != "FedAsync"), "no waiting")],
     ),
-    "longer": (longer, [(m, s) for s in range(3) for m in ("PR-FL", "no recovery")]),
     "recovery": (recovery, [("patience 2", s) for s in range(3)]),
     "table": (table, [(m, s) for s in range(3) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAvg")]),
 }
