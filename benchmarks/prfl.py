@@ -1,13 +1,14 @@
 """Questions that PR-FL's paper leaves open, each with a figure: ``python -m benchmarks.prfl [question ...]``.
 
-A case that ``docs/benchmarks/prfl.json`` has already is not run again; ``--tables`` prints what it holds,
-``--figures`` draws it. About 30 minutes of one core in all; the setting is that of ``hocket.reproduce.prfl``.
+A case that ``docs/benchmarks/prfl.json`` has already is not run again; :mod:`benchmarks.prfl_page` draws what it holds.
+About 50 minutes of one core in all; the setting is that of ``hocket.reproduce.prfl``.
 
 * cifar: 20,000 images at half the resolution, two 5x5 convolutions (16, 32) and a linear layer, charged as VGG-11's
   37.2 MiB, at the local rate of the reference task (0.05); cifar_perceptron: the same with an MLP 768-128-64-10
 * schedule: PR-FL as published, with wider windows and all ages alike, with updates in place of models, and in rounds,
   at two least densities, on handwritten digits with an MLP 64-32-10, 1,200 virtual seconds, five seeds
 * sensitivity: an argument of PR-FL changed at a time, there too, 2,500 s
+* waiting: what a job's time goes to, up to 0.80, twelve seeds: rounds, windows, and a step per update
 * clients: 10 and 100 clients share the 20,000 images of Fashion-MNIST, 1,500 and 1,000 virtual seconds
 * thousand: 10 to 1,000 clients share them at half the resolution with an MLP 196-32-10, 400 virtual seconds
 * sizes: 10 to 1,000 clients without learning, 300 virtual seconds
@@ -21,10 +22,10 @@ A case that ``docs/benchmarks/prfl.json`` has already is not run again; ``--tabl
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from fcntl import LOCK_EX, flock
 from functools import cache, partial
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ POWER = Power(compute=4.0, download=1.0, upload=2.0)
 ALL: dict[str, Strategy] = {
     **{k: METHODS[k] for k in ("PR-FL", "synchronous", "FedAsyn", "FedAsync", "FedFIX", "FedAvg", "fixed densities")},
     "updates": METHODS["updates"],
+    "no waiting": METHODS["no waiting"],
     "HeteroFL": heterofl(10, WIDTHS),
     "HeteroFL, pruned": METHODS["fixed densities"],
 }
@@ -92,6 +94,9 @@ def outcome(
     run = hk.simulate(task, fleet, method, until, seed=seed, evaluation=measured, log=True)
     each = np.array(setting.jobs(run))
     out: dict[str, Any] = {
+        "gap": run.curve.points[-1].time_ns / 1e9 / len(run.curve.points) if run.curve.points else None,
+        "job": parts_of_a_job(run, fleet),
+        "swing": swing([p.metrics["accuracy"] for p in run.curve.points], targets[0]) if targets else None,
         "final": setting.final(run) if task.learner is not None else None,
         "to": {str(a): run.time_to(a) for a in targets},
         "updates": run.summary["updates"],
@@ -105,6 +110,30 @@ def outcome(
         ],
     }
     return {**out, "cpu_s": time.process_time() - began}
+
+
+def swing(accuracies: list[float], above: float) -> float | None:
+    """Standard deviation of an evaluation around its neighbours' mean, from the first one at ``above`` on; None if
+    there are fewer than ten."""
+    first = next((i for i, a in enumerate(accuracies) if a >= above), len(accuracies))
+    x = np.array(accuracies[first:])
+    return float(np.sqrt(np.mean((x[1:-1] - (x[:-2] + x[2:]) / 2) ** 2) / 1.5)) if len(x) >= 10 else None
+
+
+def parts_of_a_job(run: hk.Run, fleet: Fleet) -> dict[str, float]:
+    """Mean seconds of a client's job: downloading, computing, uploading, and waiting for its next one."""
+    assert run.log is not None
+    (task,) = run.tasks.values()
+    leases = activity(run.log.table(), tuple(run.tasks)).accepted()
+    leases = leases.of(np.lexsort((leases.assigned, leases.client)))
+    again = np.flatnonzero(leases.client[1:] == leases.client[:-1])
+    computing = float(fleet.compute[0]) * task.cost * task.local.samples(100)
+    spans = {
+        "down": leases.started - leases.assigned,
+        "up": leases.ended - leases.started - computing,
+        "wait": (leases.assigned[1:] - leases.ended[:-1])[again],
+    }
+    return {"compute": computing, **{k: float(np.mean(v)) for k, v in spans.items()}}
 
 
 def joules(run: hk.Run, fleet: Fleet, until: float | None) -> float | None:
@@ -164,7 +193,7 @@ def convolutions(data: ClientData, r: float) -> Learner:
     return TorchLearner(lambda: cnn(3, 16, 10, (round(16 * r), round(32 * r))), data, threads=1)
 
 
-SPACED = {"PR-FL": 6, "aligned": 4, "updates": 6, "synchronous": 1}
+SPACED = {"PR-FL": 6, "aligned": 4, "updates": 6, "no waiting": 11, "synchronous": 1}
 """Steps from one evaluation to the next: 9 to 10 virtual seconds, so that three in a row say the same of all."""
 
 
@@ -184,7 +213,7 @@ def cifar_perceptron(method: str, alpha: float, seed: int) -> dict[str, Any]:
 
 SCHEDULES: dict[str, dict[str, Any]] = {
     "PR-FL": {}, "aligned": {"window": 1.5, "decay": Constant()}, "updates": {"of": "updates"},
-    "synchronous": {"cohort": 10},
+    "no waiting": {"of": "updates", "window": 0.0}, "synchronous": {"cohort": 10},
 }  # fmt: skip
 
 
@@ -240,8 +269,17 @@ def among(method: str, number: int) -> Strategy:
     return part
 
 
+def waiting(method: str, seed: int) -> dict[str, Any]:
+    targets = (0.7, 0.75, 0.78, 0.8)
+    return outcome(setting.task(seed), setting.fleet(), ALL[method], seed, SECONDS, targets, SPACED[method], stop=True)
+
+
 LENGTH = {10: 1500.0, 100: 1000.0}
-STEPS = {10: {"FedFIX": 5}, 100: {"FedFIX": 15, "single": 60, "windows": 16}, 1000: {"single": 600, "windows": 19}}
+STEPS = {
+    10: {"FedFIX": 5, "no waiting": 11},
+    100: {"FedFIX": 15, "single": 60, "windows": 16, "no waiting": 110},
+    1000: {"single": 600, "windows": 19},
+}
 """Steps from one evaluation to the next where many clients are at work: about 10 virtual seconds."""
 
 
@@ -313,7 +351,7 @@ def text(method: str, seed: int) -> dict[str, Any]:
 
 IID = 1e9
 MANY = ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAsync", "FedFIX", "FedAvg")
-TEN = [m for m in ALL if m not in ("fixed densities", "FedAsync")]
+TEN = [m for m in ALL if m not in ("fixed densities", "FedAsync", "no waiting")]
 QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]] = {
     "cifar": (
         cifar,
@@ -323,25 +361,29 @@ QUESTIONS: dict[str, tuple[Callable[..., dict[str, Any]], list[tuple[Any, ...]]]
     "schedule": (schedule, [(x, m, s) for s in range(5) for x in (0.1, 0.05) for m in SCHEDULES]),
     "bits": (bits, [(c, 0) for c in BITS]),
     "sensitivity": (sensitivity, [(c, s) for s in range(3) for c in CHANGES]),
+    "waiting": (waiting, [(m, s) for s in range(12) for m in ("synchronous", "updates", "no waiting")]),
     "clients": (
         clients,
-        [(m, n, s) for n in (10, 100) for s in range(2 if n == 10 else 1) for m in MANY],
+        [(m, n, s) for s in range(3) for n in (10, 100) for m in MANY],
     ),
     "thousand": (
         thousand,
-        [(m, n, 0) for n in (10, 100) for m in MANY]
+        [(m, n, 0) for n in (10, 100) for m in (*MANY, "no waiting")]
         + [(m, 1000, 0) for m in ("PR-FL", "updates", "FedAsyn", "FedAsync")],
     ),
     "sizes": (sizes, [(m, n) for n in (10, 100, 1000) for m in ("PR-FL", "synchronous", "FedAvg")]),
     "presence": (presence, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn")]),
-    "text": (text, [(m, 0) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedFIX", "FedAvg")]),
+    "text": (
+        text,
+        [(m, s) for s in range(3) for m in (*(m for m in MANY if m != "FedAsync"), "no waiting")],
+    ),
     "recovery": (recovery, [("patience 2", s) for s in range(3)]),
     "table": (table, [(m, s) for s in range(3) for m in ("PR-FL", "updates", "synchronous", "FedAsyn", "FedAvg")]),
 }
 
 
 def known() -> dict[str, list[dict[str, Any]]]:
-    return json.loads(FILE.read_text()) if FILE.exists() else {}
+    return json.loads(FILE.read_text() or "{}") if FILE.exists() else {}
 
 
 def answered(names: list[str], seeds: int | None) -> None:
@@ -356,171 +398,16 @@ def answered(names: list[str], seeds: int | None) -> None:
             print(name, case, {k: v for k, v in row.items() if k not in ("case", "curve")}, flush=True)
             if name != "cifar":
                 del row["curve"]  # nothing draws it
-            found = known()
-            found.setdefault(name, []).append(row)
-            FILE.write_text(json.dumps(found, separators=(",", ":")) + "\n")
+            with open(FILE, "a+") as file:
+                flock(file, LOCK_EX)  # another question may be under way
+                found = known()
+                found.setdefault(name, []).append(row)
+                FILE.write_text(json.dumps(found, separators=(",", ":")) + "\n")
 
-
-# --- the page --------------------------------------------------------------------------------------------
-
-
-def grouped(rows: list[dict[str, Any]]) -> Iterator[tuple[list[Any], list[dict[str, Any]]]]:
-    """Cases that differ in their seed alone."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(json.dumps(row["case"][:-1]), []).append(row)
-    return ((json.loads(k), v) for k, v in groups.items())
-
-
-def average(values: list[float | None], none: str = "never") -> str:
-    """The mean if all there are, else how many are."""
-    there = [v for v in values if v is not None]
-    if len(there) < len(values):
-        return none if not there else f"{len(there)} of {len(values)}"
-    return f"{mean(there):.0f}"
-
-
-def tables() -> None:
-    """Markdown of all that is known."""
-    for name, rows in known().items():
-        print(f"\n### {name}\n")
-        if name == "sizes":
-            print("| method, clients | updates | published MB | received MB | rarest |\n|---|---|---|---|---|")
-            for r in rows:
-                print(
-                    f"| {r['case'][0]}, {r['case'][1]} | {r['updates']} | {r['published'] / 1e6:.0f} | "
-                    f"{r['down'] / 1e6:.0f} | {r['rarest']:.2f} |"
-                )
-            continue
-        targets = list(rows[0]["to"])
-        head = [
-            "case",
-            "seeds",
-            *(f"s to {a}" for a in targets),
-            "at the end",
-            "rarest",
-            *(f"kJ to {a}" for a in targets),
-            "up, down, published MB",
-        ]
-        print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
-        for case, runs in grouped(rows):
-            cells = [", ".join(str(c) for c in case), str(len(runs))]
-            cells += [average([r["to"][a] for r in runs]) for a in targets]
-            cells += [f"{mean(r['final'] for r in runs):.3f}", f"{mean(r['rarest'] for r in runs):.2f}"]
-            cells += [
-                average([None if r["joules"][a] is None else r["joules"][a] / 1e3 for r in runs], "") for a in targets
-            ]
-            cells.append(", ".join(f"{mean(r[k] for r in runs) / 1e6:.0f}" for k in ("up", "down", "published")))
-            print("| " + " | ".join(cells) + " |")
-
-
-def figures() -> None:
-    """Accuracy by time on CIFAR-10, schedules, and what one argument does, as SVG."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "hocket"
-    from matplotlib import pyplot as plt
-
-    found = known()
-
-    def finish(name: str, x: str, y: str = "") -> None:
-        plt.xlabel(x)
-        plt.ylabel(y)
-        plt.tight_layout()
-        plt.savefig(DOCS / f"prfl-{name}.svg", metadata={"Date": None})
-        plt.close()
-
-    plt.figure(figsize=(8.5, 4))
-    for method in TEN:
-        runs = [r["curve"] for r in found["cifar"] if r["case"] == [method, 1.0, 0]]
-        if not runs:
-            continue
-        at = np.linspace(50, 2450, 49)
-        lines = [np.interp(at, *zip(*c, strict=True)) for c in runs]  # type: ignore[arg-type]
-        smooth = np.convolve(np.mean(lines, axis=0), np.ones(5) / 5, "valid")
-        strong = method in ("PR-FL", "updates")
-        plt.plot(at[2:-2], smooth, label=NAMES.get(method, method), linewidth=2.2 if strong else 1.2)
-    plt.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    finish("cifar", "virtual seconds", "test accuracy (mean over 250 s), seed 0")
-
-    fig, sides = plt.subplots(1, 2, figsize=(8.5, 3.4), sharey=True)
-    groups = {tuple(case): runs for case, runs in grouped(found["thousand"])}
-    for side, target in zip(sides, ("0.6", "0.65"), strict=True):
-        for method in MANY:
-            each = [(n, [r["to"][target] for r in groups.get((method, n), [])]) for n in STEPS]
-            points = [(n, mean(times)) for n, times in each if times and None not in times]
-            if points:
-                strong = method in ("PR-FL", "updates")
-                side.plot(
-                    *zip(*points, strict=True), "o-", label=NAMES.get(method, method), linewidth=2.2 if strong else 1.2
-                )
-        side.set_xscale("log")
-        side.set_yscale("log")
-        side.set_xticks(list(STEPS), [f"{n:,}" for n in STEPS])
-        side.minorticks_off()
-        side.set_yticks([50, 100, 200, 400, 800], ["50", "100", "200", "400", "800"])
-        side.set_xlabel("clients")
-        side.set_title(f"virtual seconds to {float(target):.2f}", fontsize=10)
-    sides[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    fig.tight_layout()
-    plt.savefig(DOCS / "prfl-clients.svg", metadata={"Date": None})
-    plt.close()
-
-    fig, sides = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
-    for side, least in zip(sides, (0.05, 0.1), strict=True):
-        for i, method in enumerate(reversed(SCHEDULES)):
-            runs = [r["to"] for r in found["schedule"] if r["case"][:2] == [least, method]]
-            for offset, target in ((0.2, "0.8"), (-0.2, "0.85")):
-                value = mean(r[target] or 1200.0 for r in runs)
-                side.barh(i + offset, value, 0.36, color="C0" if target == "0.8" else "C1")
-                side.text(value + 15, i + offset, f"{value:.0f}", va="center", fontsize=8)
-        side.set_title(f"least density {least}", fontsize=10)
-        side.set_xlim(right=1000)
-        side.set_xlabel("seconds to 0.80 (upper), 0.85")
-        side.set_yticks(range(len(SCHEDULES)), [NAMES.get(m, m) for m in reversed(SCHEDULES)])
-    fig.tight_layout()
-    plt.savefig(DOCS / "prfl-schedule.svg", metadata={"Date": None})
-    plt.close()
-
-    fig, sides = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
-    each = {case[0]: runs for case, runs in grouped(found["sensitivity"])}
-    for i, runs in enumerate(reversed(each.values())):
-        times, ends = [r["to"]["0.85"] or SECONDS for r in runs], [r["final"] for r in runs]
-        sides[0].barh(i, mean(times), 0.6, color="C0")
-        sides[0].plot(times, [i] * len(times), "k|")
-        sides[1].plot(mean(ends), i, "o", color="C2")
-        sides[1].plot(ends, [i] * len(ends), "k|")
-    sides[0].set_yticks(range(len(each)), list(reversed(each)))
-    sides[0].set_xlabel("virtual seconds to 0.85 (marks: seeds)")
-    sides[1].set_xlabel("accuracy at the end (marks: seeds)")
-    sides[1].set_xlim(0.9, 0.97)
-    sides[1].grid(axis="y", alpha=0.3)
-    fig.tight_layout()
-    plt.savefig(DOCS / "prfl-sensitivity.svg", metadata={"Date": None})
-    plt.close()
-
-
-NAMES = {
-    "PR-FL": "PR-FL, as published",
-    "aligned": "PR-FL, wide windows, equal ages",
-    "updates": "PR-FL, updates over the fleet",
-    "synchronous": "PR-FL, rounds",
-    "FedAsync": "FedAsync, its own mixing",
-    "HeteroFL": "HeteroFL, width slices",
-    "HeteroFL, pruned": "HeteroFL as in the paper",
-}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("questions", nargs="*", default=list(QUESTIONS))
-    parser.add_argument("--seeds", type=int)
-    parser.add_argument("--tables", action="store_true")
-    parser.add_argument("--figures", action="store_true")
+    parser.add_argument("--seeds", type=int, help="only those below; all by default")
     given = parser.parse_args()
-    if given.tables:
-        tables()
-    elif given.figures:
-        figures()
-    else:
-        answered(given.questions, given.seeds)
+    answered(given.questions, given.seeds)

@@ -125,6 +125,23 @@ def test_an_empty_window_makes_no_step_and_is_not_made_up_for():
     assert pacing.due(state, moment(0, 1), 5 * SECOND + 1) == Due(look_again_at=6 * SECOND)
 
 
+def test_an_update_opens_a_window_of_its_own():
+    pacing = Windows(4.0, opened=True)
+    state = pacing.init(moment())
+    assert pacing.due(state, moment(3), SECOND) is None
+    assert pacing.due(state, moment(3, 1), 2 * SECOND) == Due(look_again_at=6 * SECOND)
+    assert pacing.due(state, moment(3, 2), 6 * SECOND) == Due("a")
+    assert pacing.due(state, moment(3, 1), 7 * SECOND) == Due(look_again_at=11 * SECOND)
+
+
+def test_an_opened_window_of_no_length_is_a_step_per_update():
+    pacing = Windows(0.0, opened=True)
+    state = pacing.init(moment())
+    for now in (SECOND, SECOND, 2 * SECOND):
+        assert pacing.due(state, moment(3), now) is None
+        assert pacing.due(state, moment(3, 1), now) == Due("a")
+
+
 # --- bad input -------------------------------------------------------------------------------------------
 
 

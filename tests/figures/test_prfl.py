@@ -25,6 +25,7 @@ METHODS = {
     "four bits": hk.strategies.prfl(**SHORT, up=hk.codec.QSGD()),
     "hidden state": HIDDEN,
     "hidden state, updates": hk.strategies.prfl(**SHORT, up=hk.codec.QSGD(), down=hk.codec.QSGD(), of="updates"),
+    "no waiting": hk.strategies.prfl(**{**SHORT, "window": 0.0}, of="updates"),
     "synchronous": hk.strategies.prfl(**SHORT, cohort=10, rebalance=True),
     "heterofl": hk.strategies.heterofl(),
     "fjord": hk.strategies.fjord(),
@@ -209,8 +210,8 @@ def test_a_hidden_state_per_band_sends_a_fraction(task):
 
 
 def test_experiment_files_know_it():
-    made = build({"use": "prfl", "of": "updates", "down": {"kind": "qsgd"}, "interval": 5})
-    assert made == hk.strategies.prfl(of="updates", down=hk.codec.QSGD(), interval=5)
+    made = build({"use": "prfl", "of": "updates", "window": 0, "down": {"kind": "qsgd"}, "interval": 5})
+    assert made == hk.strategies.prfl(of="updates", window=0.0, down=hk.codec.QSGD(), interval=5)
     assert build({"use": "prfl", "merge": {"kind": "masked_deltas", "over": "fleet"}}).task.merge.over == "fleet"
 
 

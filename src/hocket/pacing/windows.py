@@ -2,7 +2,8 @@
 
 Windows end at the multiples of ``window`` seconds of the run's clock; an empty one makes no step. With ``opened`` a
 window begins with the first update that arrives in it (PR-FL). Who delivers waits for the end of the window and gets
-the new version then, so a client counts at most once per window.
+the new version then, so a client counts at most once per window. An opened window of no length is a step per update:
+nobody waits, and every update is published on its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unkno
     """A step every ``window`` seconds, new work for every free slot after it.
 
     Args:
-        window: seconds.
+        window: seconds; 0 with ``opened``: a step for every update.
         in_flight: leases open at once per task; None keeps every client at work.
         timeout: seconds after which a lease expires.
         opened: a window begins with its first update.
@@ -45,8 +46,10 @@ class Windows(Struct, frozen=True, tag="windows", tag_field="kind", forbid_unkno
     observes: ClassVar[tuple[type[Event], ...]] = ()
 
     def __post_init__(self) -> None:
-        if not 1e-9 <= self.window <= LONGEST:
-            raise InvalidInput(f"window = {self.window}: must be from 1e-9 to {LONGEST:.0e} seconds")
+        if not (1e-9 <= self.window <= LONGEST or (self.opened and self.window == 0)):
+            raise InvalidInput(
+                f"window = {self.window}: must be from 1e-9 to {LONGEST:.0e} seconds, or 0 if updates open windows"
+            )
         if self.in_flight is not None and self.in_flight < 1:
             raise InvalidInput(f"in_flight = {self.in_flight}: must be 1 or more, or left out for every client")
         check_timeout(self.timeout)

@@ -57,13 +57,14 @@ METHODS: dict[str, Strategy] = {
     "synchronous": prfl(**OURS, cohort=10),  # type: ignore[arg-type]
     "rebalanced": prfl(**OURS, rebalance=True),  # type: ignore[arg-type]
     "updates": prfl(**OURS, of="updates"),  # type: ignore[arg-type]
+    "no waiting": prfl(**{**OURS, "window": 0.0}, of="updates"),  # type: ignore[arg-type]
     "FedAsyn": whole("fedasyn", InFlight(10, buffer=1)),
     "FedFIX": whole("fedfix", Windows(WINDOW, opened=True)),
     "FedAvg": whole("fedavg", Rounds(10)),
     "FedAsync": fedasync(in_flight=10),
     "fixed densities": heterofl(10, densities=PAPER_DENSITIES, interval=10),
 }
-"""The first seven are PR-FL, its ablations and the one that adds updates; FedAsyn and FedFIX mix as the paper's code
+"""The first eight are PR-FL, its ablations and the two that add updates; FedAsyn and FedFIX mix as the paper's code
 does, FedAsync as its own does."""
 
 

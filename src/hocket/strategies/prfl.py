@@ -14,7 +14,7 @@
 | Delta rho, patience | ``step``, ``patience`` | how densities are raised; ``recovery=False`` never does |
 | s(t) | ``decay`` | staleness weight of a model, asked again at every step (of an update: 1) |
 | eta_g | ``lr`` | server rate |
-| asyn_interval | ``window`` | seconds that a step waits for others after the first arrival |
+| asyn_interval | ``window`` | seconds that a step waits for others after the first arrival; 0: nobody waits |
 | Q, B | ``buffer`` | whether the latest model of every client is averaged, or what has arrived alone |
 | | ``of`` | average models (published), or add updates |
 
@@ -70,6 +70,7 @@ def prfl(
     """Sub-models by time, all clients at work, a step a ``window`` after the first arrival.
 
     Args:
+        window: seconds; 0 is a step, and a version published, per arrival.
         up: codec of the updates, one scale per band.
         down: publish differences of a hidden state per band through this codec (QAFeL's, ``downlink.HiddenBands``)
             instead of values in full precision.
