@@ -72,8 +72,13 @@ def test_every_pair_trains_and_resumes(row: composition.Row, tmp_path: Path):
     step = sim.engine.book.step
     sim.engine.book.step = lambda name, keep: stepped.append((e := step(name, keep)).count) or e
     discarded: list[int] = []
-    discard = sim.engine.book.discard
-    sim.engine.book.discard = lambda lease, name: discarded.append(lease) or discard(lease, name)
+    discard, shelves = sim.engine.book.discard, sim.engine.book.shelves
+
+    def discarding(lease: int, name: str) -> None:
+        discarded.extend(waiting.id for waiting, _ in shelves[name].pending if waiting.id == lease)
+        discard(lease, name)
+
+    sim.engine.book.discard = discarding
     slices = run(sim.engine)
     state = sim.engine.server.state
     (t,) = state.tasks.values()

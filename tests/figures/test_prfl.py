@@ -106,7 +106,7 @@ def test_masks_are_those_that_were_sent(task):
 
     def watched(leases):
         nonlocal seen
-        results = take(leases)
+        results = list(take(leases))
         for lease, done in zip(leases, results, strict=True):
             covered = book.covered(lease)
             outside = np.ones(len(done.delta), bool)

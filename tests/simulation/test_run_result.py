@@ -75,7 +75,7 @@ def test_a_task_that_is_not_there(run, ask):
 
 @pytest.mark.parametrize("seed", [-1, 0.5])
 def test_a_seed_is_a_whole_number(model, seed):
-    with pytest.raises(InvalidInput, match=f"^seed = {seed}: must be a whole number from 0 to 2\\*\\*64 - 1$"):
+    with pytest.raises(InvalidInput, match=f"^seed = {seed}: must be a whole number"):
         hk.simulate(task_of(model), hk.Fleet.synthetic(6), hk.strategies.fedbuff(2, 4), hk.Until(updates=1), seed=seed)
 
 
