@@ -32,28 +32,28 @@ from hocket.strategy import Strategy
 from hocket.uplink import ErrorFeedback, Plain
 from hocket.wire import tag
 
-FOUR_BITS = QSGD()
-
 
 def qafel(
     buffer: int = 10,
     in_flight: int = 20,
-    up: Coded = FOUR_BITS,
-    down: Coded = FOUR_BITS,
+    up: Coded | None = None,
+    down: Coded | None = None,
     lr: float | None = None,
     decay: Decay | None = None,
     staleness_limit: int | None = None,
     refill_first: bool = False,
     timeout: float | None = None,
     *,
+    bits: int = 4,
     direct: bool = False,
     error_feedback: bool = False,
     biased: bool = False,
     monitor: bool = False,
 ) -> Strategy:
-    """Quantized buffered steps; four bits both ways unless said otherwise.
+    """Quantized buffered steps.
 
     Args:
+        bits: per number, of QSGD where ``up`` or ``down`` are left out.
         error_feedback: clients add what ``up`` left out to their next update.
         biased: take a biased ``up`` without error feedback, to see it stall.
         monitor: take a ``down`` that is not known to be a contraction, and stop once it shows that it is none.
@@ -61,9 +61,10 @@ def qafel(
     Raises:
         InvalidInput: ``up`` is biased and nothing corrects it.
 
-    >>> qafel().task.downlink.codec.width
-    4
+    >>> qafel(bits=3).task.downlink.codec.width
+    3
     """
+    up, down = up or QSGD(bits=bits), down or QSGD(bits=bits)
     if not (up.unbiased or error_feedback or biased):
         raise InvalidInput(
             f"qafel: up = {tag(up)} is biased and nothing corrects a biased update; set error_feedback, or biased to "
