@@ -117,7 +117,7 @@ class TorchLearner:
         self._workers = Workers((threads or os.cpu_count() or 1) if where.type == "cpu" else 1)
         self._crew: Crew | None = None
         self._spent = inf if threads else 0.0
-        self._lockstep = True  # the newest jobs, by the kernel that they took
+        self._shared = True  # whether the newest jobs took a kernel that does several in the time of one
         sample = as_input(self._samples.features[:2]).cpu()
         sample = torch.cat([sample, sample])[:2]
         self._choice = Choice(path, self._net, self._objective, self._samples, sample)
@@ -179,7 +179,7 @@ class TorchLearner:
     @property
     def ahead(self) -> int:
         """See :class:`~hocket.learning.learner.Background`."""
-        if self._crew is None or not self._crew.usable or self._lockstep:
+        if self._crew is None or not self._crew.usable or self._shared:
             return 0
         return FEW if self._crew.idle() else TOGETHER
 
@@ -219,8 +219,8 @@ class TorchLearner:
         with single_threaded():
             for (local, wide, *_), members in kinds.items():
                 kernel = self._choice.at(local, wide, [jobs[i] for i in members])
-                self._lockstep = (most := kernel.most(wide)) > TOGETHER
-                count, least = (self._workers.threads, most) if self._lockstep else (threads, kernel.least)
+                self._shared, most = kernel.least > 1, kernel.most(wide)
+                count, least = (self._workers.threads, most) if most > TOGETHER else (threads, kernel.least)
                 for alike in self._alike(kernel, local, wide, members, jobs):
                     for at in lane_blocks(alike, most, count, kernel.least):
                         blocks.append(Block(kernel.name, wide, [jobs[i] for i in at], least))
