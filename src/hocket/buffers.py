@@ -21,12 +21,9 @@ from hocket.schema import Kind, Schema, Vector
 
 def positions(schema: Schema) -> Positions | None:
     """The coordinates of buffers in the flat vector, ascending int32; None if there are none."""
-    found, at = [], 0
-    for segment in schema.travelling:
-        if segment.kind is Kind.BUFFER:
-            found.append(np.arange(at, at + segment.size, dtype=np.int32))
-        at += segment.size
-    return np.concatenate(found) if found else None
+    at = schema.views(np.arange(schema.size, dtype=np.int32))
+    found = [at[s.name].ravel() for s in schema.travelling if s.kind is Kind.BUFFER]
+    return np.concatenate(found).astype(np.int32, copy=False) if found else None
 
 
 def rebased(c: Contribution, buffers: Positions, x: Vector) -> Contribution:
